@@ -1,0 +1,1 @@
+"""Errors, time, configuration, value types and progress: what every room may know."""

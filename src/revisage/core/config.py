@@ -1,0 +1,172 @@
+"""RestoreConfig: the one record of options that the command line, Python, REST and the page share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from revisage.core.errors import ConfigError
+from revisage.core.time import parse_time
+
+__all__ = ["BACKGROUNDS", "DETECTORS", "RestoreConfig", "make_config"]
+
+Background = Literal["none", "lanczos", "realesrgan-x2", "realesrgan-x4", "realesr-general-x4"]
+Detector = Literal["compact", "retinaface-r50", "retinaface-mobile", "yunet"]
+BACKGROUNDS: tuple[str, ...] = get_args(Background)
+DETECTORS: tuple[str, ...] = get_args(Detector)
+
+
+def _to_time(value: object) -> object:
+    if isinstance(value, str):
+        return parse_time(value)
+    if isinstance(value, float):
+        return Fraction(str(value))
+    return Fraction(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _to_factor(value: object) -> object:
+    if isinstance(value, str) and "/" in value:
+        try:
+            return float(Fraction(value))
+        except (ValueError, ZeroDivisionError):
+            return value
+    return value
+
+
+Time = Annotated[
+    Fraction,
+    BeforeValidator(_to_time),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    Field(ge=0),
+]
+Factor = Annotated[float, BeforeValidator(_to_factor), Field(ge=0.25, le=8)]
+
+
+class RestoreConfig(BaseModel):
+    """What to do with the faces, the frame and the file. Frozen; unknown keys are refused.
+
+    Ranges, defaults and help texts stand here once. :func:`make_config` builds one with errors for people.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: str = Field(
+        "compact", description="Restorer: a name of `revisage models list` or a .safetensors/.pth file."
+    )
+    strength: float = Field(1.0, ge=0, le=1, description="0 leaves faces as they are, 1 restores them fully.")
+    upscale: Factor = Field(1.0, description="Size of the output, as a factor (2, 1.5, 3/2).")
+    background: Background = Field(
+        "none", description="How the rest of the frame is enlarged; none and lanczos keep its look."
+    )
+    tile: int = Field(
+        384, ge=0, le=4096, description="Tile size in px of a Real-ESRGAN background; 0: whole frame."
+    )
+
+    detector: Detector = Field("compact", description="Face detector.")
+    detection_threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Score from which a face counts; the detector's own default if not given.",
+    )
+    min_face: int = Field(16, ge=1, description="Smaller faces (longer box side, px) are left as they are.")
+    max_face: int | None = Field(None, ge=1, description="Larger faces (px) are left as they are.")
+    max_faces: int = Field(
+        50, ge=1, le=1000, description="At most this many faces a frame, the largest first."
+    )
+    only_center_face: bool = Field(False, description="Restore only the face nearest to the centre.")
+    aligned: bool = Field(
+        False, description="The input already is one aligned face (FFHQ framing) per image."
+    )
+
+    start: Time | None = Field(None, description="Begin here: seconds or h:mm:ss.")
+    end: Time | None = Field(None, description="Stop here: seconds or h:mm:ss.")
+
+    codec: str | None = Field(
+        None, description="Video encoder; by default the one nearest to the source's codec."
+    )
+    crf: float | None = Field(None, ge=0, le=63, description="Quality of the encoder; lower is better.")
+    preset: str | None = Field(None, description="Speed preset of the encoder.")
+    pixel_format: str | None = Field(None, description="Pixel format of the output; by default the source's.")
+    deinterlace: bool = Field(False, description="Turn interlaced video into progressive frames.")
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the networks run.")
+    engine: Literal["auto", "torch", "openvino"] = Field("auto", description="What runs the networks.")
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
+        "auto", description="Arithmetic of the networks."
+    )
+    batch: int = Field(8, ge=1, le=256, description="Faces restored at once.")
+    workers: int = Field(1, ge=1, le=64, description="Processes that restore segments side by side.")
+
+    save_faces: Path | None = Field(None, description="Folder for cropped_faces/, restored_faces/ and cmp/.")
+    save_frames: Path | None = Field(
+        None, description="Folder for source/ and target/ pictures of each frame."
+    )
+    compare: Path | None = Field(None, description="File for a labelled side-by-side of input and output.")
+    report: Path | None = Field(None, description="File for the report (JSON).")
+    overwrite: bool = Field(False, description="Replace existing output files.")
+    dry_run: bool = Field(False, description="Scan and plan only; write nothing.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RestoreConfig:
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise ValueError(f"end ({float(self.end):g} s) must lie after start ({float(self.start):g} s)")
+        if self.max_face is not None and self.max_face < self.min_face:
+            raise ValueError(f"max_face ({self.max_face}) must not be below min_face ({self.min_face})")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """What decides about the result, as JSON values: without paths of side outputs and run switches."""
+        return self.model_dump(
+            mode="json", exclude={"save_faces", "save_frames", "compare", "report", "overwrite", "dry_run"}
+        )
+
+
+def make_config(base: RestoreConfig | Mapping[str, Any] | None = None, /, **options: Any) -> RestoreConfig:
+    """A checked RestoreConfig from a base and options that override it (None means: not given).
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one) or a value that is not allowed.
+    """
+    values = base.model_dump(exclude_unset=True) if isinstance(base, RestoreConfig) else dict(base or {})
+    values.update({key: value for key, value in options.items() if value is not None})
+    for key in values:
+        if key not in RestoreConfig.model_fields:
+            raise ConfigError(f"unknown option '{key}'{nearest(key, RestoreConfig.model_fields)}")
+    try:
+        return RestoreConfig(**values)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error)) from None
+
+
+def nearest(word: str, known: Any) -> str:
+    """``; did you mean 'x'?`` for the known word nearest to ``word``, or an empty string."""
+    match = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{match[0]}'?" if match else ""
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    value = problem["input"]
+    if problem["type"] == "literal_error":
+        allowed = get_args(RestoreConfig.model_fields[name].annotation)
+        return f"{name} cannot be '{value}'{nearest(str(value), allowed)}; choose one of {', '.join(allowed)}"
+    text = problem["msg"].removeprefix("Value error, ")
+    text = text[:1].lower() + text[1:].replace("Input should be", "it should be").replace(
+        "input should be", "it should be"
+    )
+    return f"{name} cannot be {value!r}: {text}" if name else text

@@ -1,0 +1,48 @@
+"""Time as integer pts in a Fraction time base. Floats are for display only."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from revisage.core.errors import ConfigError
+
+__all__ = ["format_seconds", "parse_time", "rescale", "seconds"]
+
+_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
+
+
+def seconds(pts: int, time_base: Fraction) -> Fraction:
+    """The exact time of ``pts`` in seconds."""
+    return pts * time_base
+
+
+def rescale(pts: int, source: Fraction, target: Fraction) -> int:
+    """``pts`` of one time base in another, rounded to the nearest (halves away from zero)."""
+    exact = pts * source / target
+    rounded = int(abs(exact) + Fraction(1, 2))
+    return rounded if exact >= 0 else -rounded
+
+
+def parse_time(text: str) -> Fraction:
+    """Seconds from ``12``, ``12.5``, ``1:02.5`` or ``1:00:02.5``.
+
+    Raises:
+        ConfigError: the text is none of these.
+    """
+    match = _CLOCK.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"not a time: '{text}'; write seconds (12.5) or a clock time (1:02.5)")
+    hours, minutes, secs = match.groups()
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + Fraction(secs)
+
+
+def format_seconds(value: float | Fraction) -> str:
+    """A time for people: ``1:02:05``, ``2:05`` or ``0:05.2`` (tenths below a minute)."""
+    total = float(value)
+    if total < 60:
+        return f"0:{total:04.1f}"
+    whole = round(total)
+    hours, rest = divmod(whole, 3600)
+    minutes, secs = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"

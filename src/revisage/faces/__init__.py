@@ -1,0 +1,1 @@
+"""Detect, track, align, blend and composite faces."""

@@ -1,0 +1,1 @@
+"""Probe, read and write videos, animated images, stills and folders; stream copy; colour."""

@@ -1,0 +1,186 @@
+"""The embedded face detector: single stage, anchor free, five landmarks per face.
+
+Written after SCRFD (Guo et al. 2021, arXiv 2105.04714), YuNet (Wu et al. 2023) and FCOS (Tian et al. 2019,
+arXiv 1904.01355): a thin residual backbone of plain convolutions, a top-down feature pyramid (Lin et al. 2017), and
+one light head per stride. Every cell of a map predicts one score, four distances to the sides of a box and five
+points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "CHANNELS",
+    "STRIDES",
+    "CompactDetector",
+    "CompactDetectorConfig",
+    "cell_centres",
+    "decode_maps",
+]
+
+STRIDES = (8, 16, 32)
+# Per cell: score logit; log distances left, top, right, bottom; x, y of the five points. All in units of the stride.
+CHANNELS = 1 + 4 + 10
+# exp(5) = 148 strides is far beyond any image; the bound keeps a bad weight file from overflowing to infinity.
+_MAX_LOG_DISTANCE = 5.0
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CompactDetectorConfig:
+    """Widths and depths of a `CompactDetector`.
+
+    stem: channels at stride 2. stages: channels at strides 4, 8, 16, 32. blocks: residual blocks in each of those
+    stages. neck: channels of the pyramid and the heads.
+    """
+
+    stem: int = 16
+    stages: tuple[int, int, int, int] = (32, 48, 80, 112)
+    blocks: tuple[int, int, int, int] = (0, 2, 2, 1)
+    neck: int = 48
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> CompactDetectorConfig:
+        """The inverse of `to_dict`. Raises ValueError for a key that is not a field."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"unknown compact detector setting {unknown[0]!r}")
+        return cls(**{name: tuple(v) if isinstance(v, (list, tuple)) else v for name, v in values.items()})
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """Convolution, batch norm, ReLU."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class _ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside an identity (He et al. 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _conv(channels, channels)
+        self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.norm(self.second(self.first(x))))
+
+
+class _Head(nn.Module):
+    """One 3x3 convolution, then a depthwise separable tower for the score and one for box and points."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.shared = _conv(channels, channels)
+        self.score_tower = nn.Sequential(_conv(channels, channels, 3, groups=channels), _conv(channels, channels, 1))
+        self.shape_tower = nn.Sequential(_conv(channels, channels, 3, groups=channels), _conv(channels, channels, 1))
+        self.score = nn.Conv2d(channels, 1, 1)
+        self.shape = nn.Conv2d(channels, CHANNELS - 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.shared(x)
+        return torch.cat((self.score(self.score_tower(x)), self.shape(self.shape_tower(x))), 1)
+
+
+class CompactDetector(nn.Module):
+    """Finds faces with five landmarks in an image.
+
+    `forward` takes (N, 3, H, W) float32 RGB in [-1, 1], H and W multiples of 32, and gives three raw maps
+    (N, 15, H/s, W/s) for the strides s of `STRIDES`; `decode_maps` turns those of one image into boxes.
+    """
+
+    def __init__(self, config: CompactDetectorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config if config is not None else CompactDetectorConfig()
+        widths = (self.config.stem, *self.config.stages)
+        self.stem = _conv(3, self.config.stem, stride=2)
+        self.stages = nn.ModuleList(
+            nn.Sequential(_conv(narrow, wide, stride=2), *(_ResidualBlock(wide) for _ in range(count)))
+            for narrow, wide, count in zip(widths, widths[1:], self.config.blocks)
+        )
+        neck = self.config.neck
+        self.laterals = nn.ModuleList(_conv(width, neck, 1) for width in self.config.stages[1:])
+        self.heads = nn.ModuleList(_Head(neck) for _ in STRIDES)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for head in self.heads:
+            assert isinstance(head, _Head)
+            nn.init.normal_(head.score.weight, std=0.01)
+            nn.init.normal_(head.shape.weight, std=0.01)
+            # One cell in a hundred holds a face at the start (the prior of focal loss, Lin et al. 2017).
+            nn.init.constant_(head.score.bias, -4.6)  # type: ignore[arg-type]
+            nn.init.zeros_(head.shape.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = self.stem(x)
+        features: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        at8, at16, at32 = (lateral(f) for lateral, f in zip(self.laterals, features[1:]))
+        at16 = at16 + nn.functional.interpolate(at32, scale_factor=2.0, mode="nearest")
+        at8 = at8 + nn.functional.interpolate(at16, scale_factor=2.0, mode="nearest")
+        return self.heads[0](at8), self.heads[1](at16), self.heads[2](at32)
+
+
+def cell_centres(rows: int, columns: int, stride: int) -> FloatArray:
+    """Centres of a map's cells in pixels, pixel centres at integers: (rows * columns, 2) float32 x, y."""
+    x = (np.arange(columns, dtype=np.float32) + 0.5) * stride - 0.5
+    y = (np.arange(rows, dtype=np.float32) + 0.5) * stride - 0.5
+    grid_x, grid_y = np.meshgrid(x, y)
+    return np.stack((grid_x.ravel(), grid_y.ravel()), axis=1)
+
+
+def decode_maps(
+    maps: Sequence[npt.NDArray[np.floating[Any]]], *, min_score: float = 0.0
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Boxes, landmarks and scores of one image from the raw maps of any engine.
+
+    maps: one (15, H/s, W/s) or (1, 15, H/s, W/s) array per stride, in the order of `STRIDES`. min_score: cells below
+    it are left out, which saves nearly all the work.
+
+    Returns boxes (A, 4) float32 left, top, right, bottom; landmarks (A, 5, 2) float32 x, y; scores (A,) float32 in
+    [0, 1]; pixels of the network's input, pixel centres at integers, not cut at the border, overlapping: suppress
+    duplicates afterwards. Raises ValueError when the maps are not such maps.
+    """
+    if len(maps) != len(STRIDES):
+        raise ValueError(f"expected {len(STRIDES)} maps, one per stride, got {len(maps)}")
+    levels = [_decode_level(m, stride, min_score) for m, stride in zip(maps, STRIDES)]
+    boxes, landmarks, scores = (np.concatenate(parts) for parts in zip(*levels))
+    return boxes, landmarks, scores
+
+
+def _decode_level(
+    level: npt.NDArray[np.floating[Any]], stride: int, min_score: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    raw = level[0] if level.ndim == 4 and level.shape[0] == 1 else level
+    if raw.ndim != 3 or raw.shape[0] != CHANNELS:
+        raise ValueError(f"expected a map of shape ({CHANNELS}, rows, columns), got {level.shape}")
+    cells = raw.reshape(CHANNELS, -1).astype(np.float32, copy=False)
+    # tanh form of the logistic function: no overflow for large negative logits.
+    scores = 0.5 + 0.5 * np.tanh(0.5 * cells[0])
+    chosen = np.flatnonzero(scores >= min_score)
+    centres = cell_centres(raw.shape[1], raw.shape[2], stride)[chosen]
+    distances = np.exp(np.minimum(cells[1:5, chosen].T, _MAX_LOG_DISTANCE)) * stride
+    boxes = np.concatenate((centres - distances[:, :2], centres + distances[:, 2:]), axis=1)
+    offsets = cells[5:, chosen].T.reshape(-1, 5, 2) * stride
+    landmarks = centres[:, None, :] + offsets
+    return boxes.astype(np.float32), landmarks.astype(np.float32), scores[chosen].astype(np.float32)

@@ -1,0 +1,1 @@
+"""Scan, Plan, Segment, executor and Report: the spine."""

@@ -1,0 +1,1 @@
+"""FaceRestorer and Upscaler, and the engines that run them."""

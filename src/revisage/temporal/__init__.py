@@ -1,0 +1,1 @@
+"""Stability over time: smoothing of tracks."""

@@ -1,0 +1,1 @@
+"""Degradations, data, losses and training."""
