@@ -45,7 +45,7 @@ class CompactDetectorConfig:
 
     stem: int = 16
     stages: tuple[int, int, int, int] = (32, 48, 80, 112)
-    blocks: tuple[int, int, int, int] = (0, 2, 2, 1)
+    blocks: tuple[int, int, int, int] = (0, 3, 2, 1)
     neck: int = 48
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,7 +58,8 @@ class CompactDetectorConfig:
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f"unknown compact detector setting {unknown[0]!r}")
-        return cls(**{name: tuple(v) if isinstance(v, (list, tuple)) else v for name, v in values.items()})
+        plain: dict[str, Any] = {n: tuple(v) if isinstance(v, (list, tuple)) else v for n, v in values.items()}
+        return cls(**plain)
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -81,13 +82,13 @@ class _ResidualBlock(nn.Module):
 
 
 class _Head(nn.Module):
-    """One 3x3 convolution, then a depthwise separable tower for the score and one for box and points."""
+    """One 3x3 convolution, then a depthwise separable tower for the score and a full one for box and points."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.shared = _conv(channels, channels)
         self.score_tower = nn.Sequential(_conv(channels, channels, 3, groups=channels), _conv(channels, channels, 1))
-        self.shape_tower = nn.Sequential(_conv(channels, channels, 3, groups=channels), _conv(channels, channels, 1))
+        self.shape_tower = _conv(channels, channels)
         self.score = nn.Conv2d(channels, 1, 1)
         self.shape = nn.Conv2d(channels, CHANNELS - 1, 1)
 
@@ -110,7 +111,7 @@ class CompactDetector(nn.Module):
         self.stem = _conv(3, self.config.stem, stride=2)
         self.stages = nn.ModuleList(
             nn.Sequential(_conv(narrow, wide, stride=2), *(_ResidualBlock(wide) for _ in range(count)))
-            for narrow, wide, count in zip(widths, widths[1:], self.config.blocks)
+            for narrow, wide, count in zip(widths[:-1], widths[1:], self.config.blocks, strict=True)
         )
         neck = self.config.neck
         self.laterals = nn.ModuleList(_conv(width, neck, 1) for width in self.config.stages[1:])
@@ -135,7 +136,7 @@ class CompactDetector(nn.Module):
         for stage in self.stages:
             x = stage(x)
             features.append(x)
-        at8, at16, at32 = (lateral(f) for lateral, f in zip(self.laterals, features[1:]))
+        at8, at16, at32 = (lateral(f) for lateral, f in zip(self.laterals, features[1:], strict=True))
         at16 = at16 + nn.functional.interpolate(at32, scale_factor=2.0, mode="nearest")
         at8 = at8 + nn.functional.interpolate(at16, scale_factor=2.0, mode="nearest")
         return self.heads[0](at8), self.heads[1](at16), self.heads[2](at32)
@@ -163,8 +164,8 @@ def decode_maps(
     """
     if len(maps) != len(STRIDES):
         raise ValueError(f"expected {len(STRIDES)} maps, one per stride, got {len(maps)}")
-    levels = [_decode_level(m, stride, min_score) for m, stride in zip(maps, STRIDES)]
-    boxes, landmarks, scores = (np.concatenate(parts) for parts in zip(*levels))
+    levels = [_decode_level(m, stride, min_score) for m, stride in zip(maps, STRIDES, strict=True)]
+    boxes, landmarks, scores = (np.concatenate(parts) for parts in zip(*levels, strict=True))
     return boxes, landmarks, scores
 
 

@@ -1,0 +1,289 @@
+"""Training of the embedded face detector, from scenes with boxes and landmarks to a small fp16 weight file.
+
+    python -m revisage.train.detector RUN_DIR --set scenes=... --set steps=...
+
+A run folder holds `config.json` (settings and provenance), `log.jsonl` (a line per record), `checkpoint.pt` (to go on
+after a stop) and `weights.safetensors` (the averaged weights, measured on scenes held out of training).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from revisage.core.errors import InputError
+from revisage.nets.compact_detector import CompactDetector, CompactDetectorConfig
+from revisage.train.detector_data import DetectorDataset, LabelledImage, load_aligned_faces, load_scenes
+from revisage.train.detector_eval import DetectorMeasures, choose_threshold, find_faces, judge_all
+from revisage.train.detector_loss import detector_loss
+
+__all__ = ["DetectorTrainConfig", "train_detector"]
+
+
+class DetectorTrainConfig(BaseModel):
+    """Everything that decides a detector run. Frozen; unknown keys are refused; saved beside the weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    scenes: Path = Field(description="Folder of scenes with labels.json.")
+    aligned: Path | None = Field(None, description="Folder of FFHQ-aligned faces, to add large faces.")
+    aligned_pattern: str = Field("*", description="Which files of that folder.")
+    held_out: int = Field(150, ge=1, description="Scenes kept out of training, to choose the threshold by.")
+    size: int = Field(320, ge=64, multiple_of=64, description="Side of the square training views, px.")
+    batch: int = Field(16, ge=1)
+    steps: int = Field(20000, ge=1, description="Optimiser steps in the whole run.")
+    warmup: int = Field(300, ge=0, description="Steps of linear warm-up.")
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.02, ge=0)
+    average: float = Field(0.9995, ge=0, lt=1, description="Decay of the moving average of the weights.")
+    seed: int = Field(3, ge=0)
+    log_every: int = Field(50, ge=1)
+    evaluate_every: int = Field(1000, ge=1, description="Steps between measures, weight files and checkpoints.")
+    workers: int = Field(1, ge=0, description="Data processes.")
+    threads: int = Field(1, ge=1)
+    bf16: bool = Field(True, description="Compute in bfloat16 where the network allows it.")
+
+
+def train_detector(
+    config: DetectorTrainConfig, run_dir: Path, *, report: Callable[[dict[str, Any]], None] | None = None
+) -> DetectorMeasures:
+    """Train, or go on where `run_dir` left off, and return the measures on the held-out scenes.
+
+    report: called with each record of the log. Sets torch's seed and thread count for this process. Raises InputError
+    when there are no scenes to learn from.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    training, held_out, provenance = _load_data(config)
+    record = {"config": config.model_dump(mode="json"), **provenance}
+    (run_dir / "config.json").write_text(json.dumps(record, indent=2), "utf-8")
+    log = _Log(run_dir / "log.jsonl", report)
+    log.write({"event": "start", **provenance})
+
+    model = CompactDetector().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged = CompactDetector()
+    averaged.load_state_dict(model.state_dict())
+    averaged.eval()
+    optimiser = torch.optim.AdamW(_decay_groups(model, config.weight_decay), lr=config.learning_rate)
+    step = _resume(run_dir / "checkpoint.pt", model, averaged, optimiser)
+    measures = _evaluate(averaged, held_out) if step >= config.steps else None
+
+    running: dict[str, float] = {}
+    started = time.monotonic()
+    for images, targets in _batches(training, config, first_step=step):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate_at(step, config)
+        model.train()
+        batch = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            maps = model(batch)
+        loss, parts = detector_loss(maps, targets)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        if torch.isfinite(norm):
+            optimiser.step()
+        step += 1
+        _average_into(averaged, model, min(config.average, (1 + step) / (20 + step)))
+
+        for name, value in {"loss": loss.detach(), **parts}.items():
+            running[name] = running.get(name, 0.0) + float(value) / config.log_every
+        if step % config.log_every == 0:
+            elapsed = (time.monotonic() - started) / config.log_every
+            log.write({"event": "step", "step": step, **_rounded(running), "s_per_step": round(elapsed, 4)})
+            running, started = {}, time.monotonic()
+        if step % config.evaluate_every == 0 or step == config.steps:
+            measures = _evaluate(averaged, held_out)
+            log.write({"event": "measures", "step": step, **_rounded(asdict(measures))})
+            save_detector(averaged, run_dir / "weights.safetensors", step=step, measures=measures)
+            _save_checkpoint(run_dir / "checkpoint.pt", model, averaged, optimiser, step)
+            started = time.monotonic()
+    assert measures is not None
+    return measures
+
+
+def learning_rate_at(step: int, config: DetectorTrainConfig) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    part = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(part, 1.0))))
+
+
+def save_detector(model: CompactDetector, path: Path, *, step: int, measures: DetectorMeasures) -> None:
+    """Write fp16 weights as safetensors, complete or not at all, with their architecture, step, threshold and measures.
+
+    The metadata's key "revisage" holds JSON: arch, config, step, threshold, measures.
+    """
+    state = {
+        name: (value.half() if value.is_floating_point() else value).contiguous().clone()
+        for name, value in model.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    about = {
+        "arch": "compact-detector",
+        "config": model.config.to_dict(),
+        "step": step,
+        "threshold": round(measures.threshold, 3),
+        "measures": _rounded(asdict(measures)),
+    }
+    partial = path.with_name(path.name + ".partial")
+    save_file(state, partial, metadata={"revisage": json.dumps(about)})
+    partial.replace(path)
+
+
+def load_detector_weights(path: Path) -> tuple[CompactDetector, dict[str, Any]]:
+    """A detector in evaluation mode from a file of `save_detector`, and what the file says about itself."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["revisage"])
+        state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
+    model = CompactDetector(CompactDetectorConfig.from_dict(about["config"]))
+    # Batch counters are not stored: they serve training alone.
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
+        raise InputError(f"{path} does not hold the weights of a compact detector")
+    return model.eval(), about
+
+
+def _load_data(config: DetectorTrainConfig) -> tuple[DetectorDataset, list[LabelledImage], dict[str, Any]]:
+    labels = config.scenes / "labels.json"
+    if not labels.is_file():
+        raise InputError(f"{labels} is missing: give a folder of scenes with their labels")
+    names = np.array(sorted(json.loads(labels.read_text("utf-8"))))
+    np.random.default_rng(0).shuffle(names)
+    held_out, skipped_held_out = load_scenes(config.scenes, files=names[: config.held_out].tolist())
+    scenes, skipped = load_scenes(config.scenes, files=names[config.held_out :].tolist())
+    files = sorted(config.aligned.glob(config.aligned_pattern)) if config.aligned else []
+    aligned, skipped_aligned = load_aligned_faces(files)
+    training = DetectorDataset(scenes, aligned, size=config.size, length=config.steps * config.batch, seed=config.seed)
+    provenance = {
+        "commit": _git_commit(),
+        "labels_sha256": hashlib.sha256(labels.read_bytes()).hexdigest(),
+        "scenes": len(scenes),
+        "aligned": len(aligned),
+        "held_out": len(held_out),
+        "skipped": skipped + skipped_held_out + skipped_aligned,
+        "torch": torch.__version__,
+    }
+    return training, held_out, provenance
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that trains, or None outside a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def _batches(
+    training: DetectorDataset, config: DetectorTrainConfig, *, first_step: int
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """The batches from `first_step` on: samples are functions of their number, so a resumed run sees what it missed."""
+    return DataLoader(
+        training,
+        batch_size=config.batch,
+        sampler=range(first_step * config.batch, config.steps * config.batch),
+        num_workers=config.workers,
+        prefetch_factor=4 if config.workers else None,
+        # Forked workers share the decoded images; elsewhere they are copied.
+        multiprocessing_context="fork" if config.workers and hasattr(os, "fork") else None,
+    )
+
+
+def _decay_groups(model: CompactDetector, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for convolution kernels only."""
+    kernels = [p for p in model.parameters() if p.ndim == 4]
+    others = [p for p in model.parameters() if p.ndim != 4]
+    return [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+@torch.no_grad()
+def _average_into(averaged: CompactDetector, model: CompactDetector, decay: float) -> None:
+    """Exponential moving average of weights and batch statistics, in place."""
+    for mean, value in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+def _evaluate(model: CompactDetector, scenes: list[LabelledImage]) -> DetectorMeasures:
+    return choose_threshold(judge_all(scenes, lambda image: find_faces(model, image)))
+
+
+def _save_checkpoint(
+    path: Path, model: CompactDetector, averaged: CompactDetector, optimiser: torch.optim.Optimizer, step: int
+) -> None:
+    partial = path.with_name(path.name + ".partial")
+    state = {"model": model, "averaged": averaged, "optimiser": optimiser}
+    torch.save({"step": step, **{name: part.state_dict() for name, part in state.items()}}, partial)  # type: ignore[attr-defined]
+    partial.replace(path)
+
+
+def _resume(path: Path, model: CompactDetector, averaged: CompactDetector, optimiser: torch.optim.Optimizer) -> int:
+    """Load a checkpoint where there is one; the step to go on with."""
+    if not path.is_file():
+        return 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    averaged.load_state_dict(state["averaged"])
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"])
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 5) if isinstance(value, float) else value for name, value in values.items()}
+
+
+class _Log:
+    """JSON lines, flushed one by one, and passed on to a listener."""
+
+    def __init__(self, path: Path, report: Callable[[dict[str, Any]], None] | None) -> None:
+        self._path, self._report = path, report
+
+    def write(self, record: dict[str, Any]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        if self._report is not None:
+            self._report(record)
+
+
+def _main() -> None:
+    import argparse
+
+    parser = argparse.ArgumentParser(description="Train the embedded face detector.")
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
+    arguments = parser.parse_args()
+    settings = dict(item.split("=", 1) for item in arguments.settings)
+    train_detector(DetectorTrainConfig.model_validate(settings), arguments.run_dir)
+
+
+if __name__ == "__main__":
+    _main()

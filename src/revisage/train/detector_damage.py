@@ -1,0 +1,82 @@
+"""Damage to training images as cameras, light and codecs do it: colour, light, blur, noise, loss of detail, JPEG.
+
+Deliberately cheap, as one core feeds the training. All functions take and give (H, W, 3) uint8 RGB.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["damage_image"]
+
+UInt8 = npt.NDArray[np.uint8]
+
+
+def damage_image(image: UInt8, rng: np.random.Generator) -> UInt8:
+    """A damaged copy of the image; about one in six is left as it is."""
+    if rng.random() < 0.15:
+        return np.ascontiguousarray(image)
+    if rng.random() < 0.7:
+        image = change_light(image, rng)
+    if rng.random() < 0.12:
+        image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2).astype(np.uint8, copy=False)
+    kind = rng.random()
+    if kind < 0.1:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.8)), np.uint8)
+    elif kind < 0.2:
+        image = blur_by_motion(image, rng)
+    elif kind < 0.35:
+        image = lose_detail(image, rng)
+    if rng.random() < 0.2:
+        image = add_noise(image, rng)
+    if rng.random() < 0.35:
+        image = compress(image, rng)
+    return np.ascontiguousarray(image)
+
+
+def change_light(image: UInt8, rng: np.random.Generator) -> UInt8:
+    """Gain, offset, gamma and colour cast in one look-up table per channel; one in six is low light."""
+    ramp = np.linspace(0, 1, 256)
+    gamma = np.exp(rng.uniform(-0.5, 0.5))
+    gain = rng.uniform(0.15, 0.45) if rng.random() < 0.15 else rng.uniform(0.65, 1.3)
+    cast = gain * rng.uniform(0.88, 1.12, 3)
+    offset = rng.uniform(-0.08, 0.08)
+    tables = np.clip((ramp[:, None] ** gamma - 0.5 * (gain > 0.5)) * cast + 0.5 * (gain > 0.5) + offset, 0, 1)
+    order = rng.permutation(3) if rng.random() < 0.03 else np.arange(3)
+    return np.asarray(cv2.LUT(image[..., order], np.round(tables * 255).astype(np.uint8)[None]), np.uint8)
+
+
+def blur_by_motion(image: UInt8, rng: np.random.Generator) -> UInt8:
+    """A straight streak of 3 to 11 px in any direction."""
+    length = int(rng.integers(3, 12)) | 1
+    kernel = np.zeros((length, length), np.float32)
+    angle = rng.uniform(0, np.pi)
+    reach = (length - 1) / 2 * np.array([np.cos(angle), np.sin(angle)])
+    start, end = (np.round((length - 1) / 2 + sign * reach).astype(int).tolist() for sign in (-1, 1))
+    cv2.line(kernel, start, end, 1.0)
+    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
+
+
+def lose_detail(image: UInt8, rng: np.random.Generator) -> UInt8:
+    """Shrunk by up to three and enlarged again."""
+    height, width = image.shape[:2]
+    factor = rng.uniform(1.3, 3.0)
+    small = cv2.resize(image, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_AREA)
+    back = cv2.INTER_LINEAR if rng.random() < 0.7 else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(small, (width, height), interpolation=back), np.uint8)
+
+
+def add_noise(image: UInt8, rng: np.random.Generator) -> UInt8:
+    """Gaussian noise, of each channel or of all alike, with a spread of 2 to 20 levels."""
+    height, width = image.shape[:2]
+    channels = 3 if rng.random() < 0.6 else 1
+    noise = rng.standard_normal((height, width, channels), np.float32) * np.float32(rng.uniform(2, 20))
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def compress(image: UInt8, rng: np.random.Generator) -> UInt8:
+    """JPEG at quality 15 to 80."""
+    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 81))])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8) if done else image
