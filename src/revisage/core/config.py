@@ -63,17 +63,13 @@ class RestoreConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: str = Field(
-        "compact", description="Restorer: a name of `revisage models list` or a .safetensors/.pth file."
-    )
+    model: str = Field("compact", description="Restorer: a name of `revisage models list` or a .safetensors/.pth file.")
     strength: float = Field(1.0, ge=0, le=1, description="0 leaves faces as they are, 1 restores them fully.")
     upscale: Factor = Field(1.0, description="Size of the output, as a factor (2, 1.5, 3/2).")
     background: Background = Field(
         "none", description="How the rest of the frame is enlarged; none and lanczos keep its look."
     )
-    tile: int = Field(
-        384, ge=0, le=4096, description="Tile size in px of a Real-ESRGAN background; 0: whole frame."
-    )
+    tile: int = Field(384, ge=0, le=4096, description="Tile size in px of a Real-ESRGAN background; 0: whole frame.")
 
     detector: Detector = Field("compact", description="Face detector.")
     detection_threshold: float | None = Field(
@@ -84,20 +80,14 @@ class RestoreConfig(BaseModel):
     )
     min_face: int = Field(16, ge=1, description="Smaller faces (longer box side, px) are left as they are.")
     max_face: int | None = Field(None, ge=1, description="Larger faces (px) are left as they are.")
-    max_faces: int = Field(
-        50, ge=1, le=1000, description="At most this many faces a frame, the largest first."
-    )
+    max_faces: int = Field(50, ge=1, le=1000, description="At most this many faces a frame, the largest first.")
     only_center_face: bool = Field(False, description="Restore only the face nearest to the centre.")
-    aligned: bool = Field(
-        False, description="The input already is one aligned face (FFHQ framing) per image."
-    )
+    aligned: bool = Field(False, description="The input already is one aligned face (FFHQ framing) per image.")
 
     start: Time | None = Field(None, description="Begin here: seconds or h:mm:ss.")
     end: Time | None = Field(None, description="Stop here: seconds or h:mm:ss.")
 
-    codec: str | None = Field(
-        None, description="Video encoder; by default the one nearest to the source's codec."
-    )
+    codec: str | None = Field(None, description="Video encoder; by default the one nearest to the source's codec.")
     crf: float | None = Field(None, ge=0, le=63, description="Quality of the encoder; lower is better.")
     preset: str | None = Field(None, description="Speed preset of the encoder.")
     pixel_format: str | None = Field(None, description="Pixel format of the output; by default the source's.")
@@ -105,16 +95,12 @@ class RestoreConfig(BaseModel):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the networks run.")
     engine: Literal["auto", "torch", "openvino"] = Field("auto", description="What runs the networks.")
-    precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
-        "auto", description="Arithmetic of the networks."
-    )
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field("auto", description="Arithmetic of the networks.")
     batch: int = Field(8, ge=1, le=256, description="Faces restored at once.")
     workers: int = Field(1, ge=1, le=64, description="Processes that restore segments side by side.")
 
     save_faces: Path | None = Field(None, description="Folder for cropped_faces/, restored_faces/ and cmp/.")
-    save_frames: Path | None = Field(
-        None, description="Folder for source/ and target/ pictures of each frame."
-    )
+    save_frames: Path | None = Field(None, description="Folder for source/ and target/ pictures of each frame.")
     compare: Path | None = Field(None, description="File for a labelled side-by-side of input and output.")
     report: Path | None = Field(None, description="File for the report (JSON).")
     overwrite: bool = Field(False, description="Replace existing output files.")

@@ -9,6 +9,7 @@ from revisage.core.errors import ConfigError
 
 __all__ = ["format_seconds", "parse_time", "rescale", "seconds"]
 
+_FRACTION = re.compile(r"\d+/[1-9]\d*")
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
 
 
@@ -25,11 +26,13 @@ def rescale(pts: int, source: Fraction, target: Fraction) -> int:
 
 
 def parse_time(text: str) -> Fraction:
-    """Seconds from ``12``, ``12.5``, ``1:02.5`` or ``1:00:02.5``.
+    """Seconds from ``12``, ``12.5``, ``1:02.5``, ``1:00:02.5`` or the exact ``125/2``.
 
     Raises:
         ConfigError: the text is none of these.
     """
+    if _FRACTION.fullmatch(text.strip()):
+        return Fraction(text)
     match = _CLOCK.fullmatch(text.strip())
     if match is None:
         raise ConfigError(f"not a time: '{text}'; write seconds (12.5) or a clock time (1:02.5)")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from revisage.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from revisage.nets.vgg import VGGFeatures
+    from revisage.nets.vgg import VGG19Features
 
 __all__ = ["psnr", "ssim", "vggd"]
 
@@ -71,7 +71,8 @@ def vggd(images: list[Image], references: list[Image], weights: Path) -> list[fl
     """
     import torch
 
-    from revisage.nets.vgg import vgg_distance
+    from revisage.train.losses import feature_distance
+    from revisage.train.validation import to_tensor
 
     if len(images) != len(references):
         raise ValueError(f"{len(images)} images but {len(references)} references")
@@ -80,25 +81,16 @@ def vggd(images: list[Image], references: list[Image], weights: Path) -> list[fl
     for image, reference in zip(images, references, strict=True):
         _check_pair(image, reference)
         with torch.inference_mode():
-            values.append(float(vgg_distance(net, _tensor(image), _tensor(reference))))
+            ours, theirs = (net(to_tensor(side) / 2 + 0.5) for side in ([image], [reference]))
+            values.append(float(feature_distance(ours, theirs)))
     return values
 
 
 @lru_cache(maxsize=1)
-def _features(weights: str) -> VGGFeatures:
-    from safetensors.torch import load_file
+def _features(weights: str) -> VGG19Features:
+    from revisage.train.validation import load_vgg
 
-    from revisage.nets.vgg import VGGFeatures
-
-    net = VGGFeatures()
-    net.load_state_dict(load_file(weights))
-    return net.eval()
-
-
-def _tensor(image: Image):  # type: ignore[no-untyped-def]
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return load_vgg(Path(weights))
 
 
 def _check_pair(image: Image, reference: Image) -> None:

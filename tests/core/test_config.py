@@ -1,0 +1,57 @@
+"""RestoreConfig: ranges, near matches, and that a saved one can be fed back."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import pytest
+
+from revisage.core.config import RestoreConfig, make_config
+from revisage.core.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"stregth": 1}, ["unknown option 'stregth'", "did you mean 'strength'"]),
+        ({"strength": 1.5}, ["strength cannot be 1.5", "less than or equal to 1"]),
+        ({"strength": float("nan")}, ["strength cannot be nan"]),
+        ({"engine": "tork"}, ["engine cannot be 'tork'", "did you mean 'torch'", "openvino"]),
+        ({"background": "realesrgan"}, ["background cannot be", "did you mean 'realesrgan-x4'"]),
+        ({"upscale": 0}, ["upscale cannot be 0"]),
+        ({"upscale": "1/0"}, ["upscale cannot be '1/0'"]),
+        ({"batch": -1}, ["batch cannot be -1"]),
+        ({"min_face": 0}, ["min_face cannot be 0"]),
+        ({"start": "noon"}, ["not a time: 'noon'"]),
+        ({"start": "10", "end": "5"}, ["end (5 s) must lie after start (10 s)"]),
+        ({"min_face": 50, "max_face": 20}, ["max_face (20) must not be below min_face (50)"]),
+    ],
+)
+def test_a_wrong_option_is_named_in_one_line(options: dict, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_config(**options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_settings_can_be_fed_back() -> None:
+    config = make_config(upscale="3/2", start="1:02.5", strength=0.5, overwrite=True)
+    saved = json.loads(json.dumps(config.settings()))
+    assert "overwrite" not in saved
+    again = make_config(saved)
+    assert again.start == Fraction(125, 2)
+    assert again.settings() == config.settings()
+
+
+def test_options_override_the_base_and_none_means_not_given() -> None:
+    base = RestoreConfig(strength=0.3, batch=2)
+    config = make_config(base, strength=0.7, batch=None)
+    assert (config.strength, config.batch) == (0.7, 2)
+
+
+def test_config_is_frozen() -> None:
+    config = RestoreConfig()
+    with pytest.raises(ValueError, match="frozen"):
+        config.strength = 0.5  # type: ignore[misc]
