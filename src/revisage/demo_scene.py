@@ -1,0 +1,94 @@
+"""The demo's footage: a public-domain portrait that moves and talks, clean and damaged, with a voice-like sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import resources
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FRAMES", "RATE", "SAMPLE_RATE", "SIZE_HW", "clean_frames", "damage", "speech"]
+
+Image = NDArray[np.uint8]
+
+SIZE_HW = (270, 480)
+RATE = 25
+FRAMES = 100
+SAMPLE_RATE = 48000
+
+_SCALE = 1.35  # output px per px of the portrait: the face is about 115 px wide
+_CENTRE = (233.0, 122.0)  # of the window, in the portrait
+_MOUTH = (224.0, 147.0)
+
+
+def clean_frames() -> Iterator[Image]:
+    """The undamaged clip: ``FRAMES`` images ``(270, 480, 3) uint8`` RGB."""
+    portrait = _portrait()
+    for index in range(FRAMES):
+        yield _frame(portrait, index)
+
+
+def damage(frame: Image, index: int) -> Image:
+    """What a cheap camera and a small file leave of a frame: blur, half the size, noise. Same size, RGB uint8."""
+    height, width = frame.shape[:2]
+    small = cv2.resize(
+        cv2.GaussianBlur(frame, (0, 0), 1.3), (width // 2, height // 2), interpolation=cv2.INTER_AREA
+    ).astype(np.float32)
+    small += np.random.default_rng(index).normal(0, 6, small.shape)
+    enlarged = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(np.rint(enlarged), 0, 255).astype(np.uint8)
+
+
+def speech() -> NDArray[np.float32]:
+    """A voice-like sound, ``(samples,) float32`` from -1 to 1: a buzz through two formants, loud when the mouth opens."""
+    count = FRAMES * SAMPLE_RATE // RATE
+    time = np.arange(count) / SAMPLE_RATE
+    opening = np.interp(time * RATE, np.arange(FRAMES), [_opening(i) for i in range(FRAMES)])
+    pitch = 190 + 25 * np.sin(2 * np.pi * 0.7 * time)
+    phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
+    voice = np.zeros(count)
+    for harmonic in range(1, 16):
+        frequency = harmonic * pitch
+        vowel = np.exp(-(((frequency - 650) / 250) ** 2)) + 0.6 * np.exp(-(((frequency - 1200) / 300) ** 2))
+        voice += (vowel + 0.15 / harmonic) * np.sin(harmonic * phase)
+    return (0.25 * voice * opening / np.abs(voice).max()).astype(np.float32)
+
+
+def _portrait() -> Image:
+    data = (resources.files("revisage") / "demo_data" / "astronaut.webp").read_bytes()
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def _opening(index: int) -> float:
+    """How far the mouth is open in a frame, 0 to 1: syllables in two phrases."""
+    seconds = index / RATE
+    phrase = 0.2 < seconds < 1.8 or 2.2 < seconds < 3.7
+    return max(0.0, float(np.sin(2 * np.pi * 2.6 * seconds))) if phrase else 0.0
+
+
+def _frame(portrait: Image, index: int) -> Image:
+    """One window of the portrait: drifting, nodding, talking; sampled once, so that it stays sharp."""
+    height, width = SIZE_HW
+    seconds = index / RATE
+    angle = np.deg2rad(2.5 * np.sin(2 * np.pi * 0.35 * seconds))
+    scale = _SCALE * (1 + 0.03 * np.sin(2 * np.pi * 0.2 * seconds))
+    centre = (
+        _CENTRE[0] + 7 * np.sin(2 * np.pi * 0.25 * seconds),
+        _CENTRE[1] + 2.5 * np.sin(2 * np.pi * 0.5 * seconds),
+    )
+    columns, rows = np.meshgrid(np.arange(width) - width / 2, np.arange(height) - height / 2)
+    x = (np.cos(angle) * columns - np.sin(angle) * rows) / scale + centre[0]
+    y = (np.sin(angle) * columns + np.cos(angle) * rows) / scale + centre[1]
+    y -= _jaw(x, y, _opening(index))
+    return cv2.remap(
+        portrait, x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+    )
+
+
+def _jaw(x: NDArray[np.float64], y: NDArray[np.float64], opening: float) -> NDArray[np.float64]:
+    """How many px of the portrait the jaw is lowered at each place: from the lips down, fading below the chin."""
+    across = np.exp(-(((x - _MOUTH[0]) / 22) ** 2))
+    below = np.clip((y - _MOUTH[1]) / 5, 0, 1) * np.exp(-((np.maximum(y - _MOUTH[1] - 12, 0) / 16) ** 2))
+    return 4.0 * opening * across * below
