@@ -171,6 +171,8 @@ def _load_data(config: DetectorTrainConfig) -> tuple[DetectorDataset, list[Label
     np.random.default_rng(0).shuffle(names)
     held_out, skipped_held_out = load_scenes(config.scenes, files=names[: config.held_out].tolist())
     scenes, skipped = load_scenes(config.scenes, files=names[config.held_out :].tolist())
+    if not held_out or not any(scene.certain.any() for scene in scenes):
+        raise InputError(f"{config.scenes} has too few readable scenes with faces: add some, or lower held_out")
     files = sorted(config.aligned.glob(config.aligned_pattern)) if config.aligned else []
     aligned, skipped_aligned = load_aligned_faces(files)
     training = DetectorDataset(scenes, aligned, size=config.size, length=config.steps * config.batch, seed=config.seed)
