@@ -170,14 +170,14 @@ def test_a_stopped_run_goes_on_to_the_same_weights(scenes: Path, tmp_path: Path,
     config = quick_config(scenes, steps=4)
     train_detector(config, tmp_path / "whole")
 
-    class Stop(Exception):
+    class PowerLossError(Exception):
         """Stands for a loss of power."""
 
     def stop_at_three(record: dict) -> None:
         if record.get("step") == 3:
-            raise Stop
+            raise PowerLossError
 
-    with pytest.raises(Stop):
+    with pytest.raises(PowerLossError):
         train_detector(config, tmp_path / "parts", report=stop_at_three)
     records: list[dict] = []
     train_detector(config, tmp_path / "parts", report=records.append)
