@@ -1,0 +1,270 @@
+"""The models that revisage knows by name: where each comes from, its hash, its architecture and its licence."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from revisage.core.errors import ModelError
+
+__all__ = ["DEFAULT", "ModelEntry", "Registry", "entries", "find"]
+
+_GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
+_FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
+_REALESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download"
+_FFHQ_LICENCE = "Apache-2.0; trained on FFHQ (CC BY-NC-SA 4.0)"
+_OWN_LICENCE = "Apache-2.0; see the model card beside the weights for the licence of the training data"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model file.
+
+    Attributes:
+        name: what the user types.
+        file: file name in the model folder.
+        url: where `revisage.models.pull` fetches it; None for embedded weights.
+        sha256: of the whole file in lower-case hex; None where the publisher's is not known here.
+        bytes: size of the file; None where not known here.
+        arch: architecture name for `revisage.nets.build`; ``yunet`` is run by OpenCV instead.
+        params_key: entry of the checkpoint that holds the state dict; None when the file is the state dict itself.
+        licence: of the weights, and of the data they were trained on where that binds the user.
+        embedded: whether the file ships inside the package.
+
+    Raises ValueError for a file name with a folder in it, a malformed hash, or an entry without any source.
+    """
+
+    name: str
+    file: str
+    url: str | None
+    sha256: str | None
+    bytes: int | None
+    arch: str
+    params_key: str | None
+    licence: str
+    embedded: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name != self.name.strip().lower():
+            raise ValueError(f"a model name is lower case without blanks around it, got {self.name!r}")
+        if not self.file or set(self.file) & set('/\\:*?"<>|') or self.file.startswith("."):
+            raise ValueError(f"model {self.name}: {self.file!r} is not a plain file name")
+        if self.sha256 is not None and (len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef")):
+            raise ValueError(f"model {self.name}: a sha256 is 64 lower-case hex digits, got {self.sha256!r}")
+        if self.url is None and not self.embedded:
+            raise ValueError(f"model {self.name} is neither embedded nor has it an address")
+
+
+class Registry:
+    """A set of model entries with unique names; pass your own where the package's is the default.
+
+    Raises ValueError when two entries share a name or a file.
+    """
+
+    def __init__(self, entries: Iterable[ModelEntry] = ()) -> None:
+        self._entries: dict[str, ModelEntry] = {}
+        self.add(*entries)
+
+    def add(self, *entries: ModelEntry) -> None:
+        """Take in all of the entries, or none: raises ValueError when a name or file is already there."""
+        merged = dict(self._entries)
+        for entry in entries:
+            if entry.name in merged:
+                raise ValueError(f"there is a model named {entry.name!r} already")
+            if any(entry.file.lower() == other.file.lower() for other in merged.values()):
+                raise ValueError(f"there is a model with the file {entry.file!r} already")
+            merged[entry.name] = entry
+        self._entries = merged
+
+    def entries(self) -> list[ModelEntry]:
+        """All entries, in the order they were added."""
+        return list(self._entries.values())
+
+    def find(self, name: str) -> ModelEntry:
+        """The entry of that name, in any case. Raises ModelError, which names the nearest match and lists all."""
+        entry = self._entries.get(name.strip().lower())
+        if entry is not None:
+            return entry
+        near = difflib.get_close_matches(name.strip().lower(), self._entries, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        there = ", ".join(self._entries) or "none"
+        raise ModelError(f"unknown model {name!r}{hint} (there are: {there}; or give the path of a weights file)")
+
+
+DEFAULT = Registry(
+    [
+        ModelEntry(
+            name="compact",
+            file="compact.safetensors",
+            url=None,
+            sha256=None,
+            bytes=None,
+            arch="compact",
+            params_key=None,
+            licence=_OWN_LICENCE,
+            embedded=True,
+        ),
+        ModelEntry(
+            name="compact-detector",
+            file="compact-detector.safetensors",
+            url=None,
+            sha256=None,
+            bytes=None,
+            arch="compact-detector",
+            params_key=None,
+            licence=_OWN_LICENCE,
+            embedded=True,
+        ),
+        ModelEntry(
+            name="gfpgan-1",
+            file="GFPGANv1.pth",
+            url=f"{_GFPGAN}/v0.1.0/GFPGANv1.pth",
+            sha256=None,
+            bytes=None,
+            arch="gfpgan_v1_512",
+            params_key="params_ema",
+            licence="Apache-2.0 with NVIDIA non-commercial StyleGAN2 parts",
+        ),
+        ModelEntry(
+            name="gfpgan-1.2",
+            file="GFPGANCleanv1-NoCE-C2.pth",
+            url=f"{_GFPGAN}/v0.2.0/GFPGANCleanv1-NoCE-C2.pth",
+            sha256=None,
+            bytes=None,
+            arch="gfpgan_clean_512",
+            params_key="params_ema",
+            licence=_FFHQ_LICENCE,
+        ),
+        ModelEntry(
+            name="gfpgan-1.3",
+            file="GFPGANv1.3.pth",
+            url=f"{_GFPGAN}/v1.3.0/GFPGANv1.3.pth",
+            sha256="c953a88f2727c85c3d9ae72e2bd4846bbaf59fe6972ad94130e23e7017524a70",
+            bytes=None,
+            arch="gfpgan_clean_512",
+            params_key="params_ema",
+            licence=_FFHQ_LICENCE,
+        ),
+        ModelEntry(
+            name="gfpgan-1.4",
+            file="GFPGANv1.4.pth",
+            url=f"{_GFPGAN}/v1.3.0/GFPGANv1.4.pth",
+            sha256="e2cd4703ab14f4d01fd1383a8a8b266f9a5833dacee8e6a79d3bf21a1b6be5ad",
+            bytes=348632874,
+            arch="gfpgan_clean_512",
+            params_key="params_ema",
+            licence=_FFHQ_LICENCE,
+        ),
+        ModelEntry(
+            name="restoreformer",
+            file="RestoreFormer.pth",
+            url=f"{_GFPGAN}/v1.3.4/RestoreFormer.pth",
+            sha256=None,
+            bytes=None,
+            arch="restoreformer_512",
+            params_key="params",
+            licence="Apache-2.0; trained on FFHQ",
+        ),
+        ModelEntry(
+            name="retinaface-r50",
+            file="detection_Resnet50_Final.pth",
+            url=f"{_FACEXLIB}/v0.1.0/detection_Resnet50_Final.pth",
+            sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
+            bytes=109497761,
+            arch="retinaface_resnet50",
+            params_key=None,
+            licence="MIT",
+        ),
+        ModelEntry(
+            name="retinaface-mobile",
+            file="detection_mobilenet0.25_Final.pth",
+            url=f"{_FACEXLIB}/v0.1.0/detection_mobilenet0.25_Final.pth",
+            sha256=None,
+            bytes=None,
+            arch="retinaface_mobile0_25",
+            params_key=None,
+            licence="MIT",
+        ),
+        ModelEntry(
+            name="parsenet",
+            file="parsing_parsenet.pth",
+            url=f"{_FACEXLIB}/v0.2.2/parsing_parsenet.pth",
+            sha256="3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
+            bytes=85331193,
+            arch="parsenet_512",
+            params_key=None,
+            licence="MIT; trained on CelebAMask-HQ (non-commercial)",
+        ),
+        ModelEntry(
+            name="arcface-r18",
+            file="arcface_resnet18.pth",
+            url=f"{_GFPGAN}/v0.1.0/arcface_resnet18.pth",
+            sha256=None,
+            bytes=None,
+            arch="arcface_resnet18",
+            params_key=None,
+            licence="as GFPGAN",
+        ),
+        ModelEntry(
+            name="realesrgan-x2",
+            file="RealESRGAN_x2plus.pth",
+            url=f"{_REALESRGAN}/v0.2.1/RealESRGAN_x2plus.pth",
+            sha256=None,
+            bytes=None,
+            arch="rrdbnet_x2",
+            params_key="params_ema",
+            licence="BSD-3-Clause",
+        ),
+        ModelEntry(
+            name="realesrgan-x4",
+            file="RealESRGAN_x4plus.pth",
+            url=f"{_REALESRGAN}/v0.1.0/RealESRGAN_x4plus.pth",
+            sha256="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
+            bytes=None,
+            arch="rrdbnet_x4",
+            params_key="params_ema",
+            licence="BSD-3-Clause",
+        ),
+        ModelEntry(
+            name="realesr-general-x4",
+            file="realesr-general-x4v3.pth",
+            url=f"{_REALESRGAN}/v0.2.5.0/realesr-general-x4v3.pth",
+            sha256="8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
+            bytes=None,
+            arch="srvgg_x4",
+            params_key="params",
+            licence="BSD-3-Clause",
+        ),
+        ModelEntry(
+            name="stylegan2-ffhq-512",
+            file="StyleGAN2_512_Cmul1_FFHQ_B12G4_scratch_800k.pth",
+            url=f"{_GFPGAN}/v0.1.0/StyleGAN2_512_Cmul1_FFHQ_B12G4_scratch_800k.pth",
+            sha256=None,
+            bytes=None,
+            arch="stylegan2_512",
+            params_key="params_ema",
+            licence="NVIDIA non-commercial lineage",
+        ),
+        ModelEntry(
+            name="yunet",
+            file="face_detection_yunet_2023mar.onnx",
+            url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
+            sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+            bytes=232589,
+            arch="yunet",
+            params_key=None,
+            licence="MIT",
+        ),
+    ]
+)
+
+
+def entries() -> list[ModelEntry]:
+    """All models of the package's own registry."""
+    return DEFAULT.entries()
+
+
+def find(name: str) -> ModelEntry:
+    """The model of that name in the package's own registry. Raises ModelError when there is none."""
+    return DEFAULT.find(name)
