@@ -1,0 +1,127 @@
+"""Which device, engine and precision a network runs with: what was asked, or what this machine does best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from revisage.core.errors import ConfigError, DeviceError
+from revisage.engines.cpu import CpuInfo, cpu_info
+
+__all__ = ["Choice", "resolve"]
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+ENGINES = ("auto", "torch", "openvino")
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A settled choice; nothing in it is ``auto``.
+
+    Attributes:
+        device: ``cpu``, ``cuda`` or ``mps``.
+        engine: ``torch`` or ``openvino``.
+        precision: ``fp32``, ``bf16`` or ``int8``.
+        hardware: the device in words, with the CPU's features.
+    """
+
+    device: str
+    engine: str
+    precision: str
+    hardware: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision} on {self.hardware}"
+
+
+def resolve(
+    device: str = "auto", engine: str = "auto", precision: str = "auto", *, bf16_agrees: bool = False
+) -> Choice:
+    """Settle device, engine and precision for this machine.
+
+    ``auto`` means: CUDA where there is a GPU, else the CPU; OpenVINO on the CPU, torch elsewhere; bf16 where the CPU
+    has it in hardware **and** ``bf16_agrees``, else fp32. MPS only runs when asked for, as nothing was measured on it.
+
+    Args:
+        device: auto, cpu, cuda or mps.
+        engine: auto, torch or openvino.
+        precision: auto, fp32, bf16 or int8.
+        bf16_agrees: the network's bf16 result was measured to agree with fp32 to 40 dB or better, in an output of
+            8 bits. Detectors leave it False: their coordinates would jitter.
+
+    Raises:
+        ConfigError: a value is unknown, or they do not go together.
+        DeviceError: the device is not on this machine.
+    """
+    for name, value, allowed in (
+        ("device", device, DEVICES),
+        ("engine", engine, ENGINES),
+        ("precision", precision, PRECISIONS),
+    ):
+        if value not in allowed:
+            raise ConfigError(f"{name} cannot be '{value}'; choose one of {', '.join(allowed)}")
+    cpu = cpu_info()
+    device = _device(device, engine, precision)
+    engine = _engine(device, engine, precision)
+    precision = _precision(device, precision, cpu, bf16_agrees)
+    return Choice(device, engine, precision, _hardware(device, cpu))
+
+
+def _device(device: str, engine: str, precision: str) -> str:
+    if device == "auto":
+        wants_cpu = engine == "openvino" or precision == "int8"
+        return "cpu" if wants_cpu or not _has_cuda() else "cuda"
+    if device == "cuda" and not _has_cuda():
+        raise DeviceError(f"no CUDA device here ({_why_no_cuda()}): choose device cpu or auto")
+    if device == "mps" and not _has_mps():
+        raise DeviceError("no Apple GPU (MPS) on this machine: choose device cpu or auto")
+    return device
+
+
+def _engine(device: str, engine: str, precision: str) -> str:
+    if engine == "openvino" and device != "cpu":
+        raise ConfigError(f"engine openvino runs on the CPU only: choose engine torch for device {device}")
+    if precision == "int8" and (engine == "torch" or device != "cpu"):
+        raise ConfigError("precision int8 runs with engine openvino on the CPU only: choose fp32 or bf16 here")
+    if engine == "auto":
+        return "openvino" if device == "cpu" else "torch"
+    return engine
+
+
+def _precision(device: str, precision: str, cpu: CpuInfo, bf16_agrees: bool) -> str:
+    if precision == "auto":
+        return "bf16" if device == "cpu" and cpu.native_bf16 and bf16_agrees else "fp32"
+    if precision == "bf16" and device == "cpu" and not cpu.native_bf16:
+        # torch would emulate it, many times slower; OpenVINO would silently run fp32 under its name.
+        raise ConfigError(f"precision bf16 is not in this CPU's hardware ({cpu.name}): choose fp32 or auto")
+    if precision == "bf16" and device == "mps":
+        raise ConfigError("precision bf16 is not offered on MPS: choose fp32")
+    return precision
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _why_no_cuda() -> str:
+    import torch
+
+    if torch.version.cuda is None:
+        return "this PyTorch is built without CUDA"
+    return "PyTorch finds no usable GPU or driver"
+
+
+def _has_mps() -> bool:
+    import torch
+
+    return torch.backends.mps.is_available()
+
+
+def _hardware(device: str, cpu: CpuInfo) -> str:
+    if device == "cuda":
+        import torch
+
+        return f"{torch.cuda.get_device_name()} beside {cpu}"
+    return f"Apple GPU of {cpu}" if device == "mps" else str(cpu)

@@ -1,0 +1,229 @@
+"""Both engines give the network's own numbers, twice the same, whatever the batch; caches and int8 keep to that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from revisage.core.errors import ConfigError, MissingExtraError, ProcessingError
+from revisage.engines import cpu_info, make_engine, openvino_engine
+from revisage.engines.quantise import agreement_db, check_agreement, split
+
+HW = (32, 48)
+
+
+class Net(nn.Module):
+    """Small, with what restorers are made of: convolutions, resizing, a style that scales channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3, padding=1)
+        self.style = nn.Linear(16, 16)
+        self.last = nn.Conv2d(16, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = nn.functional.leaky_relu(self.first(x), 0.2)
+        style = self.style(features.mean(dim=(2, 3)))
+        down = nn.functional.avg_pool2d(features * style[:, :, None, None], 2)
+        up = nn.functional.interpolate(down, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return x + 0.2 * self.last(up), style
+
+
+@pytest.fixture
+def net() -> Net:
+    torch.manual_seed(3)
+    return Net()
+
+
+@pytest.fixture
+def batch() -> np.ndarray:
+    return smooth(5)
+
+
+def smooth(count: int, seed: int = 0) -> np.ndarray:
+    """Images with neighbours alike, as photographs are."""
+    coarse = np.random.default_rng(seed).uniform(-1, 1, (count, 3, 4, 6)).astype(np.float32)
+    return nn.functional.interpolate(torch.from_numpy(coarse), size=HW, mode="bilinear").numpy()
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("REVISAGE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "engines"
+
+
+def reference(net: nn.Module, batch: np.ndarray) -> list[np.ndarray]:
+    with torch.inference_mode():
+        return [output.numpy() for output in net.eval()(torch.from_numpy(batch))]
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+@pytest.mark.parametrize("size_hw", [HW, None])
+def test_fp32_equals_the_network(net: Net, batch: np.ndarray, engine: str, size_hw: tuple[int, int] | None) -> None:
+    wanted = reference(net, batch)
+    made = make_engine(net, size_hw, device="cpu", engine=engine, precision="fp32")
+    found = made(batch)
+    assert (made.name, made.device, made.precision) == (engine, "cpu", "fp32")
+    assert len(found) == 2
+    for have, want in zip(found, wanted, strict=True):
+        assert have.dtype == np.float32
+        np.testing.assert_allclose(have, want, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_twice_equal_and_batch_equals_singles(net: Net, batch: np.ndarray, engine: str) -> None:
+    made = make_engine(net, HW, device="cpu", engine=engine)
+    first = made(batch)
+    singles = [made(batch[i : i + 1])[0] for i in range(len(batch))]
+    second = made(batch)
+    for a, b in zip(first, second, strict=True):
+        assert np.array_equal(a, b)
+    np.testing.assert_allclose(np.concatenate(singles), first[0], atol=1e-5, rtol=0)
+
+
+def test_results_survive_the_next_call(net: Net, batch: np.ndarray) -> None:
+    made = make_engine(net, HW, device="cpu")
+    first = made(batch)[0]
+    before = first.copy()
+    made(-batch)
+    assert np.array_equal(first, before)
+
+
+def test_other_sizes_where_sizes_are_free(net: Net) -> None:
+    made = make_engine(net, None, device="cpu", engine="openvino")
+    image = np.random.default_rng(1).uniform(-1, 1, (1, 3, 96, 40)).astype(np.float32)
+    np.testing.assert_allclose(made(image)[0], reference(net, image)[0], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_bf16_is_close(net: Net, batch: np.ndarray, engine: str) -> None:
+    if not cpu_info().native_bf16:
+        pytest.skip("this CPU has no bf16 in hardware")
+    wanted = reference(net, batch)[0]
+    found = make_engine(net, HW, device="cpu", engine=engine, precision="bf16")(batch)[0]
+    assert found.dtype == np.float32
+    assert not np.array_equal(found, wanted)
+    assert agreement_db(wanted, found) > 40
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_auto_precision_is_exact(net: Net, engine: str) -> None:
+    assert make_engine(net, HW, device="cpu", engine=engine).precision == "fp32"
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((1, 3, 32, 32), np.float32),
+        np.zeros((1, 4, *HW), np.float32),
+        np.zeros((0, 3, *HW), np.float32),
+        np.zeros((3, *HW), np.float32),
+        np.zeros((1, 3, *HW), np.float64),
+    ],
+    ids=["size", "channels", "empty", "rank", "dtype"],
+)
+def test_wrong_batches_are_named(net: Net, engine: str, wrong: np.ndarray) -> None:
+    made = make_engine(net, HW, device="cpu", engine=engine)
+    with pytest.raises(ValueError, match=r"expected float32 \(N, 3, 32, 48\), got float") as caught:
+        made(wrong)
+    assert str(wrong.shape) in str(caught.value)
+
+
+def test_the_cache_gives_the_same_bytes_without_the_network(
+    net: Net, batch: np.ndarray, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_engine(net, HW, device="cpu", cache_key="weights")(batch)[0]
+    assert len(list(cache.glob("*.blob"))) == 1
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("converted although it was in the cache")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(openvino_engine, "convert", refuse)
+        second = make_engine(net, HW, device="cpu", cache_key="weights")(batch)[0]
+        with pytest.raises(AssertionError):
+            make_engine(net, HW, device="cpu", cache_key="other weights")
+        with pytest.raises(AssertionError):
+            make_engine(net, None, device="cpu", cache_key="weights")
+    assert np.array_equal(first, second)
+
+
+def test_a_damaged_cache_is_made_again(net: Net, batch: np.ndarray, cache: Path) -> None:
+    first = make_engine(net, HW, device="cpu", cache_key="weights")(batch)[0]
+    (blob,) = cache.glob("*.blob")
+    blob.write_bytes(blob.read_bytes()[:-100])
+    second = make_engine(net, HW, device="cpu", cache_key="weights")(batch)[0]
+    assert np.array_equal(first, second)
+    make_engine(net, HW, device="cpu", cache_key="weights")
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(
+    net: Net, batch: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setenv("REVISAGE_CACHE", str(blocked))
+    found = make_engine(net, HW, device="cpu", cache_key="weights")(batch)[0]
+    np.testing.assert_allclose(found, reference(net, batch)[0], atol=1e-4, rtol=0)
+
+
+def test_int8_needs_inputs_to_calibrate_on(net: Net) -> None:
+    with pytest.raises(ConfigError, match="needs real inputs"):
+        make_engine(net, HW, device="cpu", precision="int8")
+    with pytest.raises(ConfigError, match="at least 4 faces"):
+        make_engine(net, HW, device="cpu", precision="int8", calibration=smooth(2))
+
+
+def test_int8_without_nncf_names_the_extra(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(MissingExtraError, match=r"revisage\[export\]"):
+        make_engine(net, HW, device="cpu", precision="int8", calibration=smooth(8))
+
+
+def test_int8_agrees_and_is_silent(net: Net, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("nncf", reason="needs the extra export")
+    calibration, fresh = smooth(12), smooth(3, seed=9)
+    made = make_engine(net, HW, device="cpu", precision="int8", calibration=calibration)
+    again = make_engine(net, HW, device="cpu", precision="int8", calibration=calibration)
+    found = made(fresh)[0]
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+    assert made.precision == "int8"
+    assert 38 < agreement_db(reference(net, fresh)[0], found) < 100
+    assert np.array_equal(found, again(fresh)[0])
+
+
+def test_int8_that_disagrees_is_refused() -> None:
+    exact = smooth(2)
+    check_agreement(exact, exact + np.float32(0.015))
+    with pytest.raises(ProcessingError, match=r"to 36\.5 dB on this footage and 40 dB are wanted"):
+        check_agreement(exact * np.float32(0.5), exact * np.float32(0.5) + np.float32(0.03))
+    with pytest.raises(ProcessingError, match="nan dB"):
+        check_agreement(exact, exact * np.float32("nan"))
+
+
+def test_every_fourth_crop_is_held_out() -> None:
+    crops = np.arange(10, dtype=np.float32).reshape(10, 1, 1, 1)
+    known, held_out = split(crops)
+    assert held_out.ravel().tolist() == [3, 7]
+    assert known.ravel().tolist() == [0, 1, 2, 4, 5, 6, 8, 9]
+
+
+def test_importing_the_room_loads_no_engine_and_openvino_no_telemetry() -> None:
+    code = (
+        "import sys, revisage.engines\n"
+        "assert not {'torch', 'openvino', 'cv2'} & set(sys.modules), 'heavy import'\n"
+        "from revisage.engines.openvino_runtime import load_openvino\n"
+        "load_openvino()\n"
+        "assert 'openvino.tools.ovc' in sys.modules, 'nothing was tested'\n"
+        "assert not [name for name in sys.modules if name.startswith('openvino_telemetry')], 'telemetry'\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
