@@ -1,0 +1,120 @@
+"""Many inputs at once: the media files of a folder or a glob pattern, and where their outputs go."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from revisage.core.errors import InputError, OutputError
+
+__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Collection", "find_media", "is_collection", "natural_key"]
+
+IMAGE_SUFFIXES = frozenset(
+    [".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"]
+)
+VIDEO_SUFFIXES = frozenset(
+    [
+        ".3g2",
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".dv",
+        ".f4v",
+        ".flv",
+        ".m2t",
+        ".m2ts",
+        ".m2v",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".nut",
+        ".ogm",
+        ".ogv",
+        ".qt",
+        ".rm",
+        ".rmvb",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+        ".y4m",
+    ]
+)
+_MEDIA = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+_DIGITS = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Inputs in natural order, all below ``base``."""
+
+    base: Path
+    files: tuple[Path, ...]
+
+    def outputs(self, folder: Path) -> dict[Path, Path]:
+        """For each input its output below ``folder``, with the same relative path.
+
+        Raises:
+            OutputError: the folder is the inputs' own, so that each would be its own output.
+        """
+        if folder.resolve() == self.base.resolve():
+            raise OutputError(f"{folder}: the output folder is the input's; name another folder")
+        return {file: folder / file.relative_to(self.base) for file in self.files}
+
+
+def is_collection(source: str | Path) -> bool:
+    """Whether ``source`` names a folder or a glob pattern and no single file."""
+    path = Path(source)
+    return path.is_dir() or (glob.has_magic(str(source)) and not path.exists())
+
+
+def find_media(source: str | Path) -> Collection:
+    """The media files that ``source`` stands for: one file, a folder's own files, or a glob pattern's matches.
+
+    A folder is not searched below its first level (write ``folder/**/*`` for that); hidden files and files whose
+    extension no format of ours has are left out.
+
+    Raises:
+        InputError: no such file, or no media file in the folder or among the matches.
+    """
+    path = Path(source)
+    if path.is_dir():
+        found = _media_files(path.iterdir())
+        if not found:
+            raise InputError(f"{path}: no video or image in this folder; name a file, or a pattern such as {path}/**/*")
+        return Collection(path, found)
+    if path.exists():
+        return Collection(path.parent, (path,))
+    if not is_collection(source):
+        raise InputError(f"{path}: no such file or folder")
+    base, pattern = _split_pattern(path)
+    found = _media_files(base.glob(pattern)) if base.is_dir() else ()
+    if not found:
+        raise InputError(f"{source}: no video or image matches this pattern")
+    return Collection(base, found)
+
+
+def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
+    """A sorting key that puts ``frame2`` before ``frame10`` and does not look at case."""
+    return tuple((0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in _DIGITS.split(text) if part)
+
+
+def _media_files(paths: Iterable[Path]) -> tuple[Path, ...]:
+    files = {
+        path for path in paths if path.suffix.lower() in _MEDIA and not path.name.startswith(".") and path.is_file()
+    }
+    return tuple(sorted(files, key=lambda path: ([natural_key(part) for part in path.parts], str(path))))
+
+
+def _split_pattern(path: Path) -> tuple[Path, str]:
+    """The folder before the first part with a wildcard, and the rest."""
+    first = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
+    return Path(*path.parts[:first]), str(Path(*path.parts[first:]))
