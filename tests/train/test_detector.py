@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import save_file
 
-from revisage.core.errors import InputError
+from revisage.core.errors import InputError, ModelError
 from revisage.nets.compact_detector import CHANNELS, STRIDES, CompactDetector, cell_centres
 from revisage.train.detector import (
     DetectorTrainConfig,
@@ -235,3 +236,9 @@ def test_weights_survive_the_file_at_half_precision(tmp_path: Path) -> None:
     assert not loaded.training
     for name, value in model.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], value, atol=1e-3, rtol=1e-3, msg=name)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    save_file({"w": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"revisage": '{"arch": "compact"}'})
+    with pytest.raises(ModelError, match="does not hold a compact detector"):
+        load_detector_weights(tmp_path / "w.safetensors")

@@ -26,7 +26,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from revisage.core.errors import InputError
+from revisage.core.errors import InputError, ModelError
+from revisage.models.loading import load_state, metadata
 from revisage.nets.compact_detector import CompactDetector, CompactDetectorConfig
 from revisage.train.detector_data import DetectorDataset, LabelledImage, load_aligned_faces, load_scenes
 from revisage.train.detector_eval import DetectorMeasures, choose_threshold, find_faces, judge_all
@@ -149,18 +150,16 @@ def save_detector(model: CompactDetector, path: Path, *, step: int, measures: De
 
 
 def load_detector_weights(path: Path) -> tuple[CompactDetector, dict[str, Any]]:
-    """A detector in evaluation mode from a file of `save_detector`, and what the file says about itself."""
-    from safetensors import safe_open
+    """A detector in evaluation mode from a file of `save_detector`, and what the file says about itself.
 
-    with safe_open(path, "pt") as file:
-        about = json.loads(file.metadata()["revisage"])
-        state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
+    Raises ModelError when the file is missing, damaged or holds another network.
+    """
+    about = metadata(path)
+    if about.get("arch") != "compact-detector":
+        raise ModelError(f"{path} does not hold a compact detector; give a file that its training wrote")
     model = CompactDetector(CompactDetectorConfig.from_dict(about["config"]))
-    # Batch counters are not stored: they serve training alone.
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
-        raise InputError(f"{path} does not hold the weights of a compact detector")
-    return model.eval(), about
+    model.load_state_dict(load_state(path))
+    return model.float().eval(), about
 
 
 def _load_data(config: DetectorTrainConfig) -> tuple[DetectorDataset, list[LabelledImage], dict[str, Any]]:
