@@ -31,7 +31,7 @@ _THRESHOLDS = _bayer(3)
 def pack(rgb: Colours) -> NDArray[np.uint32]:
     """Each colour of ``(..., 3) uint8 RGB`` as one number."""
     wide = rgb.astype(np.uint32)
-    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+    return (wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]).astype(np.uint32, copy=False)
 
 
 def nearest(colours: NDArray[np.float32], table: Colours) -> NDArray[np.intp]:
