@@ -1,0 +1,102 @@
+"""Find the cuts of a video while it is read, from small pictures of its frames."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ShotDetector"]
+
+_SIZE_WH = (48, 32)
+# A score is edge change (0 to 2) times the sum of hue-saturation, luma histogram and luma change (each 0 to 1).
+# Hard cuts of real footage measure 0.4 and more, a swept camera or a person close by at most 0.05.
+_CUT = 0.12
+# In restless footage a cut must stand out from the frames before it.
+_TIMES_RECENT = 3.0
+_RECENT = 5
+# Luma's standard deviation (of 255) below which a frame shows nothing: black, white, the middle of a fade.
+_BLANK = 5.0
+# Edge change above which two pictures with blank frames between them are of different shots.
+_OTHER_EDGES = 0.5
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What frames are compared by: two histograms, luma and its gradients."""
+
+    colours: NDArray[np.float32]
+    levels: NDArray[np.float32]
+    luma: NDArray[np.float32]
+    edges: NDArray[np.float32]
+
+
+class ShotDetector:
+    """Call it with the frames of a video in order; it says where a new shot begins.
+
+    A frame begins a shot when its edges and its colours both differ from the frame before. Edges are correlated with
+    the contrast divided out, so that a flash or a change of exposure is no cut; colours alone tell a moving camera
+    from another one. Blank frames wait: behind a flash to white or a fade through black, the next picture is compared
+    with the last. A slow dissolve is not found.
+    """
+
+    def __init__(self) -> None:
+        self._last: _Look | None = None
+        self._blank_between = False
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+
+    def __call__(self, image: NDArray[np.uint8]) -> bool:
+        """Whether this frame is the first of a new shot; False for the first frame of all.
+
+        Args:
+            image: ``(H, W, 3) uint8 RGB``, of any size; some 100 px wide is plenty.
+        """
+        look = _look(image)
+        if look.luma.std() < _BLANK:
+            self._blank_between = True
+            return False
+        last, between = self._last, self._blank_between
+        self._last, self._blank_between = look, False
+        if last is None:
+            return False
+        edges = _edge_change(last, look)
+        if between:
+            self._recent.clear()
+            return edges > _OTHER_EDGES
+        score = edges * _colour_change(last, look)
+        usual = float(np.mean(self._recent)) if self._recent else 0.0
+        if score > max(_CUT, _TIMES_RECENT * usual):
+            self._recent.clear()
+            return True
+        self._recent.append(score)
+        return False
+
+
+def _look(image: NDArray[np.uint8]) -> _Look:
+    small = cv2.resize(image, _SIZE_WH, interpolation=cv2.INTER_AREA)
+    hsv = cv2.cvtColor(small, cv2.COLOR_RGB2HSV)
+    luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    count = np.float32(luma.size)
+    colours = cv2.calcHist([hsv], [0, 1], None, [12, 6], [0, 180, 0, 256]).ravel() / count
+    levels = cv2.calcHist([luma], [0], None, [24], [0, 256]) / count
+    # Blurred, a small change of exposure moves little between neighbouring bins.
+    levels = cv2.GaussianBlur(levels, (1, 5), 0).ravel()
+    values = luma.astype(np.float32)
+    edges = np.stack((cv2.Sobel(values, cv2.CV_32F, 1, 0), cv2.Sobel(values, cv2.CV_32F, 0, 1)))
+    return _Look(colours, levels, values, edges)
+
+
+def _edge_change(a: _Look, b: _Look) -> float:
+    """1 less the correlation of the gradients: 0 the same edges, 1 none in common."""
+    energy = float(np.sqrt(np.square(a.edges).sum() * np.square(b.edges).sum()))
+    return 1 - float((a.edges * b.edges).sum()) / max(energy, 1e-6)
+
+
+def _colour_change(a: _Look, b: _Look) -> float:
+    """Distances of the hue-saturation histograms (Bhattacharyya), of the luma histograms, and of luma in place."""
+    colours = 1 - float(np.sqrt(a.colours * b.colours).sum())
+    levels = 0.5 * float(np.abs(a.levels - b.levels).sum())
+    return colours + levels + float(np.abs(a.luma - b.luma).mean()) / 255
