@@ -128,7 +128,7 @@ class MediaInfo:
     start_pts: int = 0
     pixel_format: str = ""
     bit_depth: int = 8
-    colour: ColourTags = ColourTags()  # noqa: RUF009 - frozen, so safe to share
+    colour: ColourTags = ColourTags()
     rotation: int = 0
     display_matrix: tuple[int, ...] | None = None
     sample_aspect_ratio: Fraction = Fraction(1)

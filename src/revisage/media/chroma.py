@@ -1,0 +1,90 @@
+"""Between chroma planes and luma positions: bilinear up, area-weighted down, exact about where chroma lies."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from revisage.core.values import Region
+
+__all__ = ["chroma_region", "reduce_chroma", "upsample_chroma"]
+
+
+def chroma_region(region: Region, shift_hw: tuple[int, int], plane_hw: tuple[int, int]) -> Region:
+    """The chroma samples whose cells a region of luma samples overlaps."""
+    return Region(
+        region.left >> shift_hw[1],
+        region.top >> shift_hw[0],
+        min(-(-region.right >> shift_hw[1]), plane_hw[1]),
+        min(-(-region.bottom >> shift_hw[0]), plane_hw[0]),
+    )
+
+
+def upsample_chroma(
+    plane: NDArray[Any], region: Region, shift_hw: tuple[int, int], offset_xy: tuple[float, float]
+) -> NDArray[Any]:
+    """The chroma at each luma position of a region, interpolated linearly; edges are repeated."""
+    if shift_hw == (0, 0):
+        return plane[region.slices]
+    step_y, step_x = 0.5 ** shift_hw[0], 0.5 ** shift_hw[1]
+    x, first_x, last_x = _span(region.left, region.right, step_x, offset_xy[0], plane.shape[1])
+    y, first_y, last_y = _span(region.top, region.bottom, step_y, offset_xy[1], plane.shape[0])
+    slab = plane[first_y:last_y, first_x:last_x]
+    affine = np.array([[step_x, 0, x - first_x], [0, step_y, y - first_y]])
+    height, width = region.size_hw
+    return cv2.warpAffine(
+        slab,
+        affine,
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+
+
+def _span(start: int, stop: int, step: float, offset: float, length: int) -> tuple[float, int, int]:
+    """Chroma coordinate of the first luma sample, and the first and last sample that interpolation reads."""
+    begin = (start - offset) * step
+    end = (stop - 1 - offset) * step
+    return begin, min(max(math.floor(begin), 0), length - 1), min(math.floor(end) + 2, length)
+
+
+def reduce_chroma(
+    values: NDArray[np.float32],
+    origin: tuple[int, int],
+    shift_hw: tuple[int, int],
+    offset_xy: tuple[float, float],
+    *,
+    zero_outside: bool = False,
+) -> NDArray[np.float32]:
+    """Values at luma positions averaged onto the chroma samples of :func:`chroma_region`.
+
+    Args:
+        values: ``(h, w)`` float32.
+        origin: (top, left) of the values in the picture.
+        shift_hw: log2 of the reduction.
+        offset_xy: where chroma lies; beside a column it weighs that column twice and its neighbours once.
+        zero_outside: beyond the values lie zeros; otherwise the nearest value repeats.
+    """
+    rows = _reduce_rows(values, origin[0], shift_hw[0], offset_xy[1], zero_outside)
+    columns = _reduce_rows(rows.T, origin[1], shift_hw[1], offset_xy[0], zero_outside)
+    return np.ascontiguousarray(columns.T)
+
+
+def _reduce_rows(
+    values: NDArray[np.float32], origin: int, shift: int, offset: float, zero_outside: bool
+) -> NDArray[np.float32]:
+    if shift == 0:
+        return values
+    factor = 1 << shift
+    padding = ((origin % factor, -(origin + len(values)) % factor), (0, 0))
+    padded = np.pad(values, padding) if zero_outside else np.pad(values, padding, mode="edge")
+    cells = padded.reshape(len(padded) // factor, factor, -1)
+    if offset or factor != 2:
+        return cells.mean(axis=1)
+    even, odd = cells[:, 0], cells[:, 1]
+    first = np.zeros_like(even[:1]) if zero_outside else even[:1]
+    return 0.5 * even + 0.25 * (odd + np.concatenate([first, odd[:-1]]))

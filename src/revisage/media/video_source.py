@@ -1,0 +1,226 @@
+"""Frames of a video, in order, from any of them on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from revisage.core.errors import InputError
+from revisage.media.colour import guess_colour
+from revisage.media.deinterlace import Deinterlacer
+from revisage.media.frame import Frame
+from revisage.media.info import MediaInfo
+from revisage.media.layout import Orientation, PixelLayout
+from revisage.media.native import decoded_planes, native_format, native_frame
+from revisage.media.video_probe import open_container, read_info, video_stream
+
+__all__ = ["VideoSource"]
+
+_WITHOUT_INDEX = ("h264", "hevc", "m4v", "mpegvideo", "obu", "vvc", "avi", "mjpeg", "dv")
+"""Containers whose times are made up while reading: only reading from the start gives the same ones again."""
+
+_STEPS_BACK = (Fraction(0), Fraction(2), Fraction(10))
+"""Seconds by which to seek further back until the first frame decoded lies before the one wanted."""
+
+
+class VideoSource:
+    """A video file as a :class:`revisage.media.source.Source`. Each call of ``frames`` reads by itself."""
+
+    def __init__(self, path: Path, *, deinterlace: bool = False, info: MediaInfo | None = None) -> None:
+        self.info = info or read_info(path)
+        self.warnings: list[str] = []
+        self.truncated = False
+        self._path = path
+        self._deinterlace = deinterlace and self.info.interlaced
+        if self._deinterlace:
+            self.info = replace(self.info, fields="progressive")
+        self._format = native_format(self.info.pixel_format)
+        layout = PixelLayout.find(self._format)
+        if layout is None:
+            raise InputError(f"{path}: its pixel format {self.info.pixel_format} is not supported")
+        matrix = self.info.display_matrix
+        self._orientation = Orientation.from_matrix(matrix) if matrix else Orientation()
+        self._layout = layout
+        self._stored_hw = self._orientation.size(self.info.size_hw)
+        tags = self.info.colour
+        self._colour = guess_colour(
+            layout,
+            self._stored_hw,
+            matrix=tags.matrix,
+            colour_range=tags.colour_range,
+            transfer=tags.transfer,
+            codec=self.info.codec,
+        )
+
+    def __enter__(self) -> VideoSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def frames(self, first: int = 0, stop: int | None = None, *, first_pts: int | None = None) -> Iterator[Frame]:
+        """See :meth:`revisage.media.source.Source.frames`."""
+        if stop is not None and stop <= first:
+            return
+        for number, (frame, pts) in self._numbered(first, first_pts):
+            yield self._frame(frame, pts, number)
+            if stop is not None and number + 1 >= stop:
+                return
+
+    def _numbered(self, first: int, first_pts: int | None) -> Iterator[tuple[int, tuple[av.VideoFrame, int]]]:
+        if first == 0 or first_pts is None or self.info.container in _WITHOUT_INDEX:
+            yield from ((number, item) for number, item in enumerate(self._decoded()) if number >= first)
+        else:
+            decoded = self._decoded_from(first_pts)
+            yield from enumerate((item for item in decoded if item[1] >= first_pts), first)
+
+    def _decoded_from(self, first_pts: int) -> Iterator[tuple[av.VideoFrame, int]]:
+        """Decoded frames from some time at or before ``first_pts`` on."""
+        for step in _STEPS_BACK:
+            wanted = first_pts - int(step / self.info.time_base) - int(self._deinterlace)
+            decoded = self._decoded(max(wanted, self.info.start_pts))
+            for frame, pts in decoded:
+                if pts > first_pts or (self._deinterlace and pts == first_pts):
+                    break
+                yield frame, pts
+                yield from decoded
+                return
+        yield from self._decoded()
+
+    def _decoded(self, seek_pts: int | None = None) -> Iterator[tuple[av.VideoFrame, int]]:
+        """Decoded frames with times that rise; after a seek from the first key frame on."""
+        with open_container(self._path) as container:
+            stream = video_stream(container, self._path)
+            stream.thread_type = "AUTO"
+            if seek_pts is not None:
+                try:
+                    container.seek(seek_pts, stream=stream, backward=True)
+                except av.error.FFmpegError:
+                    seek_pts = None
+            reader = _Reader(container, stream, self.info)
+            frames = reader.frames(from_key=seek_pts is not None)
+            if self._deinterlace:
+                frames = Deinterlacer(stream).frames(frames)
+            yield from _rising(frames, reader.warnings)
+            if reader.ended and seek_pts is None:
+                self._note_damage(reader)
+
+    def _note_damage(self, reader: _Reader) -> None:
+        problem = reader.missing()
+        self.truncated = self.truncated or problem is not None or bool(reader.broken)
+        if reader.broken:
+            reader.warnings.append(f"{reader.broken} damaged packets were skipped or repaired")
+        for warning in [*reader.warnings, *([problem] if problem else [])]:
+            text = f"{self._path}: {warning}"
+            if text not in self.warnings:
+                self.warnings.append(text)
+
+    def _frame(self, frame: av.VideoFrame, pts: int, number: int) -> Frame:
+        native = native_frame(frame, self._stored_hw, self._format)
+        native.pts = pts
+        return Frame(
+            planes=decoded_planes(native, self._layout),
+            layout=self._layout,
+            colour=self._colour,
+            pts=pts,
+            time_base=self.info.time_base,
+            duration=frame.duration or None,
+            index=number,
+            orientation=self._orientation,
+            fields=self.info.fields,
+            origin=native,
+            is_decoded=True,
+        )
+
+
+def _rising(frames: Iterator[av.VideoFrame], warnings: list[str]) -> Iterator[tuple[av.VideoFrame, int]]:
+    """Frames with their pts; a time that is absent or does not rise is put just after the one before."""
+    last: int | None = None
+    repaired = 0
+    for frame in frames:
+        pts = frame.pts
+        if pts is None or (last is not None and pts <= last):
+            pts = 0 if last is None else last + 1
+            repaired += 1
+        yield frame, pts
+        last = pts
+    if repaired:
+        warnings.append(f"{repaired} frames had no time of their own or one out of order")
+
+
+class _Reader:
+    """Demuxes and decodes one video stream, counting what is broken."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream, info: MediaInfo) -> None:
+        self._container, self._stream, self._info = container, stream, info
+        self._packets = 0
+        self._end = Fraction(0)
+        self.broken = 0
+        self.ended = False
+        self.warnings: list[str] = []
+
+    def frames(self, *, from_key: bool) -> Iterator[av.VideoFrame]:
+        """Frames until the data ends; with ``from_key`` those before the first key frame are left out."""
+        wait = from_key
+        for frame in self._all_frames():
+            if wait and not frame.key_frame:
+                continue
+            wait = False
+            yield frame
+        self.ended = True
+
+    def missing(self) -> str | None:
+        """What the container promised and did not hold, as text."""
+        promised = self._info.frame_count
+        if promised is not None and self._packets < promised:
+            return f"the data ends early: {self._packets} of {promised} frames are there"
+        length = self._container.duration
+        start = self._container.start_time or 0
+        if promised is None and length and "matroska" in self._info.container:
+            lacking = Fraction(start + length, 1_000_000) - self._end
+            if lacking > max(Fraction(1), Fraction(length, 20_000_000)):
+                return f"the data ends early: {float(lacking):.1f} s are missing at the end"
+        return None
+
+    def _all_frames(self) -> Iterator[av.VideoFrame]:
+        for packet in self._all_packets():
+            if packet.is_corrupt:
+                self.broken += 1
+            try:
+                yield from packet.decode()
+            except av.error.InvalidDataError:
+                self.broken += 1
+            except av.error.EOFError:
+                return
+
+    def _all_packets(self) -> Iterator[av.Packet]:
+        packets = self._container.demux()
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError as error:
+                self.warnings.append(f"reading stopped: {str(error.strerror).lower()}")
+                self.broken += 1
+                yield from self._flush()
+                return
+            if packet.size and packet.pts is not None and packet.time_base is not None:
+                self._end = max(self._end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+            if packet.stream_index == self._stream.index:
+                self._packets += 1 if packet.size else 0
+                yield packet
+
+    def _flush(self) -> Iterator[av.Packet]:
+        flush = av.Packet()
+        flush.stream = self._stream
+        yield flush
