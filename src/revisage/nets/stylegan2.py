@@ -127,17 +127,18 @@ class ToRGB(nn.Module):
     def __init__(self, in_channels: int, style_features: int) -> None:
         super().__init__()
         self.modulated_conv = self._make_conv(in_channels, style_features)
+        self.enlarge = self._make_enlarge()
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
 
     def _make_conv(self, in_channels: int, style_features: int) -> ModulatedConv:
         return ModulatedConv(in_channels, 3, 1, style_features, demodulate=False)
 
-    def _enlarge(self, image: Tensor) -> Tensor:
-        return upsample_bilinear(image)
+    def _make_enlarge(self) -> nn.Module:
+        return nn.Upsample(scale_factor=2.0, mode="bilinear", align_corners=False)
 
     def forward(self, x: Tensor, style: Tensor, below: Tensor | None = None) -> Tensor:
         image: Tensor = self.modulated_conv(x, style) + self.bias
-        return image if below is None else image + self._enlarge(below)
+        return image if below is None else image + self.enlarge(below)
 
 
 class _NormaliseStyle(nn.Module):
