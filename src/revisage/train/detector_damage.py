@@ -5,11 +5,13 @@ Deliberately cheap, as one core feeds the training. All functions take and give 
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["damage_image"]
+__all__ = ["cover_mouth", "damage_image"]
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -37,13 +39,15 @@ def damage_image(image: UInt8, rng: np.random.Generator) -> UInt8:
 
 
 def change_light(image: UInt8, rng: np.random.Generator) -> UInt8:
-    """Gain, offset, gamma and colour cast in one look-up table per channel; one in six is low light."""
+    """Gain, offset, gamma and colour cast in one look-up table per channel; one in eight is low light."""
     ramp = np.linspace(0, 1, 256)
     gamma = np.exp(rng.uniform(-0.5, 0.5))
-    gain = rng.uniform(0.15, 0.45) if rng.random() < 0.15 else rng.uniform(0.65, 1.3)
+    dark = rng.random() < 0.12
+    gain = rng.uniform(0.2, 0.5) if dark else rng.uniform(0.65, 1.3)
+    # Low light scales about black; other changes of contrast about middle grey.
+    pivot, offset = (0.0, rng.uniform(0, 0.05)) if dark else (0.5, rng.uniform(-0.08, 0.08))
     cast = gain * rng.uniform(0.88, 1.12, 3)
-    offset = rng.uniform(-0.08, 0.08)
-    tables = np.clip((ramp[:, None] ** gamma - 0.5 * (gain > 0.5)) * cast + 0.5 * (gain > 0.5) + offset, 0, 1)
+    tables = np.clip((ramp[:, None] ** gamma - pivot) * cast + pivot + offset, 0, 1)
     order = rng.permutation(3) if rng.random() < 0.03 else np.arange(3)
     return np.asarray(cv2.LUT(image[..., order], np.round(tables * 255).astype(np.uint8)[None]), np.uint8)
 
@@ -80,3 +84,32 @@ def compress(image: UInt8, rng: np.random.Generator) -> UInt8:
     """JPEG at quality 15 to 80."""
     done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 81))])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8) if done else image
+
+
+def cover_mouth(image: UInt8, landmarks: npt.NDArray[np.floating[Any]], rng: np.random.Generator) -> None:
+    """Draw a face mask over nose, mouth and chin, in place. landmarks: (5, 2) px, eyes, nose, mouth corners."""
+    left_eye, right_eye, nose, left_mouth, right_mouth = landmarks.astype(np.float64)
+    down = (left_mouth + right_mouth - left_eye - right_eye) / 2
+    across = right_eye - left_eye + 1e-3
+    low = rng.uniform(0.3, 0.55)
+    outline = np.array(
+        [
+            left_eye + low * down - 0.35 * across,
+            nose - rng.uniform(0.0, 0.4) * down,
+            right_eye + low * down + 0.35 * across,
+            right_mouth + 0.3 * down + 0.3 * across,
+            (left_mouth + right_mouth) / 2 + 0.65 * down,
+            left_mouth + 0.3 * down - 0.3 * across,
+        ]
+    )
+    if not (np.abs(outline) < 4 * max(image.shape)).all():
+        return
+    grey = rng.uniform(10, 245)
+    colour = np.clip(grey + rng.normal(0, 25, 3), 0, 255)
+    hull = cv2.convexHull(outline.astype(np.float32)).reshape(-1, 2)
+    cv2.fillConvexPoly(image, np.round(hull * 16).astype(np.int32), colour.tolist(), cv2.LINE_AA, 4)
+    # Pleats: a mask is not one flat colour.
+    for part in (0.3, 0.6):
+        start = np.round(outline[0] + part * (outline[5] - outline[0])).astype(int).tolist()
+        end = np.round(outline[2] + part * (outline[3] - outline[2])).astype(int).tolist()
+        cv2.line(image, start, end, (colour * rng.uniform(0.75, 1.0)).tolist(), 1, cv2.LINE_AA)

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from revisage.nets.compact_detector import STRIDES, cell_centres
-from revisage.train.detector_damage import damage_image
+from revisage.train.detector_damage import cover_mouth, damage_image
 
 __all__ = [
     "TARGET_COLUMNS",
@@ -205,6 +205,9 @@ class DetectorDataset(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         """length: samples in the whole run. Raises ValueError when no scene has a certain face."""
         self.with_faces = [s for s in scenes if s.certain.any()]
+        # Portraits are many and easy: a scene counts by its faces, and turned faces count thrice.
+        weights = np.array([min(face_weights(s).sum(), 8.0) for s in self.with_faces])
+        self.cumulated = np.cumsum(weights / max(weights.sum(), 1.0))
         self.without_faces = [s for s in scenes if not len(s.boxes)]
         self.aligned = list(aligned)
         if not self.with_faces:
@@ -229,8 +232,11 @@ class DetectorDataset(Dataset[tuple[Tensor, Tensor]]):
             background = random_view(scenery, background, rng).image
             if kind < 0.1:
                 return replace(scenery, image=background)
-        chosen = self.aligned if self.aligned and rng.random() < 0.08 else self.with_faces
-        return random_view(self._pick(chosen, rng), background, rng)
+        if self.aligned and rng.random() < 0.05:
+            return random_view(self._pick(self.aligned, rng), background, rng)
+        last = len(self.with_faces) - 1
+        chosen = self.with_faces[min(int(np.searchsorted(self.cumulated, rng.random())), last)]
+        return cover_faces(random_view(chosen, background, rng), rng)
 
     def _mosaic(self, rng: np.random.Generator) -> LabelledImage:
         half = self.size // 2
@@ -251,6 +257,21 @@ class DetectorDataset(Dataset[tuple[Tensor, Tensor]]):
         return scenes[int(rng.integers(len(scenes)))]
 
 
+def face_weights(scene: LabelledImage) -> Float:
+    """How often to look at each face of a scene: (F,) 0 for ignore regions, 1, and 3 for faces turned aside."""
+    eyes = np.linalg.norm(scene.landmarks[:, 0] - scene.landmarks[:, 1], axis=1)
+    turned = eyes < 0.36 * (scene.boxes[:, 2] - scene.boxes[:, 0])
+    return (scene.certain * np.where(turned, 3.0, 1.0)).astype(np.float32)
+
+
+def cover_faces(view: LabelledImage, rng: np.random.Generator) -> LabelledImage:
+    """Put a mask on one in eight faces with known landmarks; the view's image is changed in place."""
+    for face in np.flatnonzero(view.certain & np.isfinite(view.landmarks).all(axis=(1, 2))):
+        if rng.random() < 0.125:
+            cover_mouth(view.image, view.landmarks[face], rng)
+    return view
+
+
 def random_view(scene: LabelledImage, background: UInt8, rng: np.random.Generator) -> LabelledImage:
     """A scene over a square background: scaled, turned, mirrored and shifted at random, about one of its faces."""
     size = background.shape[0]
@@ -265,9 +286,9 @@ def _random_affine(scene: LabelledImage, size: int, rng: np.random.Generator) ->
     centre = np.array([width / 2, height / 2])
     scale = fit * rng.uniform(0.7, 1.1)
     shift = rng.uniform(-0.08, 0.08, 2) * size
-    certain = np.flatnonzero(scene.certain)
-    if rng.random() > 0.12 and len(certain):
-        box = scene.boxes[rng.choice(certain)]
+    weights = face_weights(scene)
+    if rng.random() > 0.12 and scene.certain.any():
+        box = scene.boxes[rng.choice(len(weights), p=weights / weights.sum())]
         centre = ((box[:2] + box[2:]) / 2).astype(np.float64)
         side = float(max(box[2] - box[0], box[3] - box[1]))
         wished = float(np.exp(rng.uniform(np.log(10.0), np.log(1.15 * size))))
