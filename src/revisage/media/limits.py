@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from PIL import Image
 
 from revisage.core.errors import InputError
 
-__all__ = ["MAX_PIXELS", "check_pixels"]
+__all__ = ["MAX_PIXELS", "check_pixels", "pillow_unlimited"]
 
 MAX_PIXELS = 1 << 28
 """Pictures of more pixels (268 million, 16384 x 16384) are refused before anything is decoded."""
@@ -23,3 +28,19 @@ def check_pixels(path: Path, width: int, height: int) -> None:
             f"{path}: its header says {width} x {height} px, more than the limit of {MAX_PIXELS:,} px; "
             "the file is damaged or not meant to be opened"
         )
+
+
+@contextmanager
+def pillow_unlimited() -> Iterator[None]:
+    """Leave the check of sizes to :func:`check_pixels`: Pillow's own limit is lower, and warns from 89 million px on.
+
+    Only the header may be read, or pixels whose number was checked, inside.
+    """
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit

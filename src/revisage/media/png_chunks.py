@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from revisage.core.errors import InputError
-from revisage.media.limits import check_pixels
+from revisage.media.limits import check_pixels, pillow_unlimited
 
 __all__ = [
     "GREY",
@@ -239,7 +239,7 @@ def decode_picture(png: PngFile, file: BinaryIO, picture: PngPicture) -> Samples
 def _decode(data: bytes, depth: int) -> Samples:
     if depth == 16:
         return decode_16_bit(data)
-    with Image.open(io.BytesIO(data)) as image:
+    with pillow_unlimited(), Image.open(io.BytesIO(data)) as image:
         if image.mode == "I":
             image = image.convert("L")
         return np.asarray(image.convert("RGBA"))

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from revisage.core.errors import InputError
-from revisage.media.limits import check_pixels
+from revisage.media.limits import check_pixels, pillow_unlimited
 
-__all__ = ["WebpFile", "WebpPicture", "chunk", "decode_picture", "encode_picture", "extended_header", "parse_webp"]
+__all__ = ["WebpFile", "WebpPicture", "chunk", "decode_picture", "encode_picture", "extended_header", "metadata_flags", "parse_webp"]
 
 Pixels = NDArray[np.uint8]
 ICC, ALPHA, EXIF, XMP, ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02
@@ -206,7 +206,7 @@ def decode_picture(webp: WebpFile, file: BinaryIO, picture: WebpPicture) -> Pixe
 def decode_chunks(data: bytes, width: int, height: int) -> Pixels:
     """The pixels of a picture's own chunks (ALPH, VP8 or VP8L), ``(h, w, 4) uint8 RGBA``."""
     head = extended_header(width, height, ALPHA) if data.startswith(b"ALPH") else b""
-    with Image.open(io.BytesIO(_riff(head + data))) as image:
+    with pillow_unlimited(), Image.open(io.BytesIO(_riff(head + data))) as image:
         return np.asarray(image.convert("RGBA"))
 
 
