@@ -1,0 +1,316 @@
+"""What the package offers: restore files and images, scan, detect faces, load a restorer, probe.
+
+The command line calls these functions and nothing else. Importing this module is cheap; each function imports what it
+needs when it is called.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revisage.core.config import RestoreConfig, make_config
+from revisage.core.errors import ConfigError, OutputError, RevisageError
+from revisage.core.progress import CancelToken, ProgressCallback
+from revisage.core.values import Face
+
+if TYPE_CHECKING:
+    from revisage.media.collection import Collection
+    from revisage.media.info import MediaInfo
+    from revisage.pipeline.networks import Networks
+    from revisage.pipeline.report import FileReport, Report
+    from revisage.pipeline.scan import Scan
+    from revisage.restore import FaceRestorer
+
+__all__ = ["detect_faces", "load_restorer", "probe", "restore", "restore_image", "scan"]
+
+Image = NDArray[np.uint8]
+PathLike = str | Path
+ConfigLike = RestoreConfig | Mapping[str, Any] | PathLike
+
+
+def restore(
+    input: PathLike,  # noqa: A002 - the name that users expect
+    output: PathLike | None = None,
+    *,
+    config: ConfigLike | None = None,
+    progress: ProgressCallback | None = None,
+    scan: Scan | PathLike | None = None,
+    cancel: CancelToken | None = None,
+    **options: Any,
+) -> Report:
+    """Restore the faces of a video, an animated image or a photo; of a folder or a glob pattern of them.
+
+    Args:
+        input: a file, a folder (its media files), or a pattern such as ``album/*.jpg``.
+        output: a file; by default NAME_restored.EXT beside the input. For a folder or pattern, a folder: by default
+            NAME_restored beside the input folder, or NAME_restored.EXT beside each match of a pattern.
+        config: a RestoreConfig, a mapping, or a JSON file of one (a report will do).
+        progress: told of each frame.
+        scan: from :func:`scan`, or its file: restore these tracks without looking again.
+        cancel: stops the work from another thread.
+        **options: fields of RestoreConfig; they override ``config``.
+
+    Returns:
+        What was done, with one entry in ``files`` per input. In a batch a file that cannot be restored has an
+        ``error`` there, and the others go on.
+
+    Raises:
+        UserError: the request cannot be carried out; nothing was written.
+        ProcessingError: a step of the work failed.
+        CancelledError: stopped through ``cancel``; nothing partial is left.
+        KeyboardInterrupt: stopped by Ctrl-C; nothing partial is left.
+    """
+    from revisage.media.collection import find_media, is_collection
+    from revisage.pipeline.networks import Networks
+    from revisage.pipeline.side import check_side_folders
+
+    settings = make_config(_read_config(config), **options)
+    given = _read_scan(scan)
+    check_side_folders(settings)
+    found = find_media(input)
+    networks = Networks(settings)
+    if is_collection(input):
+        files = _restore_batch(found, input, output, settings, networks, given, progress, cancel)
+    else:
+        from revisage.pipeline.executor import restore_file
+        from revisage.pipeline.target import default_output
+
+        source = found.files[0]
+        target = default_output(source) if output is None else _in_folder(Path(output), source)
+        files = [restore_file(source, target, settings, networks, scan=given, progress=progress, cancel=cancel)]
+    return _report(settings, networks, files)
+
+
+def _in_folder(output: Path, source: Path) -> Path:
+    """``output``, or the source's name in it when it is a folder."""
+    return output / source.name if output.is_dir() else output
+
+
+def _restore_batch(
+    found: Collection,
+    named: PathLike,
+    output: PathLike | None,
+    config: RestoreConfig,
+    networks: Networks,
+    given: Scan | None,
+    progress: ProgressCallback | None,
+    cancel: CancelToken | None,
+) -> list[FileReport]:
+    from revisage.core.errors import CancelledError
+    from revisage.pipeline.executor import restore_file
+    from revisage.pipeline.report import FileReport
+
+    if given is not None or config.compare is not None:
+        option = "scan" if given is not None else "compare"
+        raise ConfigError(f"{option} belongs to one file, {named} stands for several; name one file")
+    targets = _batch_targets(found, named, output)
+    single = config.model_copy(update={"report": None})
+
+    def one(source: Path, target: Path) -> FileReport:
+        try:
+            if not config.dry_run:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            return restore_file(source, target, single, networks, progress=progress, cancel=cancel)
+        except CancelledError:
+            raise
+        except RevisageError as error:
+            return FileReport(input={"path": str(source)}, error=str(error), error_code=error.exit_code)
+
+    return [one(source, target) for source, target in targets.items()]
+
+
+def _batch_targets(found: Collection, named: PathLike, output: PathLike | None) -> dict[Path, Path]:
+    from revisage.pipeline.target import default_output
+
+    if output is not None:
+        if Path(output).is_file():
+            raise OutputError(f"{output} is a file; {named} needs a folder for its outputs")
+        return found.outputs(Path(output))
+    folder = Path(named)
+    if folder.is_dir():
+        resolved = folder.resolve()
+        return found.outputs(resolved.with_name(f"{resolved.name}_restored"))
+    return {file: default_output(file) for file in found.files}
+
+
+def _report(config: RestoreConfig, networks: Networks, files: list[FileReport]) -> Report:
+    from revisage.pipeline.report import Report
+    from revisage.pipeline.summary import machine, network_summary
+
+    report = Report(
+        config=config.model_dump(mode="json", exclude_unset=True),
+        **network_summary(networks),
+        machine=machine(),
+        dry_run=config.dry_run,
+        files=files,
+    )
+    if config.report is not None and not config.dry_run:
+        report.save(config.report, overwrite=config.overwrite)
+    return report
+
+
+def _read_config(config: ConfigLike | None) -> RestoreConfig | Mapping[str, Any] | None:
+    """A config as a record or mapping; a file may hold one itself or a report with one in it."""
+    if not isinstance(config, (str, Path)):
+        return config
+    try:
+        data = json.loads(Path(config).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no such config file: {config}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{config} is not a JSON file: {' '.join(str(error).split())}") from None
+    if isinstance(data, dict) and isinstance(data.get("config"), dict):
+        data = data["config"]
+    if not isinstance(data, dict):
+        raise ConfigError(f"{config} holds no options; expected a JSON object, or a report with one under 'config'")
+    return data
+
+
+def _read_scan(scan: Scan | PathLike | None) -> Scan | None:
+    from revisage.pipeline.scan import load_scan
+
+    return load_scan(Path(scan)) if isinstance(scan, (str, Path)) else scan
+
+
+def restore_image(image: Image, *, config: ConfigLike | None = None, **options: Any) -> Image:
+    """Restore the faces in one image.
+
+    Args:
+        image: ``(H, W, 3) uint8 RGB``; not changed.
+        config: as for :func:`restore`.
+        **options: fields of RestoreConfig; those about files and time do nothing here.
+
+    Returns:
+        ``(H * upscale, W * upscale, 3) uint8 RGB``, a new array.
+
+    Raises:
+        ValueError: another shape or dtype.
+        UserError: an option or model is not there.
+    """
+    from revisage.pipeline.still import restored_image
+
+    return restored_image(_checked(image), make_config(_read_config(config), **options))
+
+
+def _checked(image: Image) -> Image:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"expected an image as uint8 (H, W, 3) RGB, got {got}")
+    if 0 in image.shape:
+        raise ValueError(f"expected an image with pixels, got shape {image.shape}")
+    return np.ascontiguousarray(image)
+
+
+def scan(
+    input: PathLike,  # noqa: A002
+    *,
+    config: ConfigLike | None = None,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+    **options: Any,
+) -> Scan:
+    """Find the shots and faces of a video, an animated image or a photo, without restoring.
+
+    Save it with ``.save(path)``, edit it, and hand it to :func:`restore`.
+
+    Args:
+        input: a file.
+        config, **options: as for :func:`restore`; detector, threshold, aligned, deinterlace, start and end count.
+        progress: told of each frame.
+        cancel: stops the work from another thread.
+
+    Raises:
+        InputError: there is nothing to read.
+        CancelledError: stopped through ``cancel``.
+    """
+    from revisage.media.info import probe as media_probe
+    from revisage.pipeline.fingerprint import fingerprint
+    from revisage.pipeline.networks import Networks
+    from revisage.pipeline.scanner import scan_source
+
+    settings = make_config(_read_config(config), **options)
+    path = Path(input)
+    info = media_probe(path)
+    networks = Networks(settings)
+    return scan_source(
+        path, fingerprint(path), settings, networks, total=info.frame_count, progress=progress, cancel=cancel
+    )
+
+
+def detect_faces(
+    image: Image,
+    *,
+    detector: str = "compact",
+    threshold: float | None = None,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "auto",
+) -> list[Face]:
+    """Find the faces in one image.
+
+    Args:
+        image: ``(H, W, 3) uint8 RGB``.
+        detector: compact, retinaface-r50, retinaface-mobile or yunet.
+        threshold: score from which a face counts; the detector's own when None.
+        device, engine, precision: where and how the network runs.
+
+    Returns:
+        Faces with ``.box`` (x, y, width, height), ``.landmarks`` (5 x 2: left eye, right eye, nose, left and right
+        mouth corner, as the viewer sees them) and ``.score``, highest score first.
+
+    Raises:
+        ValueError: another shape or dtype.
+        UserError: an option is not allowed, or the model is not there.
+    """
+    from revisage.faces.detect import load_detector
+
+    checked = _checked(image)
+    config = make_config(
+        detector=detector, detection_threshold=threshold, device=device, engine=engine, precision=precision
+    )
+    found = load_detector(
+        config.detector,
+        device=config.device,
+        engine=config.engine,
+        precision=config.precision,
+        threshold=config.detection_threshold,
+    )(checked)
+    return sorted(found, key=lambda face: -face.score)
+
+
+def load_restorer(
+    name_or_path: PathLike = "compact", *, device: str = "auto", engine: str = "auto", precision: str = "auto"
+) -> FaceRestorer:
+    """A face restorer: called with ``(N, size, size, 3) uint8 RGB`` crops, it gives the same shape back.
+
+    Args:
+        name_or_path: a name of ``revisage models list`` (fetched when it is not there yet), or a weights file.
+        device: auto, cpu, cuda or mps.
+        engine: auto, torch or openvino.
+        precision: auto, fp32 or bf16.
+
+    Raises:
+        ModelError: the model is unknown, absent, damaged, or no face restorer.
+        ConfigError: settings that do not go together.
+        DeviceError: the device is not on this machine.
+    """
+    from revisage.restore import load_restorer as load
+
+    return load(name_or_path, device=device, engine=engine, precision=precision)
+
+
+def probe(path: PathLike) -> MediaInfo:
+    """What a video, an animation or a picture holds.
+
+    Raises:
+        InputError: no such file, or nothing in it that has frames.
+    """
+    from revisage.media.info import probe as media_probe
+
+    return media_probe(Path(path))

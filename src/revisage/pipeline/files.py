@@ -1,0 +1,63 @@
+"""Writing files so that they appear complete or not at all, and saying what went wrong."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+
+from revisage.core.errors import DiskFullError, OutputError
+
+__all__ = ["output_error", "publish", "write_text"]
+
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """The error to raise when writing ``path`` failed."""
+    if error.errno in _FULL:
+        return DiskFullError(f"no space left for {path}; free some, or choose another folder")
+    return OutputError(f"cannot write {path}: {error.strerror or error}")
+
+
+def write_text(path: Path, text: str, *, overwrite: bool) -> None:
+    """Write a text file; it appears under its name when it is complete.
+
+    Raises:
+        OutputError: the file exists and ``overwrite`` is off, or it cannot be written.
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists; use --overwrite to replace it")
+    partial = _partial(path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise output_error(path, error) from error
+
+
+def publish(finished: Path, target: Path) -> None:
+    """Give a finished file its name, also on another disk, replacing what has it.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
+    partial = _partial(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            finished.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            shutil.copyfile(finished, partial)
+            partial.replace(target)
+            finished.unlink()
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise output_error(target, error) from error
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")

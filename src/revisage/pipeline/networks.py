@@ -1,0 +1,103 @@
+"""The networks of a run, each loaded once, when it is first needed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from revisage.core.config import RestoreConfig
+from revisage.pipeline.stages import Crop
+
+if TYPE_CHECKING:
+    from revisage.faces.detect import FaceDetector
+    from revisage.restore import FaceRestorer, Upscaler
+
+__all__ = ["Networks"]
+
+
+class Networks:
+    """Detector, restorer and upscaler as a config asks for them.
+
+    Args:
+        config: names, device, engine and precision are taken from here.
+        calibration: ``(N, size, size, 3) uint8 RGB`` crops of the footage, which an int8 restorer is made with.
+
+    Each raises on its first use:
+        ModelError: the model is unknown, absent or damaged.
+        DeviceError: the device asked for is not there.
+    """
+
+    def __init__(self, config: RestoreConfig, calibration: Crop | None = None) -> None:
+        self.config = config
+        self.calibration = calibration
+
+    @cached_property
+    def detector(self) -> FaceDetector:
+        """Finds faces."""
+        from revisage.faces.detect import load_detector
+
+        return load_detector(self.config.detector, **self._place, threshold=self.config.detection_threshold)
+
+    @cached_property
+    def restorer(self) -> FaceRestorer:
+        """Restores crops."""
+        from revisage.restore import load_restorer
+
+        config = self.config
+        return load_restorer(
+            config.model,
+            device=config.device,
+            engine=config.engine,
+            precision=config.precision,
+            calibration=self.calibration,
+        )
+
+    @cached_property
+    def upscaler(self) -> Upscaler | None:
+        """Enlarges the background; None where that is left to Lanczos."""
+        if self.config.background in ("none", "lanczos"):
+            return None
+        from revisage.restore import load_upscaler
+
+        return load_upscaler(self.config.background, tile=self.config.tile, **self._place)
+
+    @property
+    def _place(self) -> dict[str, str]:
+        """Where networks run; int8 concerns the restorer alone."""
+        config = self.config
+        precision = "auto" if config.precision == "int8" else config.precision
+        return {"device": config.device, "engine": config.engine, "precision": precision}
+
+    @cached_property
+    def uncalibrated(self) -> Networks:
+        """These networks as far as they can be made before the footage is known: int8 is left to ``auto``."""
+        if self.config.precision != "int8":
+            return self
+        return Networks(self.config.model_copy(update={"precision": "auto"}))
+
+    def calibrated(self, crops: Crop) -> Networks:
+        """These networks with a restorer in int8, made for the footage that ``crops`` were cut from."""
+        other = Networks(self.config, crops)
+        for name in {"detector", "upscaler"} & self.__dict__.keys():
+            other.__dict__[name] = self.__dict__[name]
+        return other
+
+    def load(self) -> None:
+        """Load what can be loaded now, so that a model that is not there is known before the work begins.
+
+        Raises:
+            ConfigError: the settings of device, engine and precision do not go together.
+        """
+        from revisage.engines import resolve
+
+        resolve(self.config.device, self.config.engine, self.config.precision)
+        _ = self.upscaler, self.uncalibrated.restorer
+
+    def hashes(self) -> dict[str, Any]:
+        """What the result depends on: weights, engine, precision and device of each network."""
+        restorer = self.uncalibrated.restorer.info
+        return {
+            "restorer": [restorer.sha256, restorer.engine, restorer.precision, restorer.device],
+            "calibrated": self.config.precision == "int8",
+            "upscaler": None if self.upscaler is None else self.upscaler.info.sha256,
+        }

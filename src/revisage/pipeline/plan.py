@@ -1,0 +1,124 @@
+"""Plan: which frames are worked on together, and which face of them gets what strength.
+
+The segments follow from the scan alone (shot cuts first, then at most ``LONGEST`` frames), never from the number of
+workers: the same work gives the same bytes wherever it runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from revisage.core.config import RestoreConfig
+from revisage.core.values import Face
+from revisage.pipeline.choose import chosen_weights
+from revisage.pipeline.scan import Scan
+
+__all__ = [
+    "LONGEST",
+    "Plan",
+    "PlannedFace",
+    "Segment",
+    "busiest_frame",
+    "make_plan",
+    "planned_faces",
+    "whole",
+]
+
+LONGEST = 250
+"""Frames of a segment at most: a key-frame distance that encoders use anyway, and little work lost in a crash."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Frames ``start`` to ``stop`` (excluded) of the scan, restored and encoded as one piece.
+
+    Attributes:
+        number: counted from 0.
+        start, stop: indices of frames in the scan.
+        first_pts: pts of the first frame, to begin decoding at.
+    """
+
+    number: int
+    start: int
+    stop: int
+    first_pts: int
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class PlannedFace:
+    """A face to restore in one frame, and how strongly (above 0, at most 1)."""
+
+    track: int
+    face: Face
+    strength: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a run will do, known before the expensive pass.
+
+    Attributes:
+        segments: in presentation order.
+        weights: for each track id, the strength in each of its frames.
+        faces: number of faces that will be restored, over all frames.
+        frames_with_faces: number of frames that will be changed.
+    """
+
+    segments: tuple[Segment, ...]
+    weights: Mapping[int, list[float]]
+    faces: int
+    frames_with_faces: int
+
+
+def make_plan(scan: Scan, config: RestoreConfig, *, longest: int = LONGEST) -> Plan:
+    """Cut a scan into segments and settle the strength of each face."""
+    weights = chosen_weights(scan, config)
+    counts = [0] * scan.frames
+    for track in scan.tracks:
+        for offset, weight in enumerate(weights[track.id]):
+            counts[track.start + offset] += weight > 0
+    return Plan(_segments(scan, longest), weights, sum(counts), sum(count > 0 for count in counts))
+
+
+def planned_faces(scan: Scan, plan: Plan, segment: Segment) -> tuple[tuple[PlannedFace, ...], ...]:
+    """For each frame of a segment the faces to restore in it."""
+    frames: list[list[PlannedFace]] = [[] for _ in range(segment.frames)]
+    for track in scan.tracks:
+        for index in range(max(track.start, segment.start), min(track.stop, segment.stop)):
+            strength = plan.weights[track.id][index - track.start]
+            if strength > 0:
+                frames[index - segment.start].append(PlannedFace(track.id, track.face(index), strength))
+    return tuple(map(tuple, frames))
+
+
+def busiest_frame(scan: Scan, plan: Plan) -> int:
+    """The frame with the largest face that will be restored; the middle one when there is none."""
+    best = (0.0, scan.frames // 2)
+    for track in scan.tracks:
+        for offset, (box, weight) in enumerate(zip(track.boxes, plan.weights[track.id], strict=True)):
+            if weight * max(box[2], box[3]) > best[0]:
+                best = (weight * max(box[2], box[3]), track.start + offset)
+    return best[1]
+
+
+def whole(scan: Scan) -> Segment:
+    """All frames as one segment, for outputs that are written in one pass."""
+    return Segment(0, 0, scan.frames, scan.pts[0])
+
+
+def _segments(scan: Scan, longest: int) -> tuple[Segment, ...]:
+    segments: list[Segment] = []
+    for start, stop in scan.shots:
+        pieces = math.ceil((stop - start) / longest)
+        edges = [start + (stop - start) * piece // pieces for piece in range(pieces + 1)]
+        for first, end in itertools.pairwise(edges):
+            segments.append(Segment(len(segments), first, end, scan.pts[first]))
+    return tuple(segments)

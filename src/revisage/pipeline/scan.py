@@ -1,0 +1,271 @@
+"""Scan: what the first pass found in a source. A JSON file that the user may read and edit.
+
+Faces of a track can be dropped by deleting the track, and a track's ``strength`` may be set (0 to 1, or null for the
+run's own). Everything else belongs together and is checked.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+
+from revisage._version import __version__
+from revisage.core.errors import ScanMismatchError
+from revisage.core.values import Face, Shot, Track
+from revisage.pipeline.files import write_text
+from revisage.pipeline.fingerprint import Fingerprint
+
+__all__ = ["SCAN_VERSION", "Scan", "ScanSettings", "ScannedTrack", "load_scan"]
+
+SCAN_VERSION = 1
+
+
+def _fraction(value: object) -> object:
+    return Fraction(value) if isinstance(value, (str, int)) else value
+
+
+_Ratio = Annotated[Fraction, BeforeValidator(_fraction), PlainSerializer(str, return_type=str), Field(gt=0)]
+_Seconds = Annotated[Fraction, BeforeValidator(_fraction), PlainSerializer(str, return_type=str), Field(ge=0)]
+_Unit = Annotated[float, Field(ge=0, le=1)]
+_Box = tuple[float, float, Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+_Points = Annotated[list[float], Field(min_length=10, max_length=10)]
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ScanSettings(BaseModel):
+    """What a scan depends on besides the source."""
+
+    model_config = _STRICT
+
+    detector: str
+    detector_hash: str
+    detection_threshold: float | None = None
+    aligned: bool = False
+    deinterlace: bool = False
+    start: _Seconds | None = None
+    end: _Seconds | None = None
+
+
+class ScannedTrack(BaseModel):
+    """One person in one shot, as compact lists with one entry per frame.
+
+    Attributes:
+        id: unique within the scan.
+        start: index of the first frame.
+        strength: for the user to set: 0 to 1, or None for the run's own.
+        boxes: x, y, width, height (px).
+        landmarks: x, y of left eye, right eye, nose, left and right mouth corner (px).
+        scores: the detector's confidence.
+        seen: 1 where the detector saw the face, 0 where it was filled in.
+        weights: 0 to 1, how far the restoration is faded in.
+    """
+
+    model_config = _STRICT
+
+    id: int = Field(ge=0)
+    start: int = Field(ge=0)
+    strength: _Unit | None = None
+    boxes: list[_Box] = Field(min_length=1)
+    landmarks: list[_Points]
+    scores: list[float]
+    seen: list[Annotated[int, Field(ge=0, le=1)]]
+    weights: list[_Unit]
+
+    @model_validator(mode="after")
+    def _as_long(self) -> ScannedTrack:
+        lengths = {len(self.boxes), len(self.landmarks), len(self.scores), len(self.seen), len(self.weights)}
+        if len(lengths) != 1:
+            raise ValueError(f"the lists of track {self.id} differ in length")
+        return self
+
+    @property
+    def stop(self) -> int:
+        """Index after the last frame."""
+        return self.start + len(self.boxes)
+
+    @classmethod
+    def of(cls, track: Track) -> ScannedTrack:
+        """A track in numbers short enough for a file: 1/100 px, 1/1000 of a score or weight."""
+        return cls(
+            id=track.id,
+            start=track.start,
+            strength=track.strength,
+            boxes=[_box(face) for face in track.faces],
+            landmarks=[[round(float(v), 2) for v in face.landmarks.ravel()] for face in track.faces],
+            scores=[round(face.score, 3) for face in track.faces],
+            seen=[int(seen) for seen in track.seen],
+            weights=[round(weight, 3) for weight in track.weights],
+        )
+
+    def face(self, index: int) -> Face:
+        """The face at a frame of the scan.
+
+        Raises:
+            IndexError: the frame lies outside the track.
+        """
+        if not self.start <= index < self.stop:
+            raise IndexError(f"track {self.id} has no frame {index}")
+        at = index - self.start
+        points = np.array(self.landmarks[at], dtype=np.float32).reshape(5, 2)
+        return Face(self.boxes[at], points, self.scores[at])
+
+    def value(self) -> Track:
+        """This track as the value that ``faces`` and ``temporal`` work with."""
+        return Track(
+            id=self.id,
+            start=self.start,
+            faces=tuple(self.face(index) for index in range(self.start, self.stop)),
+            seen=tuple(map(bool, self.seen)),
+            weights=tuple(self.weights),
+            strength=self.strength,
+        )
+
+
+class Scan(BaseModel):
+    """What the first pass found: times, shots and tracks of one source.
+
+    Frames are counted from 0 in presentation order, from the first frame of the span that was scanned.
+
+    Attributes:
+        version: of this format.
+        made_by: version of revisage.
+        source: fingerprint of the file.
+        settings: what the scan was made with.
+        size_hw: of the upright frame (px).
+        time_base: seconds per unit of ``pts``.
+        first: number of the source's frames before the span.
+        pts: of each frame.
+        shots: start and stop (excluded) of each shot; together they cover all frames.
+        tracks: the faces found.
+        truncated: whether the source broke off before its end.
+        warnings: damage met while reading.
+    """
+
+    model_config = _STRICT
+
+    version: Literal[1] = 1
+    made_by: str = __version__
+    source: Fingerprint
+    settings: ScanSettings
+    size_hw: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+    time_base: _Ratio
+    first: int = Field(0, ge=0)
+    pts: list[int] = Field(min_length=1)
+    shots: list[tuple[int, int]] = Field(min_length=1)
+    tracks: list[ScannedTrack]
+    truncated: bool = False
+    warnings: list[str] = []
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Scan:
+        frames = len(self.pts)
+        if any(later <= earlier for earlier, later in itertools.pairwise(self.pts)):
+            raise ValueError("pts must rise from frame to frame")
+        edges = [0, *(stop for _, stop in self.shots)]
+        if [start for start, _ in self.shots] != edges[:-1] or edges[-1] != frames:
+            raise ValueError(f"the shots must follow one another and cover the {frames} frames")
+        if any(stop <= start for start, stop in self.shots):
+            raise ValueError("a shot must hold at least one frame")
+        if len({track.id for track in self.tracks}) != len(self.tracks):
+            raise ValueError("two tracks have the same id")
+        for track in self.tracks:
+            if not any(start <= track.start and track.stop <= stop for start, stop in self.shots):
+                raise ValueError(f"track {track.id} does not lie within one shot")
+        return self
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return len(self.pts)
+
+    @property
+    def faces(self) -> int:
+        """Number of faces over all frames."""
+        return sum(len(track.boxes) for track in self.tracks)
+
+    def shot_values(self) -> list[Shot]:
+        """The shots as values."""
+        return [Shot(start, stop) for start, stop in self.shots]
+
+    def to_json(self) -> str:
+        """This scan as JSON, one line per shot list and track, so that a person can find and delete a track."""
+        head = self.model_dump(mode="json", exclude={"tracks"})
+        lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
+        tracks = ",\n".join(f"    {json.dumps(track.model_dump(mode='json'))}" for track in self.tracks)
+        lines.append(f'  "tracks": [\n{tracks}\n  ]' if tracks else '  "tracks": []')
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    def save(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write the scan; the file appears when it is complete.
+
+        Raises:
+            OutputError: the file exists and ``overwrite`` is off, or it cannot be written.
+        """
+        write_text(path, self.to_json(), overwrite=overwrite)
+
+    def require_source(self, found: Fingerprint) -> None:
+        """Check that this scan was made from the file whose fingerprint is ``found``.
+
+        Raises:
+            ScanMismatchError: it was made from another one.
+        """
+        if not self.source.same_content(found):
+            raise ScanMismatchError(
+                f"the scan was made from another file: expected {self.source.name} ({self.source.size} bytes, "
+                f"sha256 {self.source.sha256[:12]}…), got {found.name} ({found.size} bytes, {found.sha256[:12]}…)"
+            )
+
+
+def load_scan(path: Path) -> Scan:
+    """Read a scan file and check it.
+
+    Raises:
+        ScanMismatchError: it is missing, no JSON, of another version, or a value in it is not allowed.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ScanMismatchError(f"no such scan file: {path}") from None
+    except (OSError, ValueError) as error:
+        raise ScanMismatchError(f"{path} is not a scan file: {_one_line(str(error))}") from None
+    if not isinstance(data, dict) or "version" not in data or "tracks" not in data:
+        raise ScanMismatchError(f"{path} is not a scan file; make one with: revisage scan INPUT -o scan.json")
+    if data["version"] != SCAN_VERSION:
+        raise ScanMismatchError(
+            f"{path} has format {data['version']!r}, this revisage reads {SCAN_VERSION}; scan the source again"
+        )
+    try:
+        return Scan(**data)
+    except (ValidationError, TypeError) as error:
+        raise ScanMismatchError(f"{path} is damaged: {_problem(error)}") from None
+
+
+def _box(face: Face) -> tuple[float, float, float, float]:
+    x, y, width, height = (round(v, 2) for v in face.box)
+    return x, y, max(width, 0.01), max(height, 0.01)
+
+
+def _problem(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return _one_line(str(error))
+    first = error.errors(include_url=False)[0]
+    place = _place(first["loc"])
+    text = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {text}" if place else text
+
+
+def _place(loc: Sequence[Any]) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc]
+    return "".join(parts).lstrip(".")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

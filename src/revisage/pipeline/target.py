@@ -1,0 +1,121 @@
+"""What is to be written for one file: checked before any work is done."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from revisage.core.config import RestoreConfig
+from revisage.core.errors import ConfigError, OutputError
+from revisage.media.collection import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from revisage.media.info import MediaInfo
+    from revisage.media.sink import EncodeOptions
+
+__all__ = ["Target", "default_output", "make_target", "output_size"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The files of one run.
+
+    Attributes:
+        output: the restored file.
+        by_segments: True for videos, False for animated images and stills, which are written in one pass.
+        options: of its encoder.
+        compare: file for the side-by-side and its encoder's options; options are None where one picture of a video
+            is asked for.
+    """
+
+    output: Path
+    by_segments: bool
+    options: EncodeOptions
+    compare: tuple[Path, EncodeOptions | None] | None
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Size of the output's frames (px)."""
+        if self.options.size_hw is None:
+            raise AssertionError("a target always states its size")
+        return self.options.size_hw
+
+
+def default_output(source: Path) -> Path:
+    """``NAME_restored.EXT`` beside the input."""
+    return source.with_name(f"{source.stem}_restored{source.suffix}")
+
+
+def output_size(size_hw: tuple[int, int], upscale: float, *, even: bool) -> tuple[int, int]:
+    """The size of an output. Videos that change size get even sides, which every encoder and player takes."""
+    if upscale == 1:
+        return size_hw
+    step = 2 if even else 1
+    height, width = (max(step, step * round(side * upscale / step)) for side in size_hw)
+    return height, width
+
+
+def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConfig) -> Target:
+    """Check where a run writes and settle how it encodes.
+
+    Raises:
+        OutputError: a target cannot be written, exists, or is the input.
+        ConfigError: the output's format cannot hold what the source is, or encoder options do not go together.
+    """
+    from revisage.media.sink import EncodeOptions, output_problem
+
+    _check_file(output, source, config, folder_must_exist=True)
+    for side in (config.compare, config.report):
+        if side is not None:
+            _check_file(side, source, config, folder_must_exist=False)
+    _check_distinct([output, config.compare, config.report])
+    by_segments = output.suffix.lower() not in IMAGE_SUFFIXES
+    size_hw = output_size((info.height, info.width), config.upscale, even=by_segments)
+    options = EncodeOptions(
+        codec=config.codec,
+        crf=config.crf,
+        preset=config.preset,
+        pixel_format=config.pixel_format,
+        size_hw=size_hw,
+    )
+    output_problem(output, info, options)
+    return Target(output, by_segments, options, _comparison(config.compare, info, options, by_segments))
+
+
+def _comparison(
+    path: Path | None, info: MediaInfo, options: EncodeOptions, by_segments: bool
+) -> tuple[Path, EncodeOptions | None] | None:
+    from revisage.media.sink import output_problem
+
+    if path is None:
+        return None
+    height, width = options.size_hw or (info.height, info.width)
+    wide = replace(options, size_hw=(height, 2 * width))
+    picture = path.suffix.lower() in IMAGE_SUFFIXES
+    if by_segments and picture:
+        return path, None
+    if picture != (not by_segments):
+        raise ConfigError(f"{path}: the comparison of an image is an image; name it like the output, for example .png")
+    output_problem(path, info, wide)
+    return path, wide
+
+
+def _check_file(path: Path, source: Path, config: RestoreConfig, *, folder_must_exist: bool) -> None:
+    if not path.name or path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file")
+    if folder_must_exist and not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}; make it first, or name another")
+    if path.resolve() == source.resolve() or (path.exists() and path.samefile(source)):
+        raise OutputError(f"{path} is the input; a source is never overwritten, name another output")
+    if path.exists() and not config.overwrite:
+        raise OutputError(f"{path} exists; use --overwrite to replace it")
+    if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path}: the folder {path.parent} is read-only; name another")
+
+
+def _check_distinct(paths: list[Path | None]) -> None:
+    named = [path.resolve() for path in paths if path is not None]
+    if len(set(named)) != len(named):
+        raise OutputError(f"{named[0]}: output, comparison and report must be different files")

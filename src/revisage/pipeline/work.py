@@ -1,0 +1,108 @@
+"""The work folder beside an output: finished segments and the scan, so that a crashed run can be taken up again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from revisage.core.errors import ScanMismatchError
+from revisage.pipeline.files import output_error
+from revisage.pipeline.scan import Scan, load_scan
+
+__all__ = ["WorkFolder"]
+
+_MANIFEST = "manifest.jsonl"
+
+
+class WorkFolder:
+    """A folder ``.NAME.revisage-work`` on the output's own disk.
+
+    ``manifest.jsonl`` holds the key of the run on its first line and one line for each finished segment, so that a
+    crash can spoil the last line only. Everything in the folder is worthless without a key that fits.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.path = output.parent / f".{output.name}.revisage-work"
+        self._finished: dict[int, dict[str, Any]] = {}
+
+    def open(self, key: str) -> None:
+        """Create the folder, or take up one that was left with the same key.
+
+        Raises:
+            OutputError: it cannot be created.
+        """
+        if self._load(key):
+            return
+        self.remove()
+        try:
+            self.path.mkdir()
+            (self.path / _MANIFEST).write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise output_error(self.path.parent, error) from error
+
+    def _load(self, key: str) -> bool:
+        try:
+            lines = (self.path / _MANIFEST).read_text(encoding="utf-8").splitlines()
+            if json.loads(lines[0]) != {"key": key}:
+                return False
+        except (OSError, ValueError, IndexError):
+            return False
+        entries = [entry for line in lines[1:] if (entry := _entry(line)) is not None]
+        self._finished = {int(entry["segment"]): entry for entry in entries}
+        return True
+
+    def segment_path(self, number: int, suffix: str) -> Path:
+        """Where a segment's video belongs."""
+        return self.path / f"segment-{number:05d}{suffix}"
+
+    def finished(self, number: int, suffix: str) -> dict[str, Any] | None:
+        """What :meth:`record` was given for a segment, if its file still is what it was."""
+        entry = self._finished.get(number)
+        path = self.segment_path(number, suffix)
+        if entry is None or not path.is_file() or _sha256(path) != entry["sha256"]:
+            return None
+        result: dict[str, Any] = entry["result"]
+        return result
+
+    def record(self, number: int, suffix: str, result: dict[str, Any]) -> None:
+        """Note that a segment is finished."""
+        digest = _sha256(self.segment_path(number, suffix))
+        entry = {"segment": number, "sha256": digest, "result": result}
+        with (self.path / _MANIFEST).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")
+
+    def save_scan(self, scan: Scan) -> None:
+        """Keep the scan, so that a run that is taken up again need not repeat it."""
+        scan.save(self.path / "scan.json", overwrite=True)
+
+    def saved_scan(self) -> Scan | None:
+        """The scan that an earlier run left, whatever it was made from; None when there is none."""
+        try:
+            return load_scan(self.path / "scan.json")
+        except ScanMismatchError:
+            return None
+
+    def remove(self) -> None:
+        """Delete the folder and all that is in it."""
+        self._finished.clear()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """A line of the manifest; None for the torn last line of a crash."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and {"segment", "sha256", "result"} <= entry.keys() else None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
