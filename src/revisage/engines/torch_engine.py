@@ -29,8 +29,10 @@ class TorchEngine:
         self.device = device
         self.precision = precision
         self._size_hw = size_hw
-        net = net.eval().requires_grad_(False).to(device)
-        self._net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._net = net.eval().requires_grad_(False).to(device)
+        for parameter in self._net.parameters():
+            if parameter.dim() == 4:  # modulated convolutions keep theirs in five dimensions, which have no such order
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self._lock = threading.Lock()
 
     def __call__(self, batch: FloatArray) -> list[FloatArray]:

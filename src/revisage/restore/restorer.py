@@ -1,0 +1,152 @@
+"""Face restorers: aligned crops in, restored crops out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from revisage.core.errors import ProcessingError
+from revisage.engines import Engine, make_engine, resolve
+from revisage.restore.weights import RestorerInfo, Weights, describe, load_weights
+
+__all__ = ["RESTORER_ARCHITECTURES", "FaceRestorer", "NetRestorer", "load_restorer"]
+
+Image = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
+
+RESTORER_ARCHITECTURES = (
+    "compact",
+    "gfpgan_clean",
+    "gfpgan_clean_512",
+    "gfpgan_v1",
+    "gfpgan_v1_512",
+    "restoreformer_512",
+)
+# Those whose bf16 output was measured to agree with fp32 to 40 dB or better; benchmarks/nets.py measures it.
+BF16_AGREES = ("compact", "gfpgan_clean", "gfpgan_clean_512")
+# Pixels that go through a network at once. On a CPU larger batches gain nothing and cost 0.3 GB per 512 px face.
+_PIXELS_AT_ONCE = {"cpu": 2**20, "cuda": 2**22, "mps": 2**20}
+
+
+class FaceRestorer(Protocol):
+    """Restores aligned face crops.
+
+    Pure and deterministic: the same crops give the same bytes on the same machine, and a batch gives what its single
+    crops give, within one step of 255. It restores fully; how much of that is shown is decided by the composition,
+    which blends with the input (0 none, 1 all, linear between).
+
+    Attributes:
+        size: side of a crop in px.
+        info: which weights run by which engine.
+    """
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def info(self) -> RestorerInfo: ...
+
+    def __call__(self, crops: Image) -> Image:
+        """Restored crops, (N, size, size, 3) uint8 RGB, for crops of that very shape; any N, also 0.
+
+        Raises:
+            ValueError: another dtype or shape.
+            ProcessingError: the network gave values that are no numbers.
+        """
+        ...
+
+
+class NetRestorer:
+    """A restorer around an engine whose network maps RGB in [-1, 1] to the same. See :class:`FaceRestorer`."""
+
+    def __init__(self, engine: Engine, size: int, info: RestorerInfo) -> None:
+        self.size = size
+        self.info = info
+        self._engine = engine
+        self._at_once = max(1, _PIXELS_AT_ONCE[engine.device] // size**2)
+
+    def __call__(self, crops: Image) -> Image:
+        """Restored crops, (N, size, size, 3) uint8 RGB; see :class:`FaceRestorer`."""
+        _check_crops(crops, self.size)
+        restored = np.empty(crops.shape, np.uint8)
+        for first in range(0, len(crops), self._at_once):
+            part = slice(first, first + self._at_once)
+            restored[part] = _to_images(self._engine(_to_batch(crops[part]))[0], self.info)
+        return restored
+
+
+def load_restorer(
+    name_or_path: str | Path = "compact",
+    *,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "auto",
+    calibration: Image | None = None,
+) -> FaceRestorer:
+    """A face restorer by name (``compact``, ``gfpgan-1.4`` ...; fetched when absent) or from a weights file.
+
+    Args:
+        name_or_path: a name of ``revisage models list``, or a .safetensors or .pth file of a GFP-GAN or RestoreFormer.
+        device: auto, cpu, cuda or mps.
+        engine: auto, torch or openvino.
+        precision: auto, fp32, bf16 or int8. ``auto`` is bf16 where the CPU has it in hardware and this architecture
+            was measured to agree with fp32 to 40 dB or better in it, else fp32.
+        calibration: for int8, (N, size, size, 3) uint8 RGB crops of the footage at hand, about 24 and at least 4; every
+            fourth is held out, and int8 must agree with fp32 to 40 dB on those.
+
+    Raises:
+        ModelError: the model is unknown, absent, damaged, or no face restorer.
+        ConfigError: settings that do not go together, or int8 without crops to calibrate on.
+        DeviceError: the device is not on this machine.
+        MissingExtraError: int8 without the extra ``export``.
+        ProcessingError: int8 does not agree with fp32.
+        ValueError: calibration crops of another dtype or shape.
+    """
+    resolve(device, engine, precision)  # before a download
+    weights = load_weights(name_or_path, RESTORER_ARCHITECTURES, "face restorer")
+    size = _side(weights)
+    if calibration is not None:
+        _check_crops(calibration, size)
+    choice = resolve(device, engine, precision, bf16_agrees=weights.architecture in BF16_AGREES)
+    made = make_engine(
+        weights.net,
+        (size, size),
+        device=choice.device,
+        engine=choice.engine,
+        precision=choice.precision,
+        cache_key=weights.sha256,
+        calibration=_to_batch(calibration) if calibration is not None and choice.precision == "int8" else None,
+    )
+    return NetRestorer(made, size, describe(weights, made, choice))
+
+
+def _side(weights: Weights) -> int:
+    from revisage.nets.build import ARCHITECTURES
+
+    if weights.architecture == "compact":
+        return int(weights.net.config.size)  # type: ignore[arg-type]
+    return int({"out_size": 512, **ARCHITECTURES[weights.architecture].preset, **weights.settings}["out_size"])
+
+
+def _check_crops(crops: Image, size: int) -> None:
+    if not isinstance(crops, np.ndarray) or crops.dtype != np.uint8 or crops.shape[1:] != (size, size, 3):
+        got = f"{crops.dtype} {crops.shape}" if isinstance(crops, np.ndarray) else type(crops).__name__
+        raise ValueError(f"expected crops as uint8 (N, {size}, {size}, 3) RGB, got {got}")
+
+
+def _to_batch(crops: Image) -> FloatArray:
+    """(N, H, W, 3) uint8 to (N, 3, H, W) float32 in [-1, 1]."""
+    batch = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32)
+    batch *= np.float32(1 / 127.5)
+    batch -= np.float32(1)
+    return batch
+
+
+def _to_images(batch: FloatArray, info: RestorerInfo) -> Image:
+    """(N, 3, H, W) float32 in about [-1, 1] to (N, H, W, 3) uint8, rounded to nearest and clipped."""
+    if not np.isfinite(batch).all():
+        raise ProcessingError(f"{info.name} gave values that are no numbers in {info.precision}: try precision fp32")
+    steps = np.rint((batch + np.float32(1)) * np.float32(127.5))
+    return np.clip(steps, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
