@@ -103,7 +103,7 @@ class PictureCodec(Protocol):
     def source(self, index: int) -> Part | None:
         """The source's picture of this index; None if it, and what follows it, cannot be copied."""
 
-    def encode(self, samples: Samples, level: int) -> tuple[bytes, Samples]:
+    def encode(self, samples: Samples, level: int, /) -> tuple[bytes, Samples]:
         """Coded data of ``(h, w, 4)`` samples, and what they decode to."""
 
 

@@ -78,6 +78,7 @@ class GifFrame:
 class GifFile:
     """The structure of a GIF file; pixels stay on the disk until they are asked for.
 
+    ``resolution`` holds the bits of the screen's flags that say how the colours were made.
     ``loop`` is the stored count of repetitions (0: for ever), None where the file says nothing (shown once).
     """
 
@@ -87,6 +88,7 @@ class GifFile:
     palette: bytes | None
     background: int
     aspect: int
+    resolution: int
     frames: list[GifFrame] = field(default_factory=list)
     trailing: bytes = b""
     loop: int | None = None
@@ -166,7 +168,7 @@ def _read_screen(path: Path, file: BinaryIO) -> GifFile:
     width, height, flags, background, aspect = struct.unpack("<HHBBB", head[6:])
     check_pixels(path, width, height)
     table = _take(file, 3 << ((flags & 7) + 1)) if flags & 0x80 else None
-    return GifFile(path, width, height, table, background, aspect)
+    return GifFile(path, width, height, table, background, aspect, flags & 0x78)
 
 
 def _read_blocks(gif: GifFile, file: BinaryIO, end: int) -> None:
@@ -274,9 +276,11 @@ def _padded(table: bytes) -> bytes:
     return table.ljust(3 * (2 << _table_bits(table)), b"\0")
 
 
-def header_block(width: int, height: int, palette: bytes | None, *, background: int = 0, aspect: int = 0) -> bytes:
+def header_block(
+    width: int, height: int, palette: bytes | None, *, background: int = 0, aspect: int = 0, resolution: int = 0x70
+) -> bytes:
     """Signature, screen and global colour table (RGB bytes, at most 256 colours)."""
-    flags = 0x70 | (0x80 | _table_bits(palette) if palette else 0)
+    flags = resolution | (0x80 | _table_bits(palette) if palette else 0)
     head = b"GIF89a" + struct.pack("<HHBBB", width, height, flags, background, aspect)
     return head + (_padded(palette) if palette else b"")
 

@@ -119,7 +119,9 @@ class GifPatcher:
     def header(self) -> bytes:
         """Signature, screen and global colour table as in the source."""
         gif = self._gif
-        return header_block(gif.width, gif.height, gif.palette, background=gif.background, aspect=gif.aspect)
+        return header_block(
+            gif.width, gif.height, gif.palette, background=gif.background, aspect=gif.aspect, resolution=gif.resolution
+        )
 
     def picture(self, index: int, target: Pixels) -> bytes:
         """The blocks of picture ``index`` showing ``target``, ``(H, W, 4) uint8 RGBA``, alpha 0 or 255.
@@ -325,14 +327,14 @@ class GifPainter:
         self._tables: list[Pixels] = []
         self._served = 0.0
 
-    def header(self, first: Pixels, extensions: bytes) -> bytes:
+    def header(self, first: Pixels) -> bytes:
         """The start of the file, with the palette of its first picture, ``(H, W, 4) uint8 RGBA``."""
         height, width = first.shape[:2]
         rgb = first[first[..., 3] > 0][:, :3]
         table = choose_colours(rgb, 255)
         self._tables = [table]
         self._served = _distance(rgb, table) if len(table) else 0.0
-        return header_block(width, height, _with_transparent(table)) + extensions
+        return header_block(width, height, _with_transparent(table))
 
     def picture(self, target: Pixels, following: Pixels | None, delay: int) -> bytes:
         """The blocks of ``target``, ``(H, W, 4) uint8 RGBA`` with alpha 0 or 255, shown for ``delay`` 1/100 s.

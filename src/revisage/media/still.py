@@ -208,10 +208,8 @@ def _transform(image: Image.Image, profile: bytes, mode: str) -> Image.Image | N
     try:
         cmyk = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         srgb = ImageCms.createProfile("sRGB")
-        ends = (cmyk, srgb) if mode == "RGB" else (srgb, cmyk)
-        return ImageCms.profileToProfile(
-            image, *ends, renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode=mode
-        )
+        first, second = (cmyk, srgb) if mode == "RGB" else (srgb, cmyk)
+        return ImageCms.profileToProfile(image, first, second, ImageCms.Intent.RELATIVE_COLORIMETRIC, mode)
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None
 
