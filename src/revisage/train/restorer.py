@@ -197,7 +197,7 @@ def _initial_state(config: RestorerTrainConfig) -> _State:
     return _State(
         net,
         average,
-        torch.optim.Adam(net.parameters(), lr=config.learning_rate, betas=(0.9, 0.99)),
+        torch.optim.Adam(net.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), fused=True),
         adversary,
         # No momentum for the adversary: its opponent moves.
         torch.optim.Adam(adversary.parameters(), lr=config.adversarial_rate, betas=(0.0, 0.99)),

@@ -1,0 +1,115 @@
+"""Reading training faces, and the stream of samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from revisage.core.errors import InputError
+from revisage.train.data import DegradedFaces, FaceSource, ImageCache, batches, load_images
+from revisage.train.degradation import PRESETS
+
+MIXTURE = [(PRESETS["paper"], 0.5), (PRESETS["mild"], 0.5)]
+
+
+def write_image(path: Path, colour: tuple[int, int, int], size: int = 64) -> None:
+    """A flat RGB picture with a little texture."""
+    image = np.full((size, size, 3), colour, np.uint8)
+    image[::8] //= 2
+    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for index in range(4):
+        write_image(tmp_path / f"face_{index}.png", (50 * index, 100, 200))
+    return tmp_path
+
+
+@pytest.fixture
+def cache(folder: Path) -> ImageCache:
+    return load_images([FaceSource(path=folder)], 64)
+
+
+def test_a_folder_is_read_as_rgb_in_order(cache: ImageCache) -> None:
+    assert [Path(file).name for file in cache.files] == [f"face_{index}.png" for index in range(4)]
+    assert cache.pixels.shape == (4, 64, 64, 3)
+    assert cache.pixels[3, 1, 0].tolist() == [150, 100, 200]
+    assert cache.skipped == ()
+
+
+def test_larger_images_are_reduced(tmp_path: Path) -> None:
+    write_image(tmp_path / "large.png", (10, 20, 30), size=128)
+    assert load_images([FaceSource(path=tmp_path)], 64).pixels.shape == (1, 64, 64, 3)
+
+
+def test_bad_files_are_left_out_and_named(folder: Path) -> None:
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    (folder / "empty.png").touch()
+    write_image(folder / "small.png", (1, 2, 3), size=32)
+    cache = load_images([FaceSource(path=folder)], 64)
+    assert len(cache.files) == len(cache.pixels) == len(cache.weights) == 4
+    assert [line.removeprefix(str(folder))[1:] for line in cache.skipped] == [
+        "broken.jpg is no image that can be decoded",
+        "empty.png is no image that can be decoded",
+        "small.png is 32x32, smaller than 64x64",
+    ]
+
+
+def test_a_list_gives_weights_and_licences(folder: Path, tmp_path: Path) -> None:
+    listing = tmp_path / "list.csv"
+    listing.write_text("file,licence\nface_2.png,CC0\nface_0.png,MIT\ngone.png,MIT\n", encoding="utf-8")
+    cache = load_images([FaceSource(path=listing, weights={"*_0*": 4.0}, weight=2.0)], 64)
+    assert [Path(file).name for file in cache.files] == ["face_2.png", "face_0.png"]
+    assert cache.weights.tolist() == [2.0, 4.0]
+    assert cache.licences == {"CC0": 1, "MIT": 1}
+    assert "gone.png cannot be read" in cache.skipped[0]
+
+
+@pytest.mark.parametrize("kind", ["empty", "missing", "no column"])
+def test_a_source_without_images_says_so(kind: str, tmp_path: Path) -> None:
+    path = {"empty": tmp_path, "missing": tmp_path / "nowhere", "no column": tmp_path / "list.csv"}[kind]
+    if kind == "no column":
+        path.write_text("name\nx.png\n", encoding="utf-8")
+    with pytest.raises(InputError, match=path.name) as caught:
+        load_images([FaceSource(path=path)], 64)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_digest_follows_the_pixels(folder: Path, cache: ImageCache) -> None:
+    assert load_images([FaceSource(path=folder)], 64).digest == cache.digest
+    write_image(folder / "face_1.png", (9, 9, 9))
+    assert load_images([FaceSource(path=folder)], 64).digest != cache.digest
+
+
+def test_a_sample_depends_on_seed_and_index_alone(cache: ImageCache) -> None:
+    first, second = (DegradedFaces(cache, MIXTURE, seed=3, tone_probability=0.5) for _ in range(2))
+    second[7]  # another order of reading
+    for index in (0, 5):
+        assert all(torch.equal(a, b) for a, b in zip(first[index], second[index], strict=True))
+    other = DegradedFaces(cache, MIXTURE, seed=4, tone_probability=0.5)
+    assert any(not torch.equal(first[index][0], other[index][0]) for index in range(3))
+
+
+def test_images_are_drawn_by_weight(cache: ImageCache) -> None:
+    weighted = ImageCache(cache.pixels, cache.files, np.array([0.0, 1.0, 0.0, 3.0]))
+    faces = DegradedFaces(weighted, [(PRESETS["mild"].model_copy(update={"grey_probability": 0.0}), 1.0)], seed=1)
+    reds = [int(faces[index][1][0, 1, 0]) for index in range(200)]
+    assert set(reds) == {50, 150}
+    assert reds.count(150) == pytest.approx(150, abs=25)
+
+
+def test_batches_go_on_where_they_stopped(cache: ImageCache) -> None:
+    faces = DegradedFaces(cache, MIXTURE, seed=1)
+    whole = list(batches(faces, first_step=0, last_step=4, batch=2, workers=0))
+    rest = list(batches(faces, first_step=2, last_step=4, batch=2, workers=0))
+    assert len(whole) == 4
+    for (inputs, targets), (inputs_again, targets_again) in zip(whole[2:], rest, strict=True):
+        assert inputs.shape == (2, 3, 64, 64)
+        assert inputs.dtype == torch.uint8
+        assert torch.equal(inputs, inputs_again)
+        assert torch.equal(targets, targets_again)

@@ -1,0 +1,251 @@
+"""The restorer's training: it learns, goes on bit for bit, stops with a reason, and exports what it learnt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+
+from revisage import nets
+from revisage.core.errors import ConfigError, InputError, OutputError, ProcessingError
+from revisage.models import loading
+from revisage.nets.compact import CompactConfig
+from revisage.nets.vgg import VGG19Features
+from revisage.train import restorer
+from revisage.train.degradation import PRESETS, DegradationConfig
+from revisage.train.export import export_run
+from revisage.train.restorer import RestorerTrainConfig, read_checkpoint, train_restorer
+
+SMALL = CompactConfig(size=64, channels=(16, 16, 16), style_features=16, bottleneck_channels=4)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight drawn faces and a perceptual backbone with random weights."""
+    folder = tmp_path_factory.mktemp("material")
+    (folder / "faces").mkdir()
+    random = np.random.default_rng(0)
+    for index in range(8):
+        skin, eye = (int(value) for value in random.integers(120, 220, 2))
+        image = np.full((64, 64, 3), 40 * (index % 4) + 30, np.uint8)
+        cv2.ellipse(image, (32, 34), (20, 26), 0, 0, 360, (skin, skin - 30, skin - 60), -1)
+        for x in (24, 40):
+            cv2.circle(image, (x, 30), 3, (255 - eye, 40, eye), -1)
+        cv2.line(image, (24, 46), (40, 46), (20, 20, 160), 2)
+        cv2.imwrite(str(folder / "faces" / f"{index}.png"), image)
+    torch.manual_seed(0)
+    save_file(VGG19Features().state_dict(), folder / "vgg.safetensors")
+    return folder
+
+
+def config_of(material: Path, **changes: Any) -> RestorerTrainConfig:
+    settings = {
+        "data": [{"path": material / "faces"}],
+        "vgg": material / "vgg.safetensors",
+        "net": SMALL,
+        "steps": 4,
+        "batch": 2,
+        "learning_rate": 2e-3,
+        "warm_up_steps": 2,
+        "perceptual_window": 32,
+        "adversarial_window": 32,
+        "precision": "fp32",
+        "threads": 1,
+        "workers": 0,
+        "log_every": 1,
+        "checkpoint_every": 2,
+    }
+    return RestorerTrainConfig.model_validate({**settings, **changes})
+
+
+def log_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equal, bit for bit, through nested records of tensors."""
+    if isinstance(left, torch.Tensor):
+        return torch.equal(left, right)
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, (list, tuple)):
+        return len(left) == len(right) and all(same(a, b) for a, b in zip(left, right, strict=True))
+    return bool(left == right)
+
+
+def test_it_learns_eight_faces(material: Path, tmp_path: Path) -> None:
+    """Faces at half their brightness: what was lost is plain, so the loss falls to a third in a few steps."""
+    darkened = DegradationConfig(
+        blur_sigma=(0.0, 0.0),
+        downsample=(16.0, 16.0),  # one pixel of these small faces
+        noise_sigma=(0.0, 0.0),
+        jpeg_probability=0.0,
+        colour_shift_probability=0.0,
+        colour_jitter_probability=1.0,
+        brightness=(0.5, 0.5),
+        contrast=(1.0, 1.0),
+        saturation=(1.0, 1.0),
+        hue=(0.0, 0.0),
+        grey_probability=0.0,
+    )
+    changes = {"steps": 60, "batch": 8, "learning_rate": 4e-3, "warm_up_steps": 10, "tone_probability": 0}
+    net = SMALL.model_copy(update={"size": 32})
+    config = config_of(material, mixture=[("darkened", 1.0)], perceptual_weight=0, net=net, **changes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "darkened", darkened)
+        train_restorer(config, tmp_path / "run")
+    losses = [line["pixel"] for line in log_of(tmp_path / "run")]
+    assert np.mean(losses[-5:]) < 0.33 * np.mean(losses[:3])
+
+
+def test_a_resumed_run_gives_the_same_bits(material: Path, tmp_path: Path) -> None:
+    settings = {"adversarial_weight": 0.01, "adversarial_start": 1}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_restorer(config_of(material, **settings), whole)
+    # Stopped after the checkpoint of step 2, as by a kill: the schedule is that of the whole run.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(restorer, "_follow", stop_at(3))
+        with pytest.raises(KeyboardInterrupt):
+            train_restorer(config_of(material, **settings), parts)
+    assert read_checkpoint(parts)["step"] == 2
+    train_restorer(config_of(material, **settings), parts, resume=True)
+    assert same(read_checkpoint(parts), read_checkpoint(whole))
+    last, last_again = log_of(whole)[-1], log_of(parts)[-1]
+    for name in ("pixel", "pyramid", "perceptual", "adversarial", "adversary", "gradient"):
+        assert last[name] == last_again[name]
+
+
+def stop_at(call: int) -> Any:
+    """A stand-in for the averaging of weights that interrupts the run at its n-th call."""
+    follow, calls = restorer._follow, []
+
+    def interrupted(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        follow(*arguments)
+
+    return interrupted
+
+
+def test_a_loss_that_bursts_stops_with_step_and_checkpoint(material: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(restorer, "_losses", bursting_losses(at=2))
+        with pytest.raises(ProcessingError, match=r"step 3 \(samples 4 to 5\).*last\.pt"):
+            train_restorer(config_of(material), tmp_path / "run")
+    assert read_checkpoint(tmp_path / "run")["step"] == 2
+
+
+def bursting_losses(at: int) -> Any:
+    losses = restorer._losses
+
+    def bursting(config: Any, step: int, *rest: Any) -> Any:
+        found = losses(config, step, *rest)
+        return {**found, "pixel": found["pixel"] * float("nan")} if step == at else found
+
+    return bursting
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(material: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train_restorer(config_of(material, steps=2), run)
+    before = (run / "last.pt").read_bytes()
+
+    def full(_: Any, path: Path) -> None:
+        path.write_bytes(b"half a checkpoint")
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(restorer.torch, "save", full)
+        with pytest.raises(OutputError, match="No space left"):
+            train_restorer(config_of(material, steps=4), run, resume=True)
+    assert (run / "last.pt").read_bytes() == before
+    assert not (run / "last.pt.part").exists()
+
+
+def test_unknown_settings_and_presets_are_refused(material: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="learning_rat"):
+        config_of(material, learning_rat=1e-3)
+    with pytest.raises(ConfigError, match=r"'papr'.*paper"):
+        train_restorer(config_of(material, mixture=[("papr", 1.0)]), tmp_path / "run")
+
+
+def test_a_run_is_not_overwritten_nor_changed_on_the_way(material: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train_restorer(config_of(material, steps=2), run)
+    with pytest.raises(OutputError, match="already holds a run"):
+        train_restorer(config_of(material), run)
+    with pytest.raises(ConfigError, match="another seed, batch"):
+        train_restorer(config_of(material, seed=9, batch=4), run, resume=True)
+    with pytest.raises(InputError, match="no run to resume"):
+        train_restorer(config_of(material), tmp_path / "nowhere", resume=True)
+
+
+def test_a_damaged_checkpoint_says_so(material: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train_restorer(config_of(material, steps=2), run)
+    (run / "last.pt").write_bytes((run / "last.pt").read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"last\.pt is damaged"):
+        train_restorer(config_of(material), run, resume=True)
+
+
+def test_the_learning_rate_warms_up_and_ends_at_zero(material: Path) -> None:
+    config = config_of(material, steps=100, warm_up_steps=10, learning_rate=1.0)
+    rates = [restorer._learning_rate(config, step) for step in range(100)]
+    assert rates[:3] == [0.1, 0.2, pytest.approx(0.3)]
+    assert max(rates) == rates[9] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[99] < 1e-3
+
+
+def test_validation_writes_measures_and_a_grid(material: Path, tmp_path: Path) -> None:
+    (tmp_path / "faces").mkdir()
+    for index in range(2):
+        image = np.random.default_rng(index).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "faces" / f"{index}.png"), cv2.resize(image, (512, 512)))
+    checks = {"validation": {"path": tmp_path / "faces"}, "validation_images": 2, "validate_every": 2}
+    train_restorer(config_of(material, steps=2, **checks), tmp_path / "run")
+    measures = log_of(tmp_path / "run")[-1]["validation"]
+    assert set(measures) == {"medium", "paper", "clean"}
+    assert measures["clean"]["psnr"] > 25
+    grid = cv2.imread(str(tmp_path / "run" / "grids" / "0000002.png"))
+    assert grid.shape == (6 * 64, 2 * 64, 3)
+
+
+@pytest.fixture(scope="module")
+def exported(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("export") / "run"
+    train_restorer(config_of(material), run)
+    return export_run(run, run / "small.safetensors")
+
+
+def test_an_exported_net_is_rebuilt_from_its_file(exported: Path) -> None:
+    record = loading.metadata(exported)
+    net = nets.build(record["arch"], record["config"])
+    state = loading.load_state(exported)
+    assert {value.dtype for value in state.values()} == {torch.float16}
+    net.load_state_dict(state)
+    average = read_checkpoint(exported.parent)["average"]
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(value, average[name], rtol=1e-3, atol=1e-6)
+
+
+def test_the_card_tells_data_and_recipe_but_no_path(exported: Path) -> None:
+    card = exported.with_suffix(".md").read_text(encoding="utf-8")
+    assert "8 aligned faces" in card
+    assert "| not stated | 8 |" in card
+    assert "4 steps, 8 images seen" in card
+    assert str(exported.parent.parent) not in card
+    assert "learning_rate: 0.002" in card
+
+
+def test_export_needs_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no checkpoint"):
+        export_run(tmp_path, tmp_path / "x.safetensors")
