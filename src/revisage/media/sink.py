@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from revisage.media.frame import Frame
 
-__all__ = ["EncodeOptions", "Sink"]
+if TYPE_CHECKING:
+    from revisage.media.info import MediaInfo
+
+__all__ = ["EncodeOptions", "Sink", "open_segment"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class EncodeOptions:
         preset: speed preset of the encoder.
         pixel_format: FFmpeg's name of the output's pixel format.
         size_hw: upright size of the output in px; the source's when None.
+        muxer: FFmpeg's name of the container; the ending of the output's name decides when None.
     """
 
     codec: str | None = None
@@ -27,6 +32,7 @@ class EncodeOptions:
     preset: str | None = None
     pixel_format: str | None = None
     size_hw: tuple[int, int] | None = None
+    muxer: str | None = None
 
 
 class Sink(Protocol):
@@ -45,3 +51,19 @@ class Sink(Protocol):
 
     def abort(self) -> None:
         """Give up and remove what was written. Does nothing after :meth:`close`."""
+
+
+def open_segment(path: Path, source_info: MediaInfo, options: EncodeOptions) -> Sink:
+    """A sink for one segment of a video, to be joined with others by :func:`revisage.media.assembly.assemble`.
+
+    Args:
+        path: where to write; its ending is that of the output, whose container takes part in choosing the encoder.
+        source_info: of the source.
+        options: how to encode.
+
+    Raises:
+        ConfigError, OutputError: the options do not go together, or the file cannot be written.
+    """
+    from revisage.media.segment import SegmentSink
+
+    return SegmentSink(path, source_info, options)

@@ -1,0 +1,299 @@
+"""Which encoder makes the output, and with what settings: near to the source's codec, visually lossless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import av
+from av.codec.codec import find_best_pix_fmt_of_list
+
+from revisage.core.config import nearest
+from revisage.core.errors import ConfigError, OutputError
+from revisage.media.containers import can_hold, muxer_for
+from revisage.media.info import ContentLight, MasteringDisplay, MediaInfo
+from revisage.media.native import native_format
+from revisage.media.sink import EncodeOptions
+
+__all__ = ["THREADS", "encoder_settings", "resolve_options", "scaled_size"]
+
+THREADS = 4
+"""Threads of an encoder: fixed, because the bytes of most encoders follow from their number."""
+
+_ENCODERS = {
+    "h264": "libx264",
+    "hevc": "libx265",
+    "vp8": "libvpx",
+    "vp9": "libvpx-vp9",
+    "av1": "libsvtav1",
+    "prores": "prores_ks",
+}
+"""The encoder for a codec where it does not bear its name."""
+
+_KEPT = frozenset(
+    [
+        "h264",
+        "hevc",
+        "vp8",
+        "vp9",
+        "av1",
+        "prores",
+        "mpeg1video",
+        "mpeg2video",
+        "mpeg4",
+        "mjpeg",
+        "ffv1",
+        "ffvhuff",
+        "huffyuv",
+        "utvideo",
+        "magicyuv",
+        "png",
+        "qtrle",
+        "rawvideo",
+        "dnxhd",
+    ]
+)
+"""Codecs that a source's restored video is encoded with again; others are succeeded by the fallbacks."""
+
+_FALLBACKS = ("libx264", "libvpx-vp9", "mpeg2video", "mpeg4", "wmv2", "flv")
+_MPEG_RATES = frozenset(
+    ["24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60"],
+)
+_NO_SCENE_CUTS = {"sc_threshold": "1000000000"}
+"""FFmpeg's MPEG encoders close groups of pictures only if they do not look for cuts."""
+
+_X264 = {"crf": "16", "preset": "medium"}
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What an encoder is told: name of its quality setting, its range, and all options."""
+
+    quality: str | None
+    quality_range: tuple[float, float]
+    has_preset: bool
+    options: dict[str, str]
+
+
+_SETTINGS = {
+    "libx264": _Settings("crf", (0, 51), True, {**_X264}),
+    "libx264rgb": _Settings("crf", (0, 51), True, {**_X264}),
+    "libx265": _Settings("crf", (0, 51), True, {"crf": "18", "preset": "fast"}),
+    "libvpx-vp9": _Settings("crf", (0, 63), False, {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "4"}),
+    "libvpx": _Settings("crf", (4, 63), False, {"crf": "8", "b": "40000000", "deadline": "good", "cpu-used": "3"}),
+    "libsvtav1": _Settings("crf", (0, 63), True, {"crf": "22", "preset": "8"}),
+    "mpeg1video": _Settings(
+        "qscale", (1, 31), False, {"qscale": "2", "g": "15", "bf": "2", "flags": "+cgop", **_NO_SCENE_CUTS}
+    ),
+    "mpeg2video": _Settings(
+        "qscale", (1, 31), False, {"qscale": "2", "g": "15", "bf": "2", "flags": "+cgop", **_NO_SCENE_CUTS}
+    ),
+    "mpeg4": _Settings("qscale", (1, 31), False, {"qscale": "2", "g": "60", "bf": "0"}),
+    "wmv2": _Settings("qscale", (1, 31), False, {"qscale": "2", "g": "60"}),
+    "flv": _Settings("qscale", (1, 31), False, {"qscale": "2", "g": "60"}),
+    "mjpeg": _Settings("qscale", (1, 31), False, {"qscale": "2"}),
+    "ffv1": _Settings(
+        None, (0, 0), False, {"level": "3", "coder": "1", "context": "0", "slices": "4", "slicecrc": "1", "g": "1"}
+    ),
+    "prores_ks": _Settings("qscale", (1, 31), False, {"vendor": "apl0"}),
+}
+_PLAIN = _Settings(None, (0, 0), False, {})
+
+
+def scaled_size(info: MediaInfo, factor: float) -> tuple[int, int]:
+    """Upright (height, width) of a source enlarged by a factor; even in all directions when it changes."""
+    if factor == 1:
+        return info.size_hw
+    step = 2 if info.kind == "video" else 1
+    height, width = (max(step, step * round(side * factor / step)) for side in info.size_hw)
+    return height, width
+
+
+def resolve_options(info: MediaInfo, output: Path, options: EncodeOptions) -> EncodeOptions:
+    """Options with all that was left open decided: encoder, pixel format, size and container.
+
+    Args:
+        info: of the source.
+        output: whose name's ending decides about the container.
+        options: what the user asked for.
+
+    Raises:
+        ConfigError: an unknown codec or pixel format, or settings that the encoder does not have.
+        OutputError: the container cannot hold the codec, or is not one that can be written.
+    """
+    muxer = muxer_for(output)
+    encoder = _named_encoder(options.codec, info, output, muxer) if options.codec else _default_encoder(info, muxer)
+    if encoder is None:
+        raise OutputError(f"{output}: no encoder is there for this kind of file; name it .mp4 or .mkv")
+    _check_settings(encoder, options)
+    pixel_format = _pixel_format(encoder, info, options.pixel_format)
+    size_hw = options.size_hw or info.size_hw
+    return replace(options, codec=encoder, pixel_format=pixel_format, size_hw=size_hw, muxer=muxer)
+
+
+def _named_encoder(name: str, info: MediaInfo, output: Path, muxer: str) -> str:
+    encoder = _ENCODERS.get(name, name)
+    if encoder == "libx264" and _is_rgb(info):
+        encoder = "libx264rgb"
+    if not _is_video_encoder(encoder):
+        known = sorted(set(_SETTINGS) | set(_ENCODERS) | _KEPT)
+        raise ConfigError(f"codec cannot be '{name}'{nearest(name, known)}; choose one of {', '.join(known)}")
+    if not can_hold(muxer, encoder):
+        raise OutputError(f"{output}: this container cannot hold {name}; name it .mkv, or choose another codec")
+    return encoder
+
+
+def _default_encoder(info: MediaInfo, muxer: str) -> str | None:
+    wanted = []
+    if info.codec in _KEPT:
+        wanted.append("libx264rgb" if info.codec == "h264" and _is_rgb(info) else _ENCODERS.get(info.codec, info.codec))
+    for name in (*wanted, *_FALLBACKS):
+        if name in ("mpeg1video", "mpeg2video") and str(info.average_rate) not in _MPEG_RATES:
+            continue
+        if _is_video_encoder(name) and can_hold(muxer, name):
+            return name
+    return None
+
+
+def _is_rgb(info: MediaInfo) -> bool:
+    return native_format(info.pixel_format).startswith("gbr")
+
+
+def _is_video_encoder(name: str) -> bool:
+    try:
+        return av.Codec(name, "w").type == "video"
+    except ValueError:
+        return False
+
+
+def _check_settings(encoder: str, options: EncodeOptions) -> None:
+    settings = _SETTINGS.get(encoder, _PLAIN)
+    if options.crf is not None:
+        low, high = settings.quality_range
+        if settings.quality is None:
+            raise ConfigError(f"crf cannot be set for {encoder}, which has no such setting")
+        if not low <= options.crf <= high:
+            raise ConfigError(f"crf cannot be {options.crf:g} for {encoder}; it goes from {low:g} to {high:g}")
+    if options.preset is not None:
+        if not settings.has_preset:
+            raise ConfigError(f"preset cannot be set for {encoder}, which has none")
+        _check_preset(encoder, options.preset)
+
+
+_X26_PRESETS = [
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+]
+
+
+def _check_preset(encoder: str, preset: str) -> None:
+    known = [str(n) for n in range(14)] if encoder == "libsvtav1" else _X26_PRESETS
+    if preset not in known:
+        raise ConfigError(
+            f"preset cannot be '{preset}' for {encoder}{nearest(preset, known)}; choose one of {', '.join(known)}"
+        )
+
+
+def _pixel_format(encoder: str, info: MediaInfo, asked: str | None) -> str:
+    formats = [entry.name for entry in av.Codec(encoder, "w").video_formats or []]
+    if asked is not None:
+        try:
+            av.VideoFormat(asked)
+        except ValueError:
+            raise ConfigError(f"pixel_format cannot be '{asked}'{nearest(asked, formats)}") from None
+        if formats and asked not in formats:
+            raise ConfigError(
+                f"pixel_format cannot be '{asked}' for {encoder}{nearest(asked, formats)}; "
+                f"it takes {', '.join(formats)}"
+            )
+        return asked
+    native = native_format(info.pixel_format)
+    if not formats or native in formats:
+        return native
+    best, _ = find_best_pix_fmt_of_list(formats, native.replace("yuvj", "yuv"), has_alpha=info.has_alpha)
+    if best is None:
+        raise ConfigError(f"codec {encoder} takes no pixel format like the source's {info.pixel_format}")
+    return best.name
+
+
+def encoder_settings(options: EncodeOptions, info: MediaInfo) -> dict[str, str]:
+    """All options for the encoder of resolved options, those for HDR included."""
+    encoder = options.codec or ""
+    settings = _SETTINGS.get(encoder, _PLAIN)
+    values = dict(settings.options)
+    if options.crf is not None and settings.quality:
+        values[settings.quality] = f"{options.crf:g}"
+    if options.preset is not None:
+        values["preset"] = options.preset
+    if options.muxer == "avi" and "bf" not in values and encoder.startswith("libx26"):
+        values["bf"] = "0"
+    extra = _EXTRA.get(encoder)
+    if extra is not None:
+        key, text = extra(info)
+        if text:
+            values[key] = text
+    return values
+
+
+def _x264_params(info: MediaInfo) -> tuple[str, str]:
+    parts = []
+    if info.mastering_display is not None and info.mastering_display.primaries_xy:
+        parts.append(f"mastering-display={_display_text(info.mastering_display, 50000, 10000)}")
+    if info.content_light is not None:
+        parts.append(f"cll={_light_text(info.content_light)}")
+    return "x264-params", ":".join(parts)
+
+
+def _x265_params(info: MediaInfo) -> tuple[str, str]:
+    parts = ["log-level=none", "open-gop=0", "frame-threads=2", f"pools={THREADS}", "info=0"]
+    if info.mastering_display is not None and info.mastering_display.primaries_xy:
+        parts.append(f"master-display={_display_text(info.mastering_display, 50000, 10000)}")
+    if info.content_light is not None:
+        parts.append(f"max-cll={_light_text(info.content_light)}")
+    if info.colour.transfer == 16:
+        parts.append("hdr10-opt=1")
+    return "x265-params", ":".join(parts)
+
+
+def _svtav1_params(info: MediaInfo) -> tuple[str, str]:
+    parts = ["lp=2"]
+    if info.mastering_display is not None and info.mastering_display.primaries_xy:
+        parts.append(f"mastering-display={_display_text(info.mastering_display, None, None)}")
+    if info.content_light is not None:
+        parts.append(f"content-light={_light_text(info.content_light)}")
+    return "svtav1-params", ":".join(parts)
+
+
+def _display_text(display: MasteringDisplay, chroma_unit: int | None, light_unit: int | None) -> str:
+    """``G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min)``, in whole units, or in decimals without."""
+    red, green, blue, white = (
+        tuple(_in_units(value, chroma_unit) for value in point) for point in display.primaries_xy
+    )
+    low, high = (_in_units(value, light_unit) for value in (display.luminance or (0, 0)))
+    points = "".join(f"{n}({p[0]},{p[1]})" for n, p in (("G", green), ("B", blue), ("R", red), ("WP", white)))
+    return f"{points}L({high},{low})"
+
+
+def _in_units(value: object, unit: int | None) -> str:
+    number = float(value)  # type: ignore[arg-type]
+    return f"{number:.6f}" if unit is None else str(round(number * unit))
+
+
+def _light_text(light: ContentLight) -> str:
+    return f"{light.maximum},{light.frame_average}"
+
+
+_EXTRA: dict[str, Callable[[MediaInfo], tuple[str, str]]] = {
+    "libx264": _x264_params,
+    "libx265": _x265_params,
+    "libsvtav1": _svtav1_params,
+}

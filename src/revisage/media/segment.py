@@ -1,0 +1,160 @@
+"""One segment of a video, encoded by itself into an intermediate file that keeps exact times."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from revisage.core.errors import DiskFullError, OutputError
+from revisage.media.containers import can_hold
+from revisage.media.encoders import THREADS, encoder_settings, resolve_options
+from revisage.media.frame import Frame
+from revisage.media.info import MediaInfo
+from revisage.media.native import FrameMaker, native_format
+from revisage.media.sink import EncodeOptions
+
+__all__ = ["FIELDS_KEY", "FIRST_KEY", "SegmentSink", "output_errors"]
+
+FIELDS_KEY, FIRST_KEY = "fields", "first_pts"
+"""Tags of a segment: whether its pictures are interlaced, and the true time of its first frame."""
+
+_LEAD = 64
+"""Time in a segment file begins here, because its muxer would move decoding times below zero."""
+
+_GLOBAL_HEADER, _INTERLACED = 1 << 22, (1 << 18) | (1 << 29)
+_FIELD_ORDERS = {"progressive": 1, "top": 2, "bottom": 3}
+_LAMBDA = 118
+"""FFmpeg's unit of global quality in one step of qscale."""
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn what FFmpeg and the system say about a file being written into our errors.
+
+    Raises:
+        DiskFullError: no space is left.
+        OutputError: anything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+            raise DiskFullError(f"{path}: no space is left on the device; free some, or name another folder") from None
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
+    except av.error.FFmpegError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+
+
+class SegmentSink:
+    """Encodes frames in order; opened by the first, which settles size and format.
+
+    The encoder counts frames; the true times are put back on its packets. So every time is kept exactly, whatever
+    time base an encoder likes.
+    """
+
+    def __init__(self, path: Path, info: MediaInfo, options: EncodeOptions) -> None:
+        self._path, self._info = path, info
+        self._options = resolve_options(info, path, options)
+        self._rate = _rate(info)
+        self._times: list[tuple[int, int | None]] = []
+        self._container: OutputContainer | None = None
+        self._stream: VideoStream | None = None
+        self._maker: FrameMaker | None = None
+        self._done = False
+
+    def write(self, frame: Frame) -> None:
+        """See :meth:`revisage.media.sink.Sink.write`."""
+        with output_errors(self._path):
+            if self._stream is None:
+                self._open(frame)
+            assert self._stream is not None and self._maker is not None
+            native = self._maker.encodable(frame)
+            native.pts, native.time_base = len(self._times), 1 / self._rate
+            self._times.append((frame.pts, frame.duration))
+            self._mux(self._stream.encode(native))
+
+    def close(self) -> None:
+        """See :meth:`revisage.media.sink.Sink.close`."""
+        if self._done:
+            return
+        if self._stream is None:
+            raise OutputError(f"{self._path}: no frame was written")
+        with output_errors(self._path):
+            self._mux(self._stream.encode(None))
+            assert self._container is not None
+            self._container.close()
+        self._done = True
+
+    def abort(self) -> None:
+        """See :meth:`revisage.media.sink.Sink.abort`."""
+        if self._done:
+            return
+        self._done = True
+        if self._container is not None:
+            with suppress(OSError, av.error.FFmpegError):
+                self._container.close()
+        self._path.unlink(missing_ok=True)
+
+    def _open(self, frame: Frame) -> None:
+        encoder = self._options.codec or ""
+        # NUT keeps any time base; MOV takes the few codecs that NUT has no tag for.
+        muxer = "nut" if can_hold("nut", encoder) else "mov"
+        os.environ.setdefault("SVT_LOG", "1")
+        self._container = av.open(str(self._path), "w", format=muxer, options={"fflags": "+bitexact"})
+        options = self._encoder_options()
+        stream = cast(VideoStream, self._container.add_stream(encoder, rate=self._rate, options=options))
+        self._maker = FrameMaker(self._info.colour, self._options.pixel_format or native_format(frame.layout.name))
+        self._describe(stream, frame)
+        self._stream = stream
+
+    def _encoder_options(self) -> dict[str, str]:
+        values = encoder_settings(self._options, self._info)
+        qscale = values.pop("qscale", None)
+        if qscale is not None:
+            values["global_quality"] = str(round(float(qscale) * _LAMBDA))
+            values["flags"] = values.get("flags", "") + "+qscale"
+        values["threads"] = str(THREADS)
+        return values
+
+    def _describe(self, stream: VideoStream, frame: Frame) -> None:
+        assert self._maker is not None
+        context = stream.codec_context
+        context.height, context.width = frame.stored_hw
+        context.pix_fmt = self._maker.pixel_format
+        context.time_base = 1 / self._rate
+        stream.time_base = self._info.time_base
+        context.sample_aspect_ratio = self._info.sample_aspect_ratio
+        tags = self._maker.tags(frame)
+        context.color_range, context.colorspace = tags.colour_range, tags.matrix
+        context.color_primaries, context.color_trc = tags.primaries, tags.transfer
+        context.field_order = _FIELD_ORDERS[frame.fields]
+        context.flags |= _GLOBAL_HEADER
+        if frame.fields != "progressive" and context.codec.canonical_name in ("h264", "mpeg2video"):
+            context.flags |= _INTERLACED
+        stream.metadata[FIELDS_KEY] = frame.fields
+        stream.metadata[FIRST_KEY] = str(frame.pts)
+
+    def _mux(self, packets: list[Any]) -> None:
+        assert self._container is not None and self._stream is not None
+        for packet in packets:
+            number, order = packet.pts, packet.dts
+            start = self._times[0][0] - _LEAD
+            packet.time_base = self._info.time_base
+            packet.pts, packet.duration = self._times[number][0] - start, self._times[number][1] or 0
+            packet.dts = self._times[order][0] - start if order >= 0 else _LEAD + order
+            packet.stream = self._stream
+            self._container.mux(packet)
+
+
+def _rate(info: MediaInfo) -> Fraction:
+    rate = info.average_rate
+    return rate.limit_denominator(1_000_000) if rate and 0 < rate <= 1000 else Fraction(25)
