@@ -90,8 +90,8 @@ def run(source: Path, output: Path) -> dict[str, Any]:
     return {
         "file": source.name,
         **checks,
-        "people": len(report.tracks),
-        "faces": report.faces,
+        "people": report.files[0].faces.tracks,
+        "faces": report.files[0].faces.restored,
         "fps": round(checks["frames_in"] / wall, 1),
     }
 

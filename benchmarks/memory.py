@@ -1,0 +1,55 @@
+"""Peak resident memory of a restoration by the length of the clip; it must not grow.
+
+    python benchmarks/memory.py [--frames 300 3000] [--json FILE]
+
+Each length runs in a fresh process. Linux and macOS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from footage import talking_clip
+
+CHILD = """
+import resource, sys
+import revisage
+report = revisage.restore(sys.argv[1], sys.argv[2])
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(peak if sys.platform == "darwin" else peak * 1024, report.files[0].frames, report.files[0].faces.restored)
+"""
+
+
+def peak_mib(frames: int, folder: Path) -> tuple[float, int]:
+    """Peak resident memory in MiB of restoring a clip of so many frames, and the faces restored in it."""
+    source = talking_clip(folder / f"clip_{frames}.mp4", frames)
+    command = [sys.executable, "-c", CHILD, str(source), str(folder / f"out_{frames}.mp4")]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    if int(answer[1]) != frames:
+        raise SystemExit(f"{answer[1]} frames restored instead of {frames}")
+    return int(answer[0]) / 2**20, int(answer[2])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, nargs="+", default=[300, 3000])
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for frames in arguments.frames:
+            figures[frames], faces = peak_mib(frames, Path(folder))
+            print(f"{frames:6d} frames, {faces} faces: {figures[frames]:8.1f} MiB", flush=True)
+    ratio = figures[arguments.frames[-1]] / figures[arguments.frames[0]]
+    print(f"ratio of the longest to the shortest: {ratio:.3f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"peak_mib": figures, "ratio": ratio}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
