@@ -1,0 +1,165 @@
+"""Find faces with landmarks in images of any size."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from revisage.core.config import DETECTORS, nearest
+from revisage.core.errors import ConfigError
+from revisage.core.values import Face
+from revisage.faces.align import crop_affine
+from revisage.faces.detectors import Finder, Found, suppressed, without_parts
+
+__all__ = ["FaceDetector", "load_detector", "working_scales"]
+
+_MODELS = {"compact": "compact-detector"}
+_OVERLAP = 0.4
+# In a large picture faces are looked for down to this part of its side (the root of its area), or this many px.
+_SMALLEST_PART, _SMALLEST_PX = 96, 30
+# A second look pays from this much more detail on.
+_WORTHWHILE = 1.25
+# Below this side a network sees hardly more than its own border.
+_LEAST_SIDE = 64
+
+
+class FaceDetector:
+    """Finds faces in images of any size and shape.
+
+    Attributes:
+        name: as the user calls it.
+        weight_hash: SHA-256 of the weights file in hex.
+        threshold: score from which a face counts.
+        low_threshold: score down to which :meth:`candidates` reports.
+    """
+
+    def __init__(self, name: str, finder: Finder, weight_hash: str, threshold: float | None = None) -> None:
+        self.name = name
+        self.weight_hash = weight_hash
+        self.threshold = finder.threshold if threshold is None else threshold
+        self.low_threshold = self.threshold * finder.low_threshold / finder.threshold
+        self._finder = finder
+
+    def __call__(self, image: NDArray[np.uint8]) -> list[Face]:
+        """The faces of an image, the largest first.
+
+        Args:
+            image: ``(H, W, 3) uint8 RGB`` of any size.
+
+        Raises:
+            ValueError: the image is of another shape or type.
+        """
+        return [face for face in self.candidates(image) if face.score >= self.threshold]
+
+    def candidates(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Faces and what may be faces, the largest first: a tracker carries tracks on with them.
+
+        The image is searched at a size that suits the network, and a large one a second time in more detail for
+        small faces. Boxes are cut at the image's border; landmarks are not.
+
+        Args, Raises: as the call.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ValueError(f"an image is (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+        scales = working_scales(image.shape[:2], self._finder.pixels, self._finder.smallest)
+        found = self._search(image, scales[0])
+        for scale in scales[1:]:
+            found = Found.joined([found, without_parts(self._search(image, scale), found)])
+        found = suppressed(found, _OVERLAP)
+        faces = [face for number in range(len(found)) if (face := _face(found, number, image.shape[:2]))]
+        return sorted(faces, key=lambda face: (-face.size, face.box))
+
+    def _search(self, image: NDArray[np.uint8], scale: float) -> Found:
+        """What the network finds in the image at a scale, in the image's own pixels."""
+        height, width = image.shape[:2]
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        small = image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        pad_x, pad_y = max(0, _LEAST_SIDE - size[0]), max(0, _LEAST_SIDE - size[1])
+        if pad_x or pad_y:
+            small = cv2.copyMakeBorder(small, 0, pad_y, 0, pad_x, cv2.BORDER_CONSTANT)
+        found = self._finder(np.ascontiguousarray(small), self.low_threshold)
+        return found if scale == 1 else found.scaled((width / size[0], height / size[1]))
+
+
+def working_scales(size_hw: tuple[int, int], pixels: int, smallest: int) -> list[float]:
+    """The scales that an image is searched at, 1 or below.
+
+    The first brings it to at most ``pixels``: large faces and most others are found there. Where that makes faces
+    of a 96th of the picture (30 px in 4K) smaller than the ``smallest`` the network finds, a second, finer one
+    follows. The area counts and not the longer side, so a panorama is not shrunk to a ribbon.
+    """
+    side = math.sqrt(size_hw[0] * size_hw[1])
+    coarse = min(1.0, math.sqrt(pixels) / side)
+    fine = min(1.0, smallest / max(_SMALLEST_PX, side / _SMALLEST_PART))
+    return [coarse, fine] if fine > coarse * _WORTHWHILE else [coarse]
+
+
+def _face(found: Found, number: int, size_hw: tuple[int, int]) -> Face | None:
+    """One detection as a value; None where it is no face that could be aligned."""
+    left, top, right, bottom = (float(v) for v in found.boxes_xyxy[number])
+    left, right = max(left, -0.5), min(right, size_hw[1] - 0.5)
+    top, bottom = max(top, -0.5), min(bottom, size_hw[0] - 0.5)
+    if not (right - left >= 1 and bottom - top >= 1):
+        return None
+    try:
+        crop_affine(found.landmarks[number], 512)
+    except ValueError:
+        return None
+    return Face((left, top, right - left, bottom - top), found.landmarks[number], float(found.scores[number]))
+
+
+def load_detector(
+    name: str = "compact",
+    *,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "auto",
+    threshold: float | None = None,
+) -> FaceDetector:
+    """A face detector by name; official weights are fetched at the first use.
+
+    Args:
+        name: ``compact`` (embedded), ``retinaface-r50``, ``retinaface-mobile`` or ``yunet``.
+        device, engine, precision: as for restorers; YuNet always runs in OpenCV on the CPU. ``int8`` and ``bf16`` are
+            for restorers: detectors run in fp32, as their coordinates would jitter.
+        threshold: score from which a face counts; the detector's own if None.
+
+    Raises:
+        ConfigError: the name or a setting is unknown.
+        ModelError: the weights are damaged, or not here and cannot be fetched.
+        DeviceError: the device is not on this machine.
+    """
+    if name not in DETECTORS:
+        raise ConfigError(f"unknown detector '{name}'{nearest(name, DETECTORS)}; choose one of {', '.join(DETECTORS)}")
+    if threshold is not None and not 0 < threshold < 1:
+        raise ConfigError(f"a detection threshold lies between 0 and 1, got {threshold}")
+    from revisage.engines import resolve
+    from revisage.models import registry, store
+    from revisage.models.pull import pull
+
+    settled = resolve(device, engine, precision)
+    entry = registry.find(_MODELS.get(name, name))
+    if not entry.embedded and not store.is_present(entry):
+        pull(entry)
+    file = store.verify(entry)
+    finder = _finder(file.path, entry.arch, file.sha256, settled.device, settled.engine)
+    return FaceDetector(name, finder, file.sha256, threshold)
+
+
+def _finder(path: Path, arch: str, weight_hash: str, device: str, engine: str) -> Finder:
+    """The finder for weights of an architecture."""
+    if arch == "yunet":
+        from revisage.faces.detectors.yunet import YuNetFinder
+
+        return YuNetFinder(path)
+    if arch == "compact-detector":
+        from revisage.faces.detectors.compact import CompactFinder
+
+        return CompactFinder.load(path, weight_hash, device=device, engine=engine)
+    from revisage.faces.detectors.retinaface import RetinaFaceFinder
+
+    return RetinaFaceFinder.load(path, arch, weight_hash, device=device, engine=engine)

@@ -1,0 +1,51 @@
+"""The embedded detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revisage.faces.detectors.found import Found, padded
+
+if TYPE_CHECKING:
+    from revisage.engines import Engine
+
+__all__ = ["CompactFinder"]
+
+_THRESHOLD = 0.5
+_LOW = 0.6
+
+
+class CompactFinder:
+    """``compact-detector`` on an engine. See :class:`revisage.faces.detectors.Finder`.
+
+    Its threshold is the one that its training measured as best and wrote into the weights.
+    """
+
+    pixels = 640 * 480
+    smallest = 16
+
+    def __init__(self, engine: Engine, threshold: float = _THRESHOLD) -> None:
+        self._engine = engine
+        self.threshold = threshold
+        self.low_threshold = _LOW * threshold
+
+    @classmethod
+    def load(cls, path: Path, weight_hash: str, *, device: str, engine: str) -> CompactFinder:
+        """From a weights file. Errors as :func:`revisage.faces.detectors.network.network_engine`."""
+        from revisage.faces.detectors.network import network_engine
+        from revisage.models.loading import metadata
+
+        about = metadata(path)
+        net = network_engine(path, "compact-detector", about.get("config"), weight_hash, device=device, engine=engine)
+        return cls(net, float(about.get("threshold", _THRESHOLD)))
+
+    def __call__(self, image: NDArray[np.uint8], min_score: float) -> Found:
+        """Detections in an ``(H, W, 3) uint8 RGB`` image."""
+        from revisage.nets.compact_detector import decode_maps
+
+        batch = padded(image, 32).transpose(2, 0, 1)[None].astype(np.float32) / np.float32(127.5) - np.float32(1)
+        return Found(*decode_maps(self._engine(batch), min_score=min_score))

@@ -1,0 +1,124 @@
+"""What a network found in one image, and how duplicates are taken out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Finder", "Found", "padded", "suppressed", "without_parts"]
+
+Floats = NDArray[np.float32]
+
+_PART_INSIDE, _PART_AREA = 0.7, 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Detections of one image, in its pixels (centres at integers), in no order.
+
+    Attributes:
+        boxes_xyxy: ``(N, 4) float32``, left, top, right, bottom.
+        landmarks: ``(N, 5, 2) float32``, x, y: eyes, nose, mouth corners, the viewer's left first.
+        scores: ``(N,) float32``, 0 to 1.
+    """
+
+    boxes_xyxy: Floats
+    landmarks: Floats
+    scores: Floats
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Found:
+        return Found(self.boxes_xyxy[chosen], self.landmarks[chosen], self.scores[chosen])
+
+    def scaled(self, factors: tuple[float, float]) -> Found:
+        """These detections in the image resized by (x, y) ``factors``."""
+        scale = np.array(factors, dtype=np.float32)
+        boxes = (self.boxes_xyxy.reshape(-1, 2, 2) + 0.5) * scale - 0.5
+        landmarks = (self.landmarks + 0.5) * scale - 0.5
+        return Found(boxes.reshape(-1, 4).astype(np.float32), landmarks.astype(np.float32), self.scores)
+
+    @staticmethod
+    def joined(parts: list[Found]) -> Found:
+        """All detections of several finds in the same image."""
+        return Found(
+            np.concatenate([part.boxes_xyxy for part in parts]),
+            np.concatenate([part.landmarks for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+        )
+
+
+class Finder(Protocol):
+    """Finds faces in an image at the size it is given.
+
+    Attributes:
+        threshold: score from which a detection is a face, unless the user says otherwise.
+        low_threshold: score from which it may be one.
+        pixels: how many pixels an image should have at most when it is searched for faces of all sizes.
+        smallest: side of the smallest face that is found well (px).
+    """
+
+    @property
+    def threshold(self) -> float: ...
+    @property
+    def low_threshold(self) -> float: ...
+    @property
+    def pixels(self) -> int: ...
+    @property
+    def smallest(self) -> int: ...
+
+    def __call__(self, image: NDArray[np.uint8], min_score: float) -> Found:
+        """Detections of ``min_score`` or more in an ``(H, W, 3) uint8 RGB`` image; duplicates may remain."""
+        ...
+
+
+def padded(image: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
+    """The image with black added at the right and below, to sides that are multiples of ``multiple``."""
+    height, width = image.shape[:2]
+    rows, columns = -(-height // multiple) * multiple, -(-width // multiple) * multiple
+    if (rows, columns) == (height, width):
+        return image
+    canvas = np.zeros((rows, columns, 3), np.uint8)
+    canvas[:height, :width] = image
+    return canvas
+
+
+def suppressed(found: Found, overlap: float) -> Found:
+    """Greedy non-maximum suppression: of boxes whose IoU is above ``overlap`` the best stays. Best first."""
+    found = found[np.lexsort((*found.boxes_xyxy.T, -found.scores))]
+    areas = _areas(found.boxes_xyxy)
+    alive = np.ones(len(found), dtype=bool)
+    kept = []
+    for best in range(len(found)):
+        if not alive[best]:
+            continue
+        kept.append(best)
+        shared = _shared_areas(found.boxes_xyxy, found.boxes_xyxy[best])
+        alive &= shared <= overlap * np.maximum(areas + areas[best] - shared, 1e-6)
+    return found[np.array(kept, dtype=np.intp)]
+
+
+def without_parts(fine: Found, coarse: Found) -> Found:
+    """Of detections at a finer scale those that are no parts of a face seen at a coarser one: enlarged far beyond
+    what a network knows, an eye or a mouth may pass for a face."""
+    areas = _areas(fine.boxes_xyxy)
+    part = np.zeros(len(fine), dtype=bool)
+    for box, area in zip(coarse.boxes_xyxy, _areas(coarse.boxes_xyxy), strict=True):
+        shared = _shared_areas(fine.boxes_xyxy, box)
+        part |= (shared > _PART_INSIDE * areas) & (areas < _PART_AREA * area)
+    return fine[~part]
+
+
+def _areas(boxes: Floats) -> Floats:
+    """Areas of ``(N, 4)`` boxes; 0 for one that is turned inside out."""
+    sides: Floats = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    return sides[:, 0] * sides[:, 1]
+
+
+def _shared_areas(boxes: Floats, box: Floats) -> Floats:
+    """Areas that ``(N, 4)`` boxes share with one."""
+    return _areas(np.concatenate((np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])), axis=1))

@@ -1,0 +1,79 @@
+"""RetinaFace, as facexlib and GFPGAN run it."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revisage.faces.detectors.found import Found
+
+if TYPE_CHECKING:
+    from revisage.engines import Engine
+
+__all__ = ["RetinaFaceFinder"]
+
+_MEAN_BGR = np.array((104, 117, 123), np.float32)
+_ANCHORS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
+_CENTRE_VARIANCE, _SIZE_VARIANCE = np.float32(0.1), np.float32(0.2)
+
+
+class RetinaFaceFinder:
+    """RetinaFace (Deng et al. 2020) on an engine. See :class:`revisage.faces.detectors.Finder`.
+
+    The threshold is that of GFPGAN. An image of up to 1.3 million pixels is searched at its own size, as there.
+    """
+
+    threshold = 0.97
+    low_threshold = 0.7
+    pixels = 1280 * 1024
+    smallest = 16
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def load(cls, path: Path, arch: str, weight_hash: str, *, device: str, engine: str) -> RetinaFaceFinder:
+        """From a weights file. Errors as :func:`revisage.faces.detectors.network.network_engine`."""
+        from revisage.faces.detectors.network import network_engine
+
+        return cls(network_engine(path, arch, None, weight_hash, device=device, engine=engine))
+
+    def __call__(self, image: NDArray[np.uint8], min_score: float) -> Found:
+        """Detections in an ``(H, W, 3) uint8 RGB`` image."""
+        batch = (image[..., ::-1].astype(np.float32) - _MEAN_BGR).transpose(2, 0, 1)[None]
+        boxes, classes, points = (output[0] for output in self._engine(np.ascontiguousarray(batch)))
+        scores = classes[:, 1]
+        chosen = np.flatnonzero(scores >= min_score)
+        anchors = _anchors(*image.shape[:2])[chosen]
+        return _decoded(anchors, boxes[chosen], points[chosen], scores[chosen])
+
+
+def _decoded(
+    anchors: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    points: NDArray[np.float32],
+    scores: NDArray[np.float32],
+) -> Found:
+    """Boxes and landmarks from what the network says relative to its anchors (centre x, y and side, px)."""
+    centres, sides = anchors[:, :2], anchors[:, 2:]
+    middle = centres + boxes[:, :2] * _CENTRE_VARIANCE * sides
+    half = sides * np.exp(boxes[:, 2:] * _SIZE_VARIANCE) / 2
+    landmarks = centres[:, None] + points.reshape(-1, 5, 2) * _CENTRE_VARIANCE * sides[:, None]
+    return Found(np.concatenate((middle - half, middle + half), axis=1), landmarks, scores.copy())
+
+
+@functools.lru_cache(maxsize=4)
+def _anchors(height: int, width: int) -> NDArray[np.float32]:
+    """``(A, 3) float32``: centre x, y and side of each anchor, in the order of the network's outputs (px)."""
+    levels = []
+    for stride, sides in _ANCHORS:
+        rows, columns = -(-height // stride), -(-width // stride)
+        y, x = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+        cells = np.stack(((x + 0.5) * stride, (y + 0.5) * stride), axis=-1).reshape(-1, 1, 2)
+        side = np.broadcast_to(np.array(sides, np.float64)[None, :, None], (len(cells), 2, 1))
+        levels.append(np.concatenate((np.broadcast_to(cells, (len(cells), 2, 2)), side), axis=2).reshape(-1, 3))
+    return np.concatenate(levels).astype(np.float32)
