@@ -52,7 +52,7 @@ def main() -> None:
         record = {"model": path.name, "faces": len(images), "seed": SEED, "cpu": platform.processor(), "levels": report}
         options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if options.grid:
-        cv2.imwrite(str(options.grid), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+        validation.write_grid(options.grid, np.vstack(rows))
 
 
 def _options() -> argparse.Namespace:
@@ -75,9 +75,8 @@ def _load(path: Path) -> torch.nn.Module:
 
 
 def _faces(folder: Path, count: int) -> list[Image]:
-    cache = load_images([FaceSource(path=folder)], 512)
-    chosen = np.linspace(0, len(cache.files) - 1, min(count, len(cache.files))).astype(int)
-    return [cache.pixels[int(index)].numpy() for index in chosen]
+    cache = load_images([FaceSource(path=folder)], validation.FACE_SIZE)
+    return validation.spread(cache.pixels.numpy(), count)
 
 
 def _denoised(image: Image) -> Image:

@@ -19,7 +19,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -124,7 +123,7 @@ def train_restorer(
     low_precision = _use_bfloat16(config.precision)
 
     loader = batches(dataset, first_step=first_step, last_step=config.steps, batch=config.batch, workers=config.workers)
-    clock = _Clock(first_step)
+    clock, recent = _Clock(first_step), _Means()
     for step, (inputs, targets) in enumerate(loader, first_step):
         _set_rates(config, state, step)
         inputs, targets = _prepare(inputs), _prepare(targets)
@@ -145,13 +144,14 @@ def train_restorer(
         if fake is not None and real is not None:
             losses["adversary"] = _train_adversary(config, state, step, fake.detach(), real, low_precision)
 
+        recent.add({**losses, "gradient": norm})
         done = step + 1
         if done % config.log_every == 0 or done == config.steps:
-            line = {name: round(float(loss.detach()), 5) for name, loss in losses.items()}
-            line |= {"gradient": round(float(norm), 4), "rate": _learning_rate(config, step)}
-            _log(run_dir, progress, {"step": done, **line, **clock.read(done, config.batch)})
+            rate = _learning_rate(config, step)
+            _log(run_dir, progress, {"step": done, "rate": rate, **recent.read(), **clock.read(done, config.batch)})
         if checks and (done % config.validate_every == 0 or done == config.steps):
-            measures = _validate(checks, state.average, vgg, run_dir, done)
+            measures, grid = validation.check(checks, state.average, vgg)
+            validation.write_grid(run_dir / "grids" / f"{done:07d}.png", grid)
             _log(run_dir, progress, {"step": done, "validation": measures})
         if done % config.checkpoint_every == 0 or done == config.steps:
             _save_checkpoint(run_dir, done, config, state)
@@ -185,6 +185,22 @@ class _Clock:
         pace = (step - self.step) * batch / max(now - self.looked, 1e-9)
         self.looked, self.step = now, step
         return {"seconds": round(now - self.started, 1), "images_per_second": round(pace, 2)}
+
+
+class _Means:
+    """The mean of each loss since the last look: single batches differ too much to be read."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = {}
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        for name, loss in losses.items():
+            self.values.setdefault(name, []).append(float(loss.detach()))
+
+    def read(self) -> dict[str, float]:
+        means = {name: round(float(np.mean(values)), 5) for name, values in self.values.items()}
+        self.values = {}
+        return means
 
 
 def _initial_state(config: RestorerTrainConfig) -> _State:
@@ -371,53 +387,12 @@ def _load_checkpoint(run_dir: Path, state: _State) -> int:
     return int(states["step"])
 
 
-Checks = dict[str, list[tuple[validation.Image, validation.Image]]]
-
-
-def _load_checks(config: RestorerTrainConfig) -> Checks:
-    """The validation faces, spread over the list, degraded to the same levels at every call."""
+def _load_checks(config: RestorerTrainConfig) -> validation.Checks:
     if config.validation is None:
         return {}
-    cache = load_images([config.validation], 512)
-    chosen = np.linspace(0, len(cache.files) - 1, min(config.validation_images, len(cache.files))).astype(int)
-    images = [cache.pixels[int(index)].numpy() for index in chosen]
-    pairs = {
-        level: list(validation.degraded_pairs(images, level, config.net.size, seed=config.seed))
-        for level in ("medium", "paper")
-    }
-    clean = [validation.reduce(image, config.net.size) for image in images]
-    return {**pairs, "clean": list(zip(clean, clean, strict=True))}
-
-
-def _validate(
-    checks: Checks, average: nn.Module, vgg: VGG19Features, run_dir: Path, step: int
-) -> dict[str, dict[str, float]]:
-    """Measures per level, of the averaged weights in float32; a grid of pictures beside them."""
-    results, rows = {}, []
-    for level, pairs in checks.items():
-        inputs, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        restored = validation.restore(inputs, average)
-        before = validation.mean_measures(validation.measure(inputs, targets, vgg))
-        after = validation.mean_measures(validation.measure(restored, targets, vgg))
-        if level == "clean":
-            results[level] = {name: round(value, 4) for name, value in after.items()}
-            continue
-        results[level] = {
-            "psnr_gain": round(after["psnr"] - before["psnr"], 3),
-            "ssim_gain": round(after["ssim"] - before["ssim"], 4),
-            "vggd_ratio": round(after["vggd"] / before["vggd"], 4),
-            "psnr": round(after["psnr"], 3),
-        }
-        shown = range(0, len(inputs), max(1, len(inputs) // 6))
-        rows += [np.hstack([pictures[i] for i in shown]) for pictures in (inputs, restored, targets)]
-    _write_grid(run_dir / "grids" / f"{step:07d}.png", np.vstack(rows))
-    return results
-
-
-def _write_grid(path: Path, picture: validation.Image) -> None:
-    path.parent.mkdir(exist_ok=True)
-    _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    path.write_bytes(data.tobytes())
+    cache = load_images([config.validation], validation.FACE_SIZE)
+    images = validation.spread(cache.pixels.numpy(), config.validation_images)
+    return validation.make_checks(images, config.net.size, seed=config.seed)
 
 
 def _print(line: dict[str, Any]) -> None:

@@ -17,19 +17,27 @@ from revisage.train.degradation import PRESETS, DegradationConfig, degrade, gene
 from revisage.train.losses import feature_distance
 
 __all__ = [
+    "FACE_SIZE",
     "LEVELS",
+    "Checks",
     "Measures",
+    "check",
     "degraded_pairs",
     "load_vgg",
+    "make_checks",
     "mean_measures",
     "measure",
     "reduce",
     "restore",
+    "spread",
     "to_tensor",
+    "write_grid",
 ]
 
 Image = NDArray[np.uint8]
 Measures = dict[str, float]
+Checks = dict[str, list[tuple[Image, Image]]]
+FACE_SIZE = 512
 
 
 def _level(factor: float, noise: float, quality: float) -> DegradationConfig:
@@ -136,3 +144,43 @@ def restore(images: list[Image], net: Callable[[Tensor], Tensor], *, batch: int 
             pixels = ((output.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
             restored.extend(pixels.permute(0, 2, 3, 1).contiguous().numpy())
     return restored
+
+
+def spread(images: NDArray[np.uint8], count: int) -> list[Image]:
+    """At most `count` images, evenly spread over all."""
+    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
+    return [images[index] for index in chosen]
+
+
+def make_checks(images: list[Image], size: int, *, seed: int) -> Checks:
+    """What a run looks at as it goes: (input, target) of each face, by level; `clean` is a face as it is."""
+    clean = [reduce(image, size) for image in images]
+    levels = {level: list(degraded_pairs(images, level, size, seed=seed)) for level in ("medium", "paper")}
+    return {**levels, "clean": list(zip(clean, clean, strict=True))}
+
+
+def check(checks: Checks, net: Callable[[Tensor], Tensor], vgg: VGG19Features) -> tuple[dict[str, Measures], Image]:
+    """Measures by level, against the input's, and a picture: rows of inputs, restored faces and sources."""
+    results: dict[str, Measures] = {}
+    rows: list[Image] = []
+    for level, pairs in checks.items():
+        inputs, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        restored = restore(inputs, net)
+        after = mean_measures(measure(restored, targets, vgg))
+        results[level] = {name: round(value, 4) for name, value in after.items()}
+        if level == "clean":
+            continue
+        before = mean_measures(measure(inputs, targets, vgg))
+        results[level]["psnr_gain"] = round(after["psnr"] - before["psnr"], 3)
+        results[level]["ssim_gain"] = round(after["ssim"] - before["ssim"], 4)
+        results[level]["vggd_ratio"] = round(after["vggd"] / before["vggd"], 4)
+        shown = range(0, len(inputs), max(1, len(inputs) // 6))
+        rows += [np.hstack([pictures[i] for i in shown]) for pictures in (inputs, restored, targets)]
+    return results, np.vstack(rows)
+
+
+def write_grid(path: Path, picture: Image) -> None:
+    """Write a uint8 RGB picture as PNG."""
+    path.parent.mkdir(exist_ok=True)
+    _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    path.write_bytes(data.tobytes())
