@@ -35,7 +35,7 @@ class _ApngCodec:
         self._header, self._source, self._file = header, source, file
         self._table: Samples | None = None
         if header.colour == PALETTE and source is not None:
-            self._table = _palette(source)
+            self._table = png_chunks.palette_table(source)
         self.blends = header.colour in (GREY_ALPHA, RGBA) or (
             self._table is not None and bool((self._table == 0).all(axis=1).any())
         )
@@ -73,28 +73,14 @@ class _ApngCodec:
     def _indices(self, rgba: Samples) -> NDArray[np.intp]:
         """Palette indices: of the very colour where the palette has it, else dithered among the opaque ones."""
         assert self._table is not None
-        keys = np.ascontiguousarray(self._table).view(np.uint32)[:, 0]
-        order = np.argsort(keys, kind="stable")
-        wanted = np.ascontiguousarray(rgba).view(np.uint32)[..., 0]
-        at = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
-        found = order[at]
-        rows, columns = np.nonzero(keys[found] != wanted)
+        found, exact = png_chunks.exact_indices(self._table, rgba)
+        rows, columns = np.nonzero(~exact)
         if len(rows):
             opaque = np.flatnonzero(self._table[:, 3] == 255)
             entries = opaque if len(opaque) else np.arange(len(self._table))
             near = dither(rgba[rows, columns, :3], self._table[entries, :3], rows, columns)
             found[rows, columns] = entries[near]
         return found
-
-
-def _palette(png: PngFile) -> Samples:
-    """PLTE and tRNS as ``(k, 4) uint8 RGBA``."""
-    colours = np.frombuffer(png.chunk(b"PLTE") or bytes(3), np.uint8).reshape(-1, 3)
-    table = np.full((len(colours), 4), 255, dtype=np.uint8)
-    table[:, :3] = colours
-    opacity = np.frombuffer(png.chunk(b"tRNS") or b"", np.uint8)[: len(table)]
-    table[: len(opacity), 3] = opacity
-    return table
 
 
 class ApngSink(AnimationSink):

@@ -32,15 +32,16 @@ def check_pixels(path: Path, width: int, height: int) -> None:
 
 @contextmanager
 def pillow_unlimited() -> Iterator[None]:
-    """Leave the check of sizes to :func:`check_pixels`: Pillow's own limit is lower, and warns from 89 million px on.
+    """Leave the check of sizes to :func:`check_pixels`: Pillow's own limit is lower, and it warns from 89 million px.
 
-    Only the header may be read, or pixels whose number was checked, inside.
+    Only the header may be read, or pixels whose number was checked, inside. Pillow's warnings about damaged metadata
+    are dropped: what cannot be read is not carried over, and damaged pixels are errors.
     """
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit

@@ -36,6 +36,9 @@ __all__ = [
     "decode_16_bit",
     "decode_picture",
     "encode_pixels",
+    "exact_indices",
+    "palette_indices",
+    "palette_table",
     "parse_png",
     "read_data",
 ]
@@ -283,9 +286,9 @@ def encode_pixels(pixels: Samples, colour: int) -> bytes:
 def _encode_16_bit(pixels: Samples) -> bytes:
     import cv2
 
-    order = {1: pixels, 3: pixels[..., ::-1], 4: pixels[..., [2, 1, 0, 3]] if pixels.ndim == 3 else pixels}
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    done, data = cv2.imencode(".png", np.ascontiguousarray(order[channels]), [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}  # OpenCV's is BGR
+    native = pixels if pixels.ndim == 2 else pixels[..., order[pixels.shape[2]]]
+    done, data = cv2.imencode(".png", np.ascontiguousarray(native), [cv2.IMWRITE_PNG_COMPRESSION, 6])
     if not done:
         raise ValueError("OpenCV cannot write this picture as a 16-bit PNG")
     return _data_of(data.tobytes())
@@ -300,3 +303,30 @@ def _data_of(png: bytes) -> bytes:
             parts.append(png[offset + 8 : offset + 8 + length])
         offset += length + 12
     return b"".join(parts)
+
+
+def palette_table(png: PngFile) -> NDArray[np.uint8]:
+    """PLTE and tRNS as ``(k, 4) uint8 RGBA``."""
+    colours = np.frombuffer(png.chunk(b"PLTE") or bytes(3), np.uint8).reshape(-1, 3)
+    table = np.full((len(colours), 4), 255, dtype=np.uint8)
+    table[:, :3] = colours
+    opacity = np.frombuffer(png.chunk(b"tRNS") or b"", np.uint8)[: len(table)]
+    table[: len(opacity), 3] = opacity
+    return table
+
+
+def exact_indices(table: NDArray[np.uint8], rgba: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """For ``(h, w, 4)`` pixels the entries of ``(k, 4)`` that equal them, and where there is one."""
+    keys = np.ascontiguousarray(table).view(np.uint32)[:, 0]
+    order = np.argsort(keys, kind="stable")
+    wanted = np.ascontiguousarray(rgba).view(np.uint32)[..., 0]
+    found = order[np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)]
+    return found, keys[found] == wanted
+
+
+def palette_indices(png: PngFile, pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """``(h, w, 3 or 4) uint8`` pixels in the file's palette; None where it lacks one of the colours."""
+    rgba = np.full((*pixels.shape[:2], 4), 255, dtype=np.uint8)
+    rgba[..., : pixels.shape[2]] = pixels
+    found, exact = exact_indices(palette_table(png), rgba)
+    return found.astype(np.uint8) if exact.all() else None
