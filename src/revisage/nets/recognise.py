@@ -134,6 +134,5 @@ _SIGNS: Mapping[str, Callable[[Shapes], Found]] = {
     "gdconv.depthwise.weight": _fixed("mobilefacenet"),
     "fc5.weight": _fixed("arcface_resnet18"),
     "body.0.rdb1.conv1.weight": _rrdbnet,
-    "body.66.weight": _srvgg,
-    "body.34.weight": _srvgg,
+    "body.0.weight": _srvgg,
 }
