@@ -262,7 +262,7 @@ def detect_faces(
 
     Returns:
         Faces with ``.box`` (x, y, width, height), ``.landmarks`` (5 x 2: left eye, right eye, nose, left and right
-        mouth corner, as the viewer sees them) and ``.score``, highest score first.
+        mouth corner, as the viewer sees them) and ``.score``, the largest first.
 
     Raises:
         ValueError: another shape or dtype.
@@ -280,8 +280,8 @@ def detect_faces(
         engine=config.engine,
         precision=config.precision,
         threshold=config.detection_threshold,
-    )(checked)
-    return sorted(found, key=lambda face: -face.score)
+    )
+    return found(checked)
 
 
 def load_restorer(

@@ -1,1 +1,13 @@
 """The command line: parse, call, print."""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code: 0 done, 1 failure, 2 the user's mistake, 3 the source was
+    cut short and what could be read was restored, 130 stopped."""
+    from revisage.cli.entry import run
+
+    raise SystemExit(run(arguments))

@@ -42,6 +42,7 @@ def stream_times(path: Path) -> FileTimes:
     with av.open(str(path)) as container:
         video = container.streams.video[0]
         streams = [video, *container.streams.audio]
+        first = video.index
         times = {stream.index: StreamTimes() for stream in streams}
         try:
             for packet in container.demux(streams):
@@ -54,4 +55,4 @@ def stream_times(path: Path) -> FileTimes:
             pass  # a source that breaks off is told of elsewhere
     for found in times.values():
         found.pts.sort()
-    return FileTimes(times.pop(video.index), list(times.values()))
+    return FileTimes(times.pop(first), list(times.values()))

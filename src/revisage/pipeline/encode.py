@@ -51,7 +51,7 @@ def run_job(job: EncodeJob, networks: Networks, cancel: CancelToken, on_frame: C
     Raises:
         ProcessingError, OutputError, CancelledError: see :func:`revisage.pipeline.segment.restore_span`.
     """
-    from revisage.media.sink import open_segment
+    from revisage.media import open_segment
 
     with ExitStack() as stack:
         sink = stack.enter_context(closing(open_segment(job.path, job.info, job.options)))
@@ -65,7 +65,7 @@ def run_job(job: EncodeJob, networks: Networks, cancel: CancelToken, on_frame: C
 
 def _comparison(stack: ExitStack, job: EncodeJob, path: Path, options: EncodeOptions | int) -> Callable[[Item], None]:
     """What writes the comparison: a video of all frames, or a picture of one."""
-    from revisage.media.sink import open_segment
+    from revisage.media import open_segment
 
     if isinstance(options, int):
         numbers = itertools.count()

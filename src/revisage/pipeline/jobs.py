@@ -163,7 +163,7 @@ def _run(work: Work, jobs: Iterator[EncodeJob], counter: Callable[[int], None]) 
 
 def _assembled(work: Work, suffix: str, finished: Path) -> list[str]:
     """Join the segments and copy everything else of the source."""
-    from revisage.media.sink import assemble
+    from revisage.media import assemble
 
     segments = [work.folder.segment_path(segment.number, suffix) for segment in work.plan.segments]
     result = assemble(segments, work.source, finished, source_info=work.info, options=work.target.options)
@@ -181,21 +181,18 @@ def _compare_path(work: Work, segment: Segment) -> Path:
 
 def _in_one(work: Work, finished: Path, counter: Callable[[int], None]) -> Written:
     """An animated image or a still: one pass into one file."""
-    from revisage.media.sink import open_image_sink
-    from revisage.media.source import open_source
+    from revisage.media import open_image_sink
 
-    segment = whole(work.scan)
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(work.source, deinterlace=work.config.deinterlace, info=work.info))
-        sink = stack.enter_context(closing(open_image_sink(finished, source, work.target.options)))
+        sink = stack.enter_context(closing(open_image_sink(finished, work.info, work.target.options)))
         writers: list[Callable[[Item], None]] = [lambda item: sink.write(item.shown)]
         if work.target.compare is not None and work.target.compare[1] is not None:
             path, options = work.target.compare
             pair = work.folder.path / f"compare{path.suffix}"
-            second = stack.enter_context(closing(open_image_sink(pair, source, options)))
+            second = stack.enter_context(closing(open_image_sink(pair, work.info, options)))
             writers.append(lambda item: second.write(compared(item)))
         if work.pictures is not None:
             writers.append(Pictures(work.pictures, work.scan.first).write)
-        span = work.span(segment)
+        span = work.span(whole(work.scan))
         result = restore_span(span, work.networks, lambda item: each(writers, item), work.cancel, counter)
-    return Written([result])
+    return Written([result], list(getattr(sink, "notes", ())))

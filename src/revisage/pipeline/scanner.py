@@ -59,7 +59,7 @@ def scan_settings(config: RestoreConfig, networks: Networks) -> ScanSettings:
     """What of a config a scan depends on."""
     return ScanSettings(
         detector="none" if config.aligned else config.detector,
-        detector_hash="" if config.aligned else networks.detector.sha256,
+        detector_hash="" if config.aligned else networks.detector.weight_hash,
         detection_threshold=config.detection_threshold,
         aligned=config.aligned,
         deinterlace=config.deinterlace,
@@ -122,7 +122,7 @@ def _read(
     tell: Callable[[int, int], None],
 ) -> _Book:
     detector = None if config.aligned else networks.detector
-    book = _Book(0.0 if detector is None else detector.start_score, aligned=config.aligned)
+    book = _Book(0.0 if detector is None else detector.threshold, aligned=config.aligned)
     with Stages(cancel) as stages:
         decoded = stages.ahead(frames, depth=_AHEAD, name="scan-decode")
         looks = stages.ahead(lambda: _detected(decoded, detector), depth=_AHEAD, name="scan-detect")
@@ -161,7 +161,7 @@ def _detected(frames: Iterator[Frame], detector: FaceDetector | None) -> Iterato
         height, width = frame.size_hw
         scale = min(1.0, _SMALL / max(height, width))
         small_hw = (max(1, round(height * scale)), max(1, round(width * scale)))
-        faces = [] if detector is None else detector(frame.rgb())
+        faces = [] if detector is None else detector.candidates(frame.rgb())
         small = frame.rgb(size_hw=small_hw)
         yield _Look(frame.index, frame.pts, frame.time_base, frame.size_hw, small, faces)
 
@@ -188,7 +188,7 @@ class _Book:
 
         index = len(self.pts)
         self.pts.append(look.pts)
-        self.faces += len(look.faces)
+        self.faces += sum(face.score >= self._start_score for face in look.faces)
         if self._first is None:
             self._first = look
         if self._aligned:

@@ -118,16 +118,20 @@ def restore_faces(
     queue: deque[Item] = deque()
     for item in items:
         queue.append(item)
-        while sum(entry.waiting for entry in queue) >= batch or len(queue) > _most_held(queue[0].frame, batch):
+        most = _most_held(item.frame, batch)
+        while queue and (sum(entry.waiting for entry in queue) >= batch or len(queue) > most):
             _restore_batch(queue, restorer, batch, clock)
-            while queue and not queue[0].waiting:
-                yield queue.popleft()
-        while queue and not queue[0].waiting:
-            yield queue.popleft()
+            yield from _done(queue)
+        yield from _done(queue)
     while queue:
         _restore_batch(queue, restorer, batch, clock)
-        while queue and not queue[0].waiting:
-            yield queue.popleft()
+        yield from _done(queue)
+
+
+def _done(queue: deque[Item]) -> Iterator[Item]:
+    """Take the items in front of the queue that wait for nothing."""
+    while queue and not queue[0].waiting:
+        yield queue.popleft()
 
 
 def _most_held(frame: Frame, batch: int) -> int:

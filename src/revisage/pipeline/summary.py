@@ -111,7 +111,7 @@ def network_summary(networks: Networks) -> dict[str, Any]:
     restorer, detector = loaded.get("restorer"), loaded.get("detector")
     return {
         "model": None if restorer is None else asdict(restorer.info),
-        "detector": None if detector is None else {"name": detector.name, "sha256": detector.sha256},
+        "detector": None if detector is None else {"name": detector.name, "sha256": detector.weight_hash},
     }
 
 

@@ -64,7 +64,7 @@ def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConf
         OutputError: a target cannot be written, exists, or is the input.
         ConfigError: the output's format cannot hold what the source is, or encoder options do not go together.
     """
-    from revisage.media.sink import EncodeOptions, output_problem
+    from revisage.media import EncodeOptions, output_problem
 
     _check_file(output, source, config, folder_must_exist=True)
     for side in (config.compare, config.report):
@@ -87,7 +87,7 @@ def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConf
 def _comparison(
     path: Path | None, info: MediaInfo, options: EncodeOptions, by_segments: bool
 ) -> tuple[Path, EncodeOptions | None] | None:
-    from revisage.media.sink import output_problem
+    from revisage.media import output_problem
 
     if path is None:
         return None

@@ -72,7 +72,7 @@ class WorkFolder:
         digest = _sha256(self.segment_path(number, suffix))
         entry = {"segment": number, "sha256": digest, "result": result}
         with (self.path / _MANIFEST).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
+            stream.write("\n" + json.dumps(entry) + "\n")  # a torn line before it is ended first
 
     def save_scan(self, scan: Scan) -> None:
         """Keep the scan, so that a run that is taken up again need not repeat it."""

@@ -1,0 +1,176 @@
+"""The commands: parse, call, print. Each imports what it needs when it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from revisage._version import __version__
+from revisage.cli.models import models_app
+from revisage.cli.options import RESTORE_FIELDS, SCAN_FIELDS, with_config_options
+from revisage.cli.show import print_lines, print_table, progress_bar, report_lines, warn
+from revisage.cli.train import train_app
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="revisage",
+    help="Restore the faces in videos, GIFs and photos with GFP-GAN, and leave everything else as it was.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(models_app, name="models")
+app.add_typer(train_app, name="train")
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; warnings and errors only.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Take options from a JSON file; a report will do. Options win."),
+]
+
+_TRUNCATED = 3
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print_lines([f"revisage {__version__}"])
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    """Options of all commands."""
+
+
+@app.command()
+@with_config_options(RESTORE_FIELDS)
+def restore(
+    input: Annotated[  # noqa: A002
+        str, typer.Argument(metavar="INPUT", help="A video, GIF, APNG, WebP or photo; a folder or pattern of them.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OUTPUT]", help="By default NAME_restored.EXT beside the input.", show_default=False),
+    ] = None,
+    scan: Annotated[
+        Path | None, typer.Option("--scan", metavar="FILE", help="Restore the faces of this scan.", show_default=False)
+    ] = None,
+    config: Config = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    **options: Any,
+) -> int:
+    """Restore the faces of a video, an animated image or a photo."""
+    from revisage.api import restore as run
+
+    with progress_bar(quiet) as progress:
+        report = run(input, output, config=config, scan=scan, progress=progress, **options)
+    for text in report.warnings:
+        warn(f"warning: {text}")
+    for entry in report.failed:
+        warn(f"error: {entry.error}")
+    if as_json:
+        print_lines([report.to_json().rstrip()])
+    elif not quiet:
+        print_lines(report_lines(report))
+    if report.failed:
+        return 2 if all(entry.error_code == 2 for entry in report.failed) else 1
+    return _TRUNCATED if report.truncated and not report.dry_run else 0
+
+
+@app.command()
+@with_config_options(SCAN_FIELDS)
+def scan(
+    input: Annotated[str, typer.Argument(metavar="INPUT", help="A video, an animated image or a photo.")],  # noqa: A002
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="By default NAME.scan.json beside the input."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing scan.")] = False,
+    config: Config = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    **options: Any,
+) -> int:
+    """Find the faces and write them to a file that you can look at, edit, and hand to restore --scan.
+
+    Delete a track to leave that face alone, or set its "strength" (0 to 1).
+    """
+    from revisage.api import scan as run
+    from revisage.core.errors import OutputError
+
+    target = output or Path(input).with_name(f"{Path(input).stem}.scan.json")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} exists; use --overwrite to replace it")
+    if not target.parent.is_dir():
+        raise OutputError(f"{target}: there is no folder {target.parent}; make it first, or name another")
+    with progress_bar(quiet) as progress:
+        found = run(input, config=config, progress=progress, **options)
+    found.save(target, overwrite=overwrite)
+    for text in found.warnings:
+        warn(f"warning: {text}")
+    if as_json:
+        print_lines([found.to_json().rstrip()])
+    elif not quiet:
+        print_lines(
+            [str(target), f"  {found.frames} frames, {len(found.shots)} shots, {len(found.tracks)} face tracks"]
+        )
+    return _TRUNCATED if found.truncated else 0
+
+
+@app.command()
+def probe(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A video, an animated image or a photo.")],
+    as_json: Json = False,
+) -> None:
+    """Tell what a file holds."""
+    from revisage.api import probe as run
+
+    found = run(file).to_json()
+    if as_json:
+        print_lines([json.dumps(found, indent=2)])
+    else:
+        rows = [(name, _short(value)) for name, value in found.items() if value not in (None, [], {}, "")]
+        print_table(("what", "value"), rows)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return "; ".join(_short(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items() if item not in (None, "", []))
+    return str(value)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the results go.")] = Path(
+        "revisage_demo"
+    ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier demo.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Make a short damaged clip of a talking face, restore it, and say what changed. Needs no network."""
+    from revisage.core.errors import OutputError
+    from revisage.demo import run_demo
+
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not overwrite)):
+        raise OutputError(f"{folder} is not empty; use --overwrite, or name another folder with --output")
+    with progress_bar(quiet) as progress:
+        result = run_demo(folder, progress=progress)
+    if as_json:
+        print_lines([json.dumps(result.to_json(), indent=2)])
+    elif not quiet:
+        print_lines(result.lines())

@@ -1,0 +1,88 @@
+"""From arguments to an exit code: every error becomes one line on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+
+import typer
+
+from revisage.cli.app import app
+from revisage.core.errors import CancelledError, RevisageError
+
+__all__ = ["run"]
+
+# The root of what the parser raises. Typer carries a parser of its own in newer versions and click's in older ones.
+_USAGE_ERROR = typer.BadParameter.__mro__[1]
+
+STOPPED = "stopped; nothing partial was left behind"
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line in this process.
+
+    Args:
+        arguments: without the program's name; those of the process when None.
+
+    Returns:
+        The exit code.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    _survive_narrow_encodings()
+    try:
+        code = app([word for word in given if word != "--debug"], prog_name="revisage", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except typer.Exit as leave:
+        return leave.exit_code
+    except (KeyboardInterrupt, typer.Abort, CancelledError):
+        _say(STOPPED)
+        return _leave_now(arguments is None)
+    except RevisageError as error:
+        return _failed(str(error), error.exit_code, debug)
+    except BrokenPipeError:
+        _detach_stdout()
+        return 1
+    except Exception as error:
+        if isinstance(error, _USAGE_ERROR):
+            return _failed(error.format_message(), 2, debug=False)  # type: ignore[attr-defined]
+        hint = "" if debug else " (--debug shows where)"
+        return _failed(f"{type(error).__name__}: {error}{hint}", 1, debug)
+
+
+def _failed(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    _say(f"error: {message}")
+    return code
+
+
+def _say(message: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"revisage: {' '.join(message.split())}", file=sys.stderr, flush=True)  # noqa: T201 - the one line
+
+
+def _leave_now(own_process: bool) -> int:
+    """130; at once in a process of our own: a network in the middle of a batch cannot be interrupted, and the
+    interpreter would wait for it, or crash under it, on its way out. All files are closed and removed by now."""
+    if own_process:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(130)
+    return 130
+
+
+def _survive_narrow_encodings() -> None:
+    """A Windows console may not know a character of a file's name: show a question mark, do not fail."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def _detach_stdout() -> None:
+    """Whoever read stdout is gone; the flush at exit must not fail again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

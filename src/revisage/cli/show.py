@@ -1,0 +1,131 @@
+"""What the commands print: a progress bar on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from revisage.core.progress import Progress as Moment
+from revisage.core.progress import ProgressCallback
+from revisage.core.time import format_seconds
+
+if TYPE_CHECKING:
+    from revisage.pipeline.report import FileReport, Report
+
+__all__ = ["print_lines", "print_table", "progress_bar", "report_lines", "warn"]
+
+STAGES = {"scan": "Looking for faces", "restore": "Restoring", "finish": "Putting together"}
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Plain lines on stdout."""
+    for line in lines:
+        print(line)  # noqa: T201 - the command's result
+
+
+def warn(text: str) -> None:
+    """One line on stderr."""
+    print(f"revisage: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
+
+
+def print_table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
+    """A table on stdout."""
+    table = Table(*header, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console(soft_wrap=True).print(table)
+
+
+class _Rate(ProgressColumn):
+    """Frames per second."""
+
+    def render(self, task: Task) -> Text:
+        """The column's text for a task."""
+        return Text(f"{task.speed:.1f} fps" if task.speed else "- fps", style="cyan")
+
+
+@contextmanager
+def progress_bar(quiet: bool) -> Iterator[ProgressCallback | None]:
+    """A callback that draws a bar on stderr; None when it is not wanted or stderr is no terminal."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:g}/{task.fields[frames]} frames"),
+        _Rate(),
+        TextColumn("{task.fields[faces]} faces"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield _Drawer(bar)
+
+
+class _Drawer:
+    """One bar for each file and stage."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def __call__(self, moment: Moment) -> None:
+        key = (moment.file, moment.stage)
+        if key not in self._tasks:
+            for task in self._tasks.values():
+                self._bar.remove_task(task)
+            text = f"{STAGES.get(moment.stage, moment.stage)} {moment.file}".rstrip()
+            self._tasks = {key: self._bar.add_task(text, total=moment.total, frames="?", faces=0)}
+        frames = "?" if moment.total is None else str(moment.total)
+        task = self._tasks[key]
+        self._bar.update(task, completed=moment.done, total=moment.total, frames=frames, faces=moment.faces)
+
+
+def report_lines(report: Report) -> Iterator[str]:
+    """What was done, for people."""
+    for entry in report.files:
+        if entry.error is None:
+            yield from _planned_lines(entry) if report.dry_run else _done_lines(entry)
+
+
+def _planned_lines(entry: FileReport) -> Iterator[str]:
+    faces = entry.faces
+    yield f"{entry.input['path']}: nothing written (--dry-run)"
+    yield f"  {_count(entry.frames, 'frame')}, {_count(entry.shots, 'shot')}, {_count(entry.segments, 'segment')}"
+    yield f"  {_people(entry)}; {faces.found - faces.left} of {_count(faces.found, 'face')} would be restored"
+    yield from (f"  {line}" for line in _track_lines(entry))
+
+
+def _done_lines(entry: FileReport) -> Iterator[str]:
+    faces, timings = entry.faces, entry.timings
+    assert entry.output is not None
+    yield str(entry.output["path"])
+    yield f"  {_count(entry.frames, 'frame')}, {_people(entry)}, {_count(faces.restored, 'face')} restored"
+    if faces.left:
+        yield f"  {_count(faces.left, 'face')} left as found (size, choice or strength)"
+    if faces.failed:
+        yield f"  {_count(len(entry.failures), 'frame')} kept as found: the restoration failed there"
+    yield f"  {format_seconds(timings.total_seconds)}, {timings.frames_per_second:g} frames/s"
+    yield from (f"  note: {note}" for note in entry.notes)
+
+
+def _track_lines(entry: FileReport) -> Iterator[str]:
+    for track in entry.tracks:
+        span = f"{format_seconds(max(0.0, track.first_seconds))} to {format_seconds(max(0.0, track.last_seconds))}"
+        yield f"track {track.id}: {span}, {_count(track.frames, 'frame')}, about {track.mean_size:.0f} px"
+
+
+def _people(entry: FileReport) -> str:
+    return "no face found" if not entry.faces.tracks else _count(entry.faces.tracks, "face track")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,97 @@
+"""Segments follow from the scan alone; choices hold for whole tracks."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pipeline_fakes import scan, track
+
+from revisage.core.config import RestoreConfig
+from revisage.pipeline.plan import busiest_frame, make_plan, planned_faces, whole
+
+DEFAULT = RestoreConfig()
+
+
+@given(lengths=st.lists(st.integers(1, 700), min_size=1, max_size=6), longest=st.integers(1, 300))
+def test_segments_cover_all_frames_and_never_cross_a_cut(lengths: list[int], longest: int) -> None:
+    edges = [sum(lengths[:n]) for n in range(len(lengths) + 1)]
+    shots = list(itertools.pairwise(edges))
+    plan = make_plan(scan(edges[-1], shots=shots), DEFAULT, longest=longest)
+    assert [s.start for s in plan.segments] == [0, *(s.stop for s in plan.segments)][:-1]
+    assert plan.segments[-1].stop == edges[-1]
+    assert all(0 < s.frames <= longest for s in plan.segments)
+    assert all(any(a <= s.start and s.stop <= b for a, b in shots) for s in plan.segments)
+    assert [s.number for s in plan.segments] == list(range(len(plan.segments)))
+    assert [s.first_pts for s in plan.segments] == [40 * s.start for s in plan.segments]
+
+
+def test_a_long_shot_is_cut_evenly() -> None:
+    plan = make_plan(scan(260), DEFAULT, longest=250)
+    assert [s.frames for s in plan.segments] == [130, 130]
+
+
+def test_the_plan_is_the_same_for_any_number_of_workers() -> None:
+    found = scan(900, tracks=[track(0, 0, 900)])
+    assert make_plan(found, RestoreConfig(workers=7)) == make_plan(found, DEFAULT)
+
+
+def test_faces_are_planned_where_they_are() -> None:
+    found = scan(50, shots=[(0, 20), (20, 50)], tracks=[track(4, 5, 10), track(9, 20, 30, strength=0.5)])
+    plan = make_plan(found, DEFAULT)
+    first, second = (planned_faces(found, plan, segment) for segment in plan.segments)
+    assert [len(faces) for faces in first] == [0] * 5 + [1] * 10 + [0] * 5
+    assert all(faces[0].track == 9 and faces[0].strength == 0.5 for faces in second)
+    assert (plan.faces, plan.frames_with_faces) == (40, 40)
+    assert planned_faces(found, plan, whole(found)) == first + second
+
+
+def test_strength_0_plans_nothing_and_a_track_overrides_it() -> None:
+    found = scan(10, tracks=[track(0, 0, 10), track(1, 0, 10, left=200, strength=0.3)])
+    plan = make_plan(found, RestoreConfig(strength=0))
+    assert plan.faces == 10
+    assert {face.track for faces in planned_faces(found, plan, whole(found)) for face in faces} == {1}
+
+
+@pytest.mark.parametrize(
+    ("config", "kept"),
+    [
+        (RestoreConfig(min_face=50), {0, 1}),
+        (RestoreConfig(min_face=16, max_face=50), {2}),
+        (RestoreConfig(max_faces=1), {1}),
+        (RestoreConfig(max_faces=2), {0, 1}),
+        (RestoreConfig(only_center_face=True), {0}),
+    ],
+)
+def test_whole_tracks_are_chosen(config: RestoreConfig, kept: set[int]) -> None:
+    tracks = [
+        track(0, 0, 10, size=60, left=130),
+        track(1, 0, 10, size=80, left=10),
+        track(2, 0, 10, size=30, left=250),
+    ]
+    found = scan(10, tracks=tracks)
+    plan = make_plan(found, config)
+    assert {face.track for faces in planned_faces(found, plan, whole(found)) for face in faces} == kept
+
+
+def test_max_faces_counts_those_in_view_together() -> None:
+    found = scan(30, tracks=[track(0, 0, 10, size=60), track(1, 10, 10, size=50), track(2, 15, 15, size=40)])
+    plan = make_plan(found, RestoreConfig(max_faces=1))
+    assert {t for t, weights in plan.weights.items() if any(weights)} == {0, 1}
+
+
+def test_a_face_that_shrinks_below_the_limit_fades_out() -> None:
+    sizes = [30, 30, 30, 30, 30, 20, 18, 17, 10]
+    shrinking = track(0, 0, 9).model_copy(update={"boxes": [(10.0, 10.0, 5.0, float(s)) for s in sizes]})
+    weights = make_plan(scan(9, tracks=[shrinking]), RestoreConfig(min_face=20)).weights[0]
+    assert weights[:6] == [1.0] * 6
+    assert weights[5] > weights[6] > weights[7] > 0
+    assert weights[8] == 0
+
+
+def test_the_picture_of_a_video_shows_the_largest_restored_face() -> None:
+    found = scan(30, tracks=[track(0, 3, 10, size=40), track(1, 20, 5, size=70, strength=0.1)])
+    assert busiest_frame(found, make_plan(found, DEFAULT)) == 3
+    assert busiest_frame(scan(30), make_plan(scan(30), DEFAULT)) == 15

@@ -1,0 +1,133 @@
+"""The stages keep order, batch over frames, and lose no frame to a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pipeline_fakes import Brightener, landmarks
+
+from revisage.core.errors import ModelError
+from revisage.core.values import Face
+from revisage.media.frame import Frame
+from revisage.pipeline import stages
+from revisage.pipeline.plan import PlannedFace
+from revisage.pipeline.stages import Item, StageClock, align_faces, restore_faces, show_faces
+
+
+def face() -> PlannedFace:
+    return PlannedFace(0, Face((10, 10, 20, 20), landmarks(5, 5, 40)), 1.0)
+
+
+def frames(counts: Iterable[int]) -> list[Item]:
+    return [
+        Item(Frame.from_array(np.full((48, 64, 3), number % 250, np.uint8), pts=number), [face()] * count)
+        for number, count in enumerate(counts)
+    ]
+
+
+def cut(frame: Frame, planned: PlannedFace) -> Any:
+    return SimpleNamespace(crop=np.full((64, 64, 3), frame.rgb()[0, 0, 0], np.uint8))
+
+
+def run(items: list[Item], restorer: Any, batch: int = 4, **kwargs: Any) -> list[Item]:
+    clock = StageClock()
+    aligned = align_faces(items, kwargs.get("align", cut), clock)
+    restored = restore_faces(aligned, restorer, batch, clock)
+    show = kwargs.get("show", lambda base, _item: base.with_rgb(base.rgb() + 1))
+    return list(show_faces(restored, lambda frame: frame, show, clock))
+
+
+@given(counts=st.lists(st.integers(0, 6), max_size=25), batch=st.integers(1, 9))
+def test_every_frame_comes_out_in_order_with_its_own_faces(counts: list[int], batch: int) -> None:
+    sizes: list[int] = []
+
+    class Recorder(Brightener):
+        def __call__(self, crops: np.ndarray) -> np.ndarray:
+            sizes.append(len(crops))
+            return super().__call__(crops)
+
+    done = run(frames(counts), Recorder(), batch)
+    assert [item.frame.pts for item in done] == list(range(len(counts)))
+    for number, (item, count) in enumerate(zip(done, counts, strict=True)):
+        assert len(item.restored) == count
+        assert all((crop == number % 250 + 40).all() for crop in item.restored)
+        assert (item.shown.rgb() == number % 250 + (count > 0)).all()
+    assert sum(sizes) == sum(counts)
+    assert all(size <= batch for size in sizes)
+
+
+def test_batches_are_full_where_frames_allow_it() -> None:
+    restorer = Brightener()
+    run(frames([1] * 16), restorer, 8)
+    assert restorer.calls == 2
+
+
+def test_frames_without_faces_do_not_wait() -> None:
+    passed = []
+
+    def source() -> Iterable[Item]:
+        for item in frames([0, 0, 1, 0, 1]):
+            passed.append(item.frame.pts)
+            yield item
+
+    stream = restore_faces(align_faces(source(), cut, StageClock()), Brightener(), 4, StageClock())
+    assert next(iter(stream)).frame.pts == 0
+    assert passed == [0]
+
+
+def test_few_frames_wait_for_a_batch_however_few_faces_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "_HELD_BYTES", 3 * 48 * 64 * 3)
+    taken = []
+
+    def source() -> Iterable[Item]:
+        for item in frames([1] + [0] * 50):
+            taken.append(item)
+            yield item
+
+    stream = restore_faces(align_faces(source(), cut, StageClock()), Brightener(), 8, StageClock())
+    assert next(iter(stream)).restored
+    assert len(taken) == 4
+
+
+def test_a_failing_batch_costs_only_the_frames_at_fault() -> None:
+    done = run(frames([1, 2, 1, 1]), Brightener(fails_at=1), 8)
+    assert [bool(item.problem) for item in done] == [False, True, False, False]
+    assert done[1].problem == "RuntimeError: no luck with this one"
+    assert (done[1].shown.rgb() == 1).all()
+    assert (done[2].shown.rgb() == 3).all()
+
+
+@pytest.mark.parametrize("stage", ["align", "show"])
+def test_a_frame_that_cannot_be_aligned_or_composited_is_kept(stage: str) -> None:
+    def refuse(frame: Frame, other: Any) -> Any:
+        if frame.rgb()[0, 0, 0] == 1:
+            raise ValueError("impossible")
+        return cut(frame, other) if stage == "align" else frame.with_rgb(frame.rgb() + 1)
+
+    done = run(frames([1, 1, 1]), Brightener(), 2, **{stage: refuse})
+    assert [item.problem for item in done] == [None, "ValueError: impossible", None]
+    assert [int(item.shown.rgb()[0, 0, 0]) for item in done] == [1, 1, 3]
+
+
+def test_a_users_mistake_is_no_failed_frame() -> None:
+    def restorer(crops: np.ndarray) -> np.ndarray:
+        raise ModelError("damaged")
+
+    with pytest.raises(ModelError):
+        run(frames([1]), restorer)
+
+
+def test_time_is_counted_by_stage() -> None:
+    clock = StageClock()
+    with clock("one"), clock("two"):
+        pass
+    with clock("one"):
+        pass
+    assert set(clock.seconds) == {"one", "two"}
+    assert clock.seconds["one"] >= clock.seconds["two"] >= 0
