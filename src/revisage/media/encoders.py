@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,10 @@ from revisage.media.info import ContentLight, MasteringDisplay, MediaInfo
 from revisage.media.native import native_format
 from revisage.media.sink import EncodeOptions
 
-__all__ = ["THREADS", "encoder_settings", "resolve_options", "scaled_size"]
+__all__ = ["encoder_options", "resolve_options", "scaled_size"]
+
+_LAMBDA = 118
+"""FFmpeg's unit of global quality in one step of qscale."""
 
 THREADS = 4
 """Threads of an encoder: fixed, because the bytes of most encoders follow from their number."""
@@ -60,10 +64,14 @@ _FALLBACKS = ("libx264", "libvpx-vp9", "mpeg2video", "mpeg4", "wmv2", "flv")
 _MPEG_RATES = frozenset(
     ["24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60"],
 )
+_REORDERING = ("libx264", "libx264rgb", "libx265", "mpeg1video", "mpeg2video")
+_WITHOUT_REORDERING = ("avi", "mpeg", "vob")
+"""Containers without times below zero or without two times per frame: frames must be stored as they are shown."""
+
 _NO_SCENE_CUTS = {"sc_threshold": "1000000000"}
 """FFmpeg's MPEG encoders close groups of pictures only if they do not look for cuts."""
 
-_X264 = {"crf": "16", "preset": "medium"}
+_X264 = {"crf": "16", "preset": "fast"}
 
 
 @dataclass(frozen=True)
@@ -225,8 +233,20 @@ def _pixel_format(encoder: str, info: MediaInfo, asked: str | None) -> str:
     return best.name
 
 
-def encoder_settings(options: EncodeOptions, info: MediaInfo) -> dict[str, str]:
-    """All options for the encoder of resolved options, those for HDR included."""
+def encoder_options(options: EncodeOptions, info: MediaInfo) -> dict[str, str]:
+    """All that the encoder of resolved options is told, in FFmpeg's words: quality, HDR metadata, threads."""
+    # SVT-AV1 writes its configuration to the terminal unless its environment forbids.
+    os.environ.setdefault("SVT_LOG", "1")
+    values = _chosen(options, info)
+    qscale = values.pop("qscale", None)
+    if qscale is not None:
+        values["global_quality"] = str(round(float(qscale) * _LAMBDA))
+        values["flags"] = values.get("flags", "") + "+qscale"
+    values["threads"] = str(THREADS)
+    return values
+
+
+def _chosen(options: EncodeOptions, info: MediaInfo) -> dict[str, str]:
     encoder = options.codec or ""
     settings = _SETTINGS.get(encoder, _PLAIN)
     values = dict(settings.options)
@@ -234,7 +254,7 @@ def encoder_settings(options: EncodeOptions, info: MediaInfo) -> dict[str, str]:
         values[settings.quality] = f"{options.crf:g}"
     if options.preset is not None:
         values["preset"] = options.preset
-    if options.muxer == "avi" and "bf" not in values and encoder.startswith("libx26"):
+    if options.muxer in _WITHOUT_REORDERING and encoder in _REORDERING:
         values["bf"] = "0"
     extra = _EXTRA.get(encoder)
     if extra is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -16,7 +15,7 @@ from av.video.stream import VideoStream
 
 from revisage.core.errors import DiskFullError, OutputError
 from revisage.media.containers import can_hold
-from revisage.media.encoders import THREADS, encoder_settings, resolve_options
+from revisage.media.encoders import encoder_options, resolve_options
 from revisage.media.frame import Frame
 from revisage.media.info import MediaInfo
 from revisage.media.native import FrameMaker, native_format
@@ -32,8 +31,6 @@ _LEAD = 64
 
 _GLOBAL_HEADER, _INTERLACED = 1 << 22, (1 << 18) | (1 << 29)
 _FIELD_ORDERS = {"progressive": 1, "top": 2, "bottom": 3}
-_LAMBDA = 118
-"""FFmpeg's unit of global quality in one step of qscale."""
 
 
 @contextmanager
@@ -108,22 +105,12 @@ class SegmentSink:
         encoder = self._options.codec or ""
         # NUT keeps any time base; MOV takes the few codecs that NUT has no tag for.
         muxer = "nut" if can_hold("nut", encoder) else "mov"
-        os.environ.setdefault("SVT_LOG", "1")
-        self._container = av.open(str(self._path), "w", format=muxer, options={"fflags": "+bitexact"})
-        options = self._encoder_options()
+        self._container = av.open(str(self._path), "w", format=muxer, container_options={"fflags": "+bitexact"})
+        options = encoder_options(self._options, self._info)
         stream = cast(VideoStream, self._container.add_stream(encoder, rate=self._rate, options=options))
         self._maker = FrameMaker(self._info.colour, self._options.pixel_format or native_format(frame.layout.name))
         self._describe(stream, frame)
         self._stream = stream
-
-    def _encoder_options(self) -> dict[str, str]:
-        values = encoder_settings(self._options, self._info)
-        qscale = values.pop("qscale", None)
-        if qscale is not None:
-            values["global_quality"] = str(round(float(qscale) * _LAMBDA))
-            values["flags"] = values.get("flags", "") + "+qscale"
-        values["threads"] = str(THREADS)
-        return values
 
     def _describe(self, stream: VideoStream, frame: Frame) -> None:
         assert self._maker is not None

@@ -1,0 +1,235 @@
+"""The finished file: segments joined without encoding again, everything else of the source copied as packets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+from pathlib import Path
+from typing import Any, cast
+
+import av
+from av.container import InputContainer, OutputContainer
+
+from revisage.media.carry import Carried, carry_streams, is_cover
+from revisage.media.containers import muxer_for
+from revisage.media.info import MediaInfo
+from revisage.media.joining import JoinedPackets
+from revisage.media.native import native_format
+from revisage.media.segment import FIELDS_KEY, output_errors
+from revisage.media.sink import EncodeOptions
+from revisage.media.tags import kept_chapters, kept_tags, lost_tags
+from revisage.media.video_probe import open_container
+
+__all__ = ["AssembleResult", "assemble"]
+
+_LARGEST_TIMESCALE = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class AssembleResult:
+    """What came of joining.
+
+    Attributes:
+        frames: of the video.
+        notes: what could not be kept or had to be changed, one line each.
+    """
+
+    frames: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The part of the source's time that is kept, and where it goes."""
+
+    start: Fraction | None
+    end: Fraction | None
+    shift: Fraction
+
+    def keeps(self, time: Fraction) -> bool:
+        return (self.start is None or time >= self.start) and (self.end is None or time < self.end)
+
+
+def assemble(
+    segments: Sequence[Path],
+    source_path: Path,
+    output: Path,
+    *,
+    source_info: MediaInfo,
+    options: EncodeOptions,
+    start_pts: int | None = None,
+    end_pts: int | None = None,
+) -> AssembleResult:
+    """Join segments into the output, and copy audio, subtitles, data, attachments, chapters and tags of the source.
+
+    Times stay as they are in the source. Where only a part of it was restored, the first frame moves to zero and all
+    else by the same; of other streams the packets of that part are kept.
+
+    Args:
+        segments: files of :func:`revisage.media.sink.open_segment`, in order.
+        source_path: what they were made from.
+        output: where to write; its ending decides about the container.
+        source_info: of the source.
+        options: as the segments were encoded.
+        start_pts: first pts of the part restored, in the source's time base; by default found out.
+        end_pts: first pts after that part; by default found out.
+
+    Raises:
+        ProcessingError: the segments do not fit together.
+        OutputError, DiskFullError: the output cannot be written.
+    """
+    joined = JoinedPackets(segments, source_info.time_base)
+    muxer = options.muxer or muxer_for(output)
+    with open_container(source_path) as source:
+        span = _span(source_path, source_info, joined, start_pts, end_pts)
+        with output_errors(output):
+            container = av.open(
+                str(output), "w", format=muxer, container_options=_muxer_options(muxer, source, source_info)
+            )
+            try:
+                notes = _write(source, container, segments[0], joined, source_info, span)
+            except BaseException:
+                _discard(container, output)
+                raise
+            container.close()
+    return AssembleResult(joined.frames, (*notes, *_time_note(muxer, source_info), *lost_tags(source_path, output)))
+
+
+def _write(
+    source: InputContainer,
+    container: OutputContainer,
+    template_path: Path,
+    joined: JoinedPackets,
+    info: MediaInfo,
+    span: _Span,
+) -> list[str]:
+    container.metadata.update(kept_tags(source.metadata))
+    container.set_chapters(cast(Any, kept_chapters(source, span.start, span.end, span.shift)))
+    with av.open(str(template_path)) as template:
+        video = source.streams[info.video_index]
+        before = carry_streams(info.path, container, [s for s in source.streams if s.index < video.index])
+        stream = _video_stream(container, template.streams.video[0], video, info)
+        after = carry_streams(info.path, container, [s for s in source.streams if s.index > video.index])
+    carried = {**before.streams, **after.streams}
+    container.start_encoding()
+    _interleave(container, stream, _video_packets(joined, span), _other_packets(source, carried, span))
+    for one in carried.values():
+        container.mux(one.finish())
+    return [*before.notes, *after.notes]
+
+
+def _video_stream(container: OutputContainer, template: Any, source: Any, info: MediaInfo) -> Any:
+    stream = container.add_stream_from_template(template, opaque=True)
+    context = stream.codec_context
+    context.sample_aspect_ratio = info.sample_aspect_ratio
+    if context.color_range == 0 and native_format(info.pixel_format).startswith("yuvj"):
+        context.color_range = 2
+    context.framerate = info.average_rate or Fraction(25)
+    context.field_order = {"top": 2, "bottom": 3}.get(template.metadata.get(FIELDS_KEY, ""), 1)
+    stream.time_base = info.time_base
+    stream.disposition = source.disposition
+    stream.metadata.update(kept_tags(source.metadata))
+    if info.display_matrix is not None:
+        stream.set_display_matrix(info.display_matrix)
+    return stream
+
+
+def _interleave(
+    container: OutputContainer, stream: Any, video: Iterator[av.Packet], others: Iterator[tuple[Fraction, list[Any]]]
+) -> None:
+    """Write video and other packets in the order of their times, as the others come from the source."""
+    waiting = next(video, None)
+    for time, packets in others:
+        while waiting is not None and _time(waiting) <= time:
+            waiting.stream = stream
+            container.mux(waiting)
+            waiting = next(video, None)
+        container.mux(packets)
+    while waiting is not None:
+        waiting.stream = stream
+        container.mux(waiting)
+        waiting = next(video, None)
+
+
+def _time(packet: av.Packet) -> Fraction:
+    return (packet.dts or 0) * packet.time_base
+
+
+def _video_packets(joined: JoinedPackets, span: _Span) -> Iterator[av.Packet]:
+    for packet in joined.packets():
+        shift = round(span.shift / packet.time_base)
+        packet.pts, packet.dts = (packet.pts or 0) - shift, (packet.dts or 0) - shift
+        yield packet
+
+
+def _other_packets(
+    source: InputContainer, carried: dict[int, Carried], span: _Span
+) -> Iterator[tuple[Fraction, list[Any]]]:
+    if not carried:
+        return
+    for packet in source.demux([source.streams[index] for index in carried]):
+        if packet.size and is_cover(packet.stream):
+            yield Fraction(0), carried[packet.stream_index].take(packet)
+            continue
+        when = packet.pts if packet.pts is not None else packet.dts
+        if not packet.size or when is None or not span.keeps(when * packet.time_base):
+            continue
+        shift = round(span.shift / packet.time_base)
+        time = (packet.dts if packet.dts is not None else when) * packet.time_base - span.shift
+        packet.pts = packet.pts - shift if packet.pts is not None else None
+        packet.dts = packet.dts - shift if packet.dts is not None else None
+        yield time, carried[packet.stream_index].take(packet)
+
+
+def _span(path: Path, info: MediaInfo, joined: JoinedPackets, start_pts: int | None, end_pts: int | None) -> _Span:
+    base = info.time_base
+    start = joined.first_pts if start_pts is None and joined.first_pts > info.start_pts else start_pts
+    is_whole = start is None and info.frame_count == joined.frames
+    end = end_pts if end_pts is not None or is_whole else _next_pts(path, info, joined.last_pts)
+    return _Span(
+        None if start is None else start * base,
+        None if end is None else end * base,
+        joined.first_pts * base if start is not None else Fraction(0),
+    )
+
+
+def _next_pts(path: Path, info: MediaInfo, last_pts: int) -> int | None:
+    """The pts of the source's frame after the last one restored; None if that was its last."""
+    following = None
+    with open_container(path) as container:
+        for packet in container.demux(container.streams[info.video_index]):
+            if packet.pts is not None and packet.pts > last_pts and not packet.is_discard:
+                following = packet.pts if following is None else min(following, packet.pts)
+    return following
+
+
+def _muxer_options(muxer: str, source: InputContainer, info: MediaInfo) -> dict[str, str]:
+    """Options that keep times exact and leave out the date and the muxer's version."""
+    options = {"fflags": "+bitexact"}
+    if muxer in ("mp4", "mov", "3gp"):
+        scale = info.time_base.denominator
+        rates = [stream.codec_context.sample_rate for stream in source.streams.audio if stream.codec_context]
+        options["video_track_timescale"] = str(scale)
+        common = lcm(scale, *(rate for rate in rates if rate))
+        # Where a track begins is written in this scale; in milliseconds, the default, late starts would be rounded.
+        options["movie_timescale"] = str(common if common <= _LARGEST_TIMESCALE else scale)
+    if muxer == "mpegts":
+        options["mpegts_copyts"] = "1"
+    if muxer in ("mpeg", "vob"):
+        options["preload"] = "0"
+    return options
+
+
+def _time_note(muxer: str, info: MediaInfo) -> list[str]:
+    if muxer in ("matroska", "webm") and (info.time_base * 1000).denominator != 1:
+        return ["this container keeps times in whole milliseconds; each frame's is rounded to the nearest"]
+    return []
+
+
+def _discard(container: OutputContainer, output: Path) -> None:
+    with suppress(OSError, av.error.FFmpegError):
+        container.close()
+    output.unlink(missing_ok=True)
