@@ -13,6 +13,7 @@ alone cannot tell the two apart; a restorer with a larger crop can.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -31,8 +32,26 @@ __all__ = ["Restored", "composite", "scaled_affine"]
 Restored = tuple[AlignedFace, NDArray[np.uint8], float]
 """A face, its restored crop ``(size, size, 3) uint8 RGB`` and the strength 0 to 1 to show it at."""
 
-# A change in the frame: where, (h, w, 3) float32 RGB in 1/255, and the mask (h, w) it was weighted with.
-_Change = tuple[Region, NDArray[np.float32], NDArray[np.float32]]
+
+@dataclass(frozen=True, eq=False)
+class _Change:
+    """What one face changes in the frame.
+
+    Attributes:
+        region: where.
+        delta: ``(h, w, 3) float32 RGB`` in 1/255.
+        mask: ``(size, size) float32`` in the crop, which ``delta`` is weighted with already.
+        to_region: crop pixels to pixels of the region.
+    """
+
+    region: Region
+    delta: NDArray[np.float32]
+    mask: NDArray[np.float32]
+    to_region: Affine
+
+    def shown_mask(self) -> NDArray[np.float32]:
+        """The mask in the region, ``(h, w) float32``."""
+        return _warp(self.mask, self.to_region, self.region.size_hw, cv2.INTER_LINEAR)
 
 
 def composite(frame: Frame, restored: Sequence[Restored], upscale: float | tuple[float, float] = 1.0) -> Frame:
@@ -85,8 +104,7 @@ def _change(
     difference = matched_difference(face.crop, restored, mask)
     weighted = cv2.multiply(difference, cv2.merge((mask, mask, mask)), scale=strength)
     to_frame[:, 2] -= (region.left, region.top)
-    delta = _warp(weighted, to_frame, region.size_hw, cv2.INTER_CUBIC)
-    return region, delta, _warp(mask, to_frame, region.size_hw, cv2.INTER_LINEAR)
+    return _Change(region, _warp(weighted, to_frame, region.size_hw, cv2.INTER_CUBIC), mask, to_frame)
 
 
 def _warp(
@@ -97,12 +115,14 @@ def _warp(
 
 def _support(mask: NDArray[np.float32], to_frame: Affine, size_hw: tuple[int, int]) -> Region | None:
     """The part of a frame that a mask above 0 reaches, or None."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    inside = mask > 0
+    rows = np.flatnonzero(inside.any(axis=1))
     if not len(rows):
         return None
+    left, right = inside[rows].argmax(axis=1), mask.shape[1] - 1 - inside[rows, ::-1].argmax(axis=1)
     # Interpolation reaches two crop pixels further, or two frame pixels where those are larger.
-    left, right, top, bottom = columns[0] - 2, columns[-1] + 2, rows[0] - 2, rows[-1] + 2
-    corners = transform(to_frame, [(left, top), (right, top), (left, bottom), (right, bottom)])
+    outline = [np.stack((x, y), axis=1) for x in (left - 2, right + 2) for y in (rows - 2, rows + 2)]
+    corners = transform(to_frame, np.concatenate(outline))
     low = np.maximum(np.floor(corners.min(axis=0)) - 2, 0).astype(int)
     high = np.minimum(np.ceil(corners.max(axis=0)) + 3, size_hw[::-1]).astype(int)
     if (low >= high).any():
@@ -118,9 +138,9 @@ def _merged(changes: list[_Change]) -> list[tuple[Region, NDArray[np.float32]]]:
     merged = []
     for group in _overlapping(changes):
         if len(group) == 1:
-            merged.append(group[0][:2])
+            merged.append((group[0].region, group[0].delta))
             continue
-        regions = [region for region, _, _ in group]
+        regions = [change.region for change in group]
         region = Region(
             min(r.left for r in regions),
             min(r.top for r in regions),
@@ -129,14 +149,14 @@ def _merged(changes: list[_Change]) -> list[tuple[Region, NDArray[np.float32]]]:
         )
         total = np.zeros((*region.size_hw, 3), np.float32)
         masks = np.zeros(region.size_hw, np.float32)
-        for part, delta, mask in group:
-            rows, columns = part.slices
+        for change in group:
+            rows, columns = change.region.slices
             inside = (
                 slice(rows.start - region.top, rows.stop - region.top),
                 slice(columns.start - region.left, columns.stop - region.left),
             )
-            total[inside] += delta
-            masks[inside] += mask
+            total[inside] += change.delta
+            masks[inside] += change.shown_mask()
         total /= np.maximum(masks, 1)[..., None]
         merged.append((region, total))
     return merged
@@ -145,10 +165,10 @@ def _merged(changes: list[_Change]) -> list[tuple[Region, NDArray[np.float32]]]:
 def _overlapping(changes: list[_Change]) -> list[list[_Change]]:
     """Changes in groups whose regions touch, in a fixed order."""
     groups: list[list[_Change]] = []
-    for change in sorted(changes, key=lambda item: (item[0].top, item[0].left, item[0].bottom, item[0].right)):
+    for change in sorted(changes, key=lambda item: (item.region.top, item.region.left, item.region.bottom)):
         joined, apart = [change], []
         for group in groups:
-            if any(_touch(change[0], other[0]) for other in group):
+            if any(_touch(change.region, other.region) for other in group):
                 joined = group + joined
             else:
                 apart.append(group)
