@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from revisage.core.errors import ConfigError, MissingExtraError, ProcessingError
-from revisage.engines import cpu_info, make_engine, openvino_engine
+from revisage.engines import cpu_info, make_engine, openvino_engine, openvino_runtime
 from revisage.engines.quantise import agreement_db, check_agreement, split
 
 HW = (32, 48)
@@ -58,6 +58,10 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "cache" / "engines"
 
 
+def refuse(*_: object) -> None:
+    raise AssertionError("made although it was in the cache")
+
+
 def reference(net: nn.Module, batch: np.ndarray) -> list[np.ndarray]:
     with torch.inference_mode():
         return [output.numpy() for output in net.eval()(torch.from_numpy(batch))]
@@ -85,6 +89,22 @@ def test_twice_equal_and_batch_equals_singles(net: Net, batch: np.ndarray, engin
     for a, b in zip(first, second, strict=True):
         assert np.array_equal(a, b)
     np.testing.assert_allclose(np.concatenate(singles), first[0], atol=1e-5, rtol=0)
+
+
+def test_the_number_of_threads_changes_no_bit(net: Net, batch: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for count in (1, 2):
+        monkeypatch.setattr(openvino_runtime, "threads", lambda count=count: count)
+        found.append(make_engine(net, HW, device="cpu")(batch)[0])
+    assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize(("variable", "wanted"), [("1", 1), ("4096", None), ("", None), ("0", None), ("x", None)])
+def test_threads_are_all_cores_or_fewer_if_asked(
+    monkeypatch: pytest.MonkeyPatch, variable: str, wanted: int | None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    assert openvino_runtime.threads() == (wanted or cpu_info().cores)
 
 
 def test_results_survive_the_next_call(net: Net, batch: np.ndarray) -> None:
@@ -140,10 +160,7 @@ def test_the_cache_gives_the_same_bytes_without_the_network(
     net: Net, batch: np.ndarray, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = make_engine(net, HW, device="cpu", cache_key="weights")(batch)[0]
-    assert len(list(cache.glob("*.blob"))) == 1
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("converted although it was in the cache")
+    assert sorted(path.name for path in cache.glob("*/*")) == ["net.bin", "net.xml", "sha256"]
 
     with monkeypatch.context() as patch:
         patch.setattr(openvino_engine, "convert", refuse)
@@ -155,13 +172,28 @@ def test_the_cache_gives_the_same_bytes_without_the_network(
     assert np.array_equal(first, second)
 
 
-def test_a_damaged_cache_is_made_again(net: Net, batch: np.ndarray, cache: Path) -> None:
+@pytest.mark.parametrize("file", ["net.bin", "net.xml", "sha256"])
+def test_a_damaged_cache_is_made_again(
+    net: Net, batch: np.ndarray, cache: Path, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = make_engine(net, HW, device="cpu", cache_key="weights")(batch)[0]
-    (blob,) = cache.glob("*.blob")
-    blob.write_bytes(blob.read_bytes()[:-100])
+    (path,) = cache.glob(f"*/{file}")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9] + b"x" * 9)
     second = make_engine(net, HW, device="cpu", cache_key="weights")(batch)[0]
     assert np.array_equal(first, second)
-    make_engine(net, HW, device="cpu", cache_key="weights")
+    assert [entry.name for entry in cache.iterdir()] == [path.parent.name]
+    monkeypatch.setattr(openvino_engine, "convert", refuse)
+    third = make_engine(net, HW, device="cpu", cache_key="weights")(batch)[0]
+    assert np.array_equal(first, third)
+
+
+def test_both_precisions_share_a_converted_network(net: Net, cache: Path) -> None:
+    if not cpu_info().native_bf16:
+        pytest.skip("this CPU has no bf16 in hardware")
+    make_engine(net, HW, device="cpu", precision="fp32", cache_key="weights")
+    make_engine(net, HW, device="cpu", precision="bf16", cache_key="weights")
+    assert len(list(cache.iterdir())) == 1
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(
@@ -187,17 +219,24 @@ def test_int8_without_nncf_names_the_extra(net: Net, monkeypatch: pytest.MonkeyP
         make_engine(net, HW, device="cpu", precision="int8", calibration=smooth(8))
 
 
-def test_int8_agrees_and_is_silent(net: Net, capfd: pytest.CaptureFixture[str]) -> None:
+def test_int8_agrees_and_is_silent(
+    net: Net, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("nncf", reason="needs the extra export")
     calibration, fresh = smooth(12), smooth(3, seed=9)
-    made = make_engine(net, HW, device="cpu", precision="int8", calibration=calibration)
-    again = make_engine(net, HW, device="cpu", precision="int8", calibration=calibration)
+    int8 = {"device": "cpu", "precision": "int8", "cache_key": "weights"}
+    made = make_engine(net, HW, calibration=calibration, **int8)
+    again = make_engine(net, HW, calibration=calibration, **int8)
     found = made(fresh)[0]
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
     assert made.precision == "int8"
     assert 38 < agreement_db(reference(net, fresh)[0], found) < 100
     assert np.array_equal(found, again(fresh)[0])
+    monkeypatch.setattr(openvino_engine, "quantise", refuse)
+    make_engine(net, HW, calibration=calibration, **int8)
+    with pytest.raises(AssertionError):
+        make_engine(net, HW, calibration=fresh.repeat(2, axis=0), **int8)
 
 
 def test_int8_that_disagrees_is_refused() -> None:

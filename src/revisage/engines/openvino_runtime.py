@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import openvino
     from torch import nn
 
-__all__ = ["compile_model", "convert", "core", "import_blob", "load_openvino", "threads", "without_telemetry"]
+__all__ = ["compile_model", "convert", "core", "load_openvino", "threads", "without_telemetry"]
 
 
 @contextlib.contextmanager
@@ -95,8 +95,3 @@ def _settings(precision: str) -> dict[str, Any]:
 def compile_model(model: openvino.Model, precision: str) -> openvino.CompiledModel:
     """A model ready to run on the CPU in fp32 or bf16; an int8 model keeps its own int8 parts."""
     return core().compile_model(model, "CPU", _settings(precision))
-
-
-def import_blob(blob: bytes, precision: str) -> openvino.CompiledModel:
-    """A compiled model out of what `CompiledModel.export_model` gave. Raises RuntimeError for anything else."""
-    return core().import_model(blob, "CPU", _settings(precision))

@@ -1,0 +1,106 @@
+"""Converted networks, kept in the user's cache folder so that the next start takes no time.
+
+Each is a folder named after everything that it depends on, with OpenVINO's two files and their hashes in it. fp32 and
+bf16 share one. Everything here can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from revisage import __version__
+from revisage.engines.cpu import cpu_info
+from revisage.engines.openvino_runtime import core, load_openvino
+from revisage.models.store import file_sha256
+
+if TYPE_CHECKING:
+    import openvino
+    from torch import nn
+
+__all__ = ["fingerprint", "folder", "load", "store", "with_calibration"]
+
+_FILES = ("net.xml", "net.bin")
+_SUMS = "sha256"
+
+
+def folder() -> Path:
+    """Where converted networks are kept: in ``REVISAGE_CACHE`` when set, else in the user's cache folder."""
+    import pooch
+
+    chosen = os.environ.get("REVISAGE_CACHE")
+    return (Path(chosen).expanduser() if chosen else Path(pooch.os_cache("revisage"))) / "engines"
+
+
+def fingerprint(net: nn.Module, size_hw: tuple[int, int] | None, weights_hash: str) -> str:
+    """A name that changes with the weights, the network's code, the engine's version and the CPU."""
+    cpu = cpu_info()
+    version = load_openvino().get_version()
+    parts = (__version__, version, cpu.name, *cpu.features, str(size_hw), weights_hash, _code_hash(net))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
+
+
+def with_calibration(name: str, calibration: npt.NDArray[np.float32]) -> str:
+    """The name of the int8 form of a network, which also depends on what it was calibrated with."""
+    return hashlib.sha256(name.encode() + calibration.tobytes()).hexdigest()[:40] + "-int8"
+
+
+def load(name: str) -> openvino.Model | None:
+    """The network of that name, or None when it is not there or not whole."""
+    path = folder() / name
+    try:
+        return core().read_model(path / _FILES[0]) if _is_whole(path) else None
+    except RuntimeError:
+        return None
+
+
+def store(name: str, model: openvino.Model) -> None:
+    """Keep a network, whole or not at all; a folder that cannot be written costs time, not the result."""
+    target = folder() / name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=".part-"))
+    except OSError:
+        return
+    try:
+        load_openvino().save_model(model, part / _FILES[0], compress_to_fp16=False)
+        (part / _SUMS).write_text(_sums(part), encoding="ascii")
+        # Another process may have been faster, and may be reading its own.
+        if not _is_whole(target):
+            shutil.rmtree(target, ignore_errors=True)
+            part.rename(target)
+    except (OSError, RuntimeError):
+        pass
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the files are what was written. Damaged weights would not raise but give wrong pixels."""
+    try:
+        return (path / _SUMS).read_text(encoding="ascii") == _sums(path)
+    except (OSError, ValueError):
+        return False
+
+
+def _sums(path: Path) -> str:
+    return "".join(f"{file_sha256(path / name)}  {name}\n" for name in _FILES)
+
+
+def _code_hash(net: nn.Module) -> str:
+    """A hash of the source files that define the network, so that a changed forward is converted anew."""
+    names = sorted({type(m).__module__ for m in net.modules() if not type(m).__module__.startswith("torch.")})
+    digest = hashlib.sha256(str(net).encode())
+    for name in names:
+        file = inspect.getsourcefile(sys.modules[name])
+        digest.update(Path(file).read_bytes() if file and Path(file).is_file() else name.encode())
+    return digest.hexdigest()
