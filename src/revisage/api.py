@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from revisage.pipeline.networks import Networks
     from revisage.pipeline.report import FileReport, Report
     from revisage.pipeline.scan import Scan
-    from revisage.restore import FaceRestorer
+    from revisage.restorers import FaceRestorer
 
 __all__ = ["detect_faces", "load_restorer", "probe", "restore", "restore_image", "scan"]
 
@@ -300,7 +300,7 @@ def load_restorer(
         ConfigError: settings that do not go together.
         DeviceError: the device is not on this machine.
     """
-    from revisage.restore import load_restorer as load
+    from revisage.restorers import load_restorer as load
 
     return load(name_or_path, device=device, engine=engine, precision=precision)
 

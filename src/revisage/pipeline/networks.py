@@ -10,7 +10,7 @@ from revisage.pipeline.stages import Crop
 
 if TYPE_CHECKING:
     from revisage.faces.detect import FaceDetector
-    from revisage.restore import FaceRestorer, Upscaler
+    from revisage.restorers import FaceRestorer, Upscaler
 
 __all__ = ["Networks"]
 
@@ -41,7 +41,7 @@ class Networks:
     @cached_property
     def restorer(self) -> FaceRestorer:
         """Restores crops."""
-        from revisage.restore import load_restorer
+        from revisage.restorers import load_restorer
 
         config = self.config
         return load_restorer(
@@ -57,7 +57,7 @@ class Networks:
         """Enlarges the background; None where that is left to Lanczos."""
         if self.config.background in ("none", "lanczos"):
             return None
-        from revisage.restore import load_upscaler
+        from revisage.restorers import load_upscaler
 
         return load_upscaler(self.config.background, tile=self.config.tile, **self._place)
 

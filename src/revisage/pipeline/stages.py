@@ -21,7 +21,7 @@ from revisage.pipeline.plan import PlannedFace
 if TYPE_CHECKING:
     from revisage.faces.align import AlignedFace
     from revisage.media.frame import Frame
-    from revisage.restore import FaceRestorer
+    from revisage.restorers import FaceRestorer
 
 __all__ = ["Crop", "Item", "StageClock", "align_faces", "restore_faces", "show_faces"]
 

@@ -66,11 +66,10 @@ def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConf
     """
     from revisage.media import EncodeOptions, output_problem
 
-    _check_file(output, source, config, folder_must_exist=True)
+    _check_distinct([output, config.compare, config.report])
     for side in (config.compare, config.report):
         if side is not None:
-            _check_file(side, source, config, folder_must_exist=False)
-    _check_distinct([output, config.compare, config.report])
+            _check_side(side, source, config)
     by_segments = output.suffix.lower() not in IMAGE_SUFFIXES
     size_hw = output_size((info.height, info.width), config.upscale, even=by_segments)
     options = EncodeOptions(
@@ -80,7 +79,7 @@ def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConf
         pixel_format=config.pixel_format,
         size_hw=size_hw,
     )
-    output_problem(output, info, options)
+    output_problem(output, info, options, overwrite=config.overwrite)
     return Target(output, by_segments, options, _comparison(config.compare, info, options, by_segments))
 
 
@@ -98,17 +97,17 @@ def _comparison(
         return path, None
     if picture != (not by_segments):
         raise ConfigError(f"{path}: the comparison of an image is an image; name it like the output, for example .png")
-    output_problem(path, info, wide)
+    if path.parent.is_dir():
+        output_problem(path, info, wide)
     return path, wide
 
 
-def _check_file(path: Path, source: Path, config: RestoreConfig, *, folder_must_exist: bool) -> None:
+def _check_side(path: Path, source: Path, config: RestoreConfig) -> None:
+    """Refuse a side output that cannot be written; its folder is made when it is not there."""
     if not path.name or path.is_dir():
         raise OutputError(f"{path} is a folder; name a file")
-    if folder_must_exist and not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}; make it first, or name another")
-    if path.resolve() == source.resolve() or (path.exists() and path.samefile(source)):
-        raise OutputError(f"{path} is the input; a source is never overwritten, name another output")
+    if path.resolve() == source.resolve():
+        raise OutputError(f"{path} is the input; a source is never overwritten, name another file")
     if path.exists() and not config.overwrite:
         raise OutputError(f"{path} exists; use --overwrite to replace it")
     if path.parent.is_dir() and not os.access(path.parent, os.W_OK):

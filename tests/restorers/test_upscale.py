@@ -16,8 +16,8 @@ from torch import nn
 
 from revisage.core.errors import ConfigError, ModelError
 from revisage.nets.build import build
-from revisage.restore import NetUpscaler, load_upscaler
-from revisage.restore.upscale import windows
+from revisage.restorers import NetUpscaler, load_upscaler
+from revisage.restorers.upscale import windows
 
 Photo = Callable[[int, int], np.ndarray]
 SMALL = {"num_feat": 8, "num_conv": 3, "upscale": 4}

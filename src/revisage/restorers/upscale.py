@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from revisage.core.errors import ConfigError, ProcessingError
 from revisage.engines import Engine, make_engine, resolve
-from revisage.restore.weights import RestorerInfo, describe, load_weights
+from revisage.restorers.weights import RestorerInfo, describe, load_weights
 
 __all__ = ["UPSCALER_ARCHITECTURES", "NetUpscaler", "Upscaler", "load_upscaler"]
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from revisage.core.errors import ProcessingError
 from revisage.engines import Engine, make_engine, resolve
-from revisage.restore.weights import RestorerInfo, Weights, describe, load_weights
+from revisage.restorers.weights import RestorerInfo, Weights, describe, load_weights
 
 __all__ = ["RESTORER_ARCHITECTURES", "FaceRestorer", "NetRestorer", "load_restorer"]
 

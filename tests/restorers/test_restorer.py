@@ -17,7 +17,7 @@ from revisage.core.errors import ConfigError, DeviceError, ModelError, Processin
 from revisage.engines import cpu_info, make_engine
 from revisage.models import store
 from revisage.nets.build import build
-from revisage.restore import NetRestorer, RestorerInfo, load_restorer
+from revisage.restorers import NetRestorer, RestorerInfo, load_restorer
 
 Images = Callable[..., np.ndarray]
 
@@ -167,7 +167,7 @@ def test_compact_in_a_file(save_net: Callable[..., Path], smooth_images: Images)
 def test_auto_precision_is_bf16_only_for_architectures_that_agree(
     tiny_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("revisage.restore.restorer.BF16_AGREES", ())
+    monkeypatch.setattr("revisage.restorers.restorer.BF16_AGREES", ())
     assert load_restorer(tiny_file, device="cpu").info.precision == "fp32"
 
 
@@ -220,6 +220,6 @@ def test_models_that_cannot_be_used(
 
 
 def test_importing_the_room_loads_no_engine() -> None:
-    code = "import sys, revisage.restore\nassert not {'torch', 'openvino', 'cv2', 'av'} & set(sys.modules)\n"
+    code = "import sys, revisage.restorers\nassert not {'torch', 'openvino', 'cv2', 'av'} & set(sys.modules)\n"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -5,9 +5,9 @@ Importing this room loads neither torch nor openvino.
 
 from __future__ import annotations
 
-from revisage.restore.restorer import FaceRestorer, NetRestorer, load_restorer
-from revisage.restore.upscale import NetUpscaler, Upscaler, load_upscaler
-from revisage.restore.weights import RestorerInfo
+from revisage.restorers.restorer import FaceRestorer, NetRestorer, load_restorer
+from revisage.restorers.upscale import NetUpscaler, Upscaler, load_upscaler
+from revisage.restorers.weights import RestorerInfo
 
 __all__ = [
     "FaceRestorer",
