@@ -183,7 +183,8 @@ def test_a_mask_covers_the_mouth_and_spares_the_eyes() -> None:
 
 
 def test_turned_faces_count_more_and_uncertain_ones_not() -> None:
-    scene = scene_of((0, 0, 40, 40), (50, 0, 90, 40), (50, 50, 90, 90))
-    scene.landmarks[1, 1] = scene.landmarks[1, 0] + 2
-    scene.certain[2] = False
-    assert face_weights(scene).tolist() == [1, 3, 0]
+    scene = scene_of((0, 0, 40, 40), (50, 0, 90, 40), (50, 50, 90, 90), (0, 50, 40, 90))
+    scene.landmarks[1, 1] = scene.landmarks[1, 0] + (12, 0)
+    scene.landmarks[2, 1] = scene.landmarks[2, 0] + (2, 0)
+    scene.certain[3] = False
+    assert face_weights(scene).tolist() == [1, 3, 6, 0]

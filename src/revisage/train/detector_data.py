@@ -119,7 +119,7 @@ def load_aligned_faces(files: Sequence[Path]) -> tuple[list[LabelledImage], int]
 
 
 def warp_faces(scene: LabelledImage, affine: npt.NDArray[np.float64], size: int) -> LabelledImage:
-    """The labels of `scene` under a similarity (2, 3), cut to a size x size view; the image is left as it is.
+    """The labels of `scene` under an affine map (2, 3), cut to a size x size view; the image is left as it is.
 
     A box turns like the ellipse in it, which hugs a turned head better than the box of its turned corners. Faces less
     than half visible or under 8 px become ignore regions; those outside are dropped.
@@ -205,7 +205,7 @@ class DetectorDataset(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         """length: samples in the whole run. Raises ValueError when no scene has a certain face."""
         self.with_faces = [s for s in scenes if s.certain.any()]
-        # Portraits are many and easy: a scene counts by its faces, and turned faces count thrice.
+        # Portraits are many and easy: a scene counts by its faces, and turned faces count more.
         weights = np.array([min(face_weights(s).sum(), 8.0) for s in self.with_faces])
         self.cumulated = np.cumsum(weights / max(weights.sum(), 1.0))
         self.without_faces = [s for s in scenes if not len(s.boxes)]
@@ -258,10 +258,11 @@ class DetectorDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 def face_weights(scene: LabelledImage) -> Float:
-    """How often to look at each face of a scene: (F,) 0 for ignore regions, 1, and 3 for faces turned aside."""
+    """How often to look at each face of a scene: (F,) 1, 3 and 6 the more it is turned aside, 0 for ignore regions."""
     eyes = np.linalg.norm(scene.landmarks[:, 0] - scene.landmarks[:, 1], axis=1)
-    turned = eyes < 0.36 * (scene.boxes[:, 2] - scene.boxes[:, 0])
-    return (scene.certain * np.where(turned, 3.0, 1.0)).astype(np.float32)
+    width = scene.boxes[:, 2] - scene.boxes[:, 0]
+    turned = np.where(eyes < 0.36 * width, 3.0, 1.0) * np.where(eyes < 0.2 * width, 2.0, 1.0)
+    return (scene.certain * turned).astype(np.float32)
 
 
 def cover_faces(view: LabelledImage, rng: np.random.Generator) -> LabelledImage:
@@ -280,7 +281,7 @@ def random_view(scene: LabelledImage, background: UInt8, rng: np.random.Generato
 
 
 def _random_affine(scene: LabelledImage, size: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """A random similarity from scene to view. About one view in eight shows the whole scene."""
+    """A random map, nearly a similarity, from scene to view. About one view in eight shows the whole scene."""
     height, width = scene.image.shape[:2]
     fit = size / max(height, width)
     centre = np.array([width / 2, height / 2])
@@ -303,7 +304,9 @@ def _random_affine(scene: LabelledImage, size: int, rng: np.random.Generator) ->
     angle = rng.normal(0, 8) if kind < 0.65 else rng.uniform(-50, 50) if kind < 0.97 else rng.uniform(-90, 90)
     mirror = -1.0 if rng.random() < 0.5 else 1.0
     cosine, sine = np.cos(np.radians(angle)) * scale, np.sin(np.radians(angle)) * scale
-    linear = np.array([[cosine * mirror, -sine], [sine * mirror, cosine]])
+    # A little narrower or wider: heads differ, and so do pixel aspect ratios.
+    aspect = float(np.exp(rng.normal(0, 0.08)))
+    linear = np.array([[cosine * mirror, -sine], [sine * mirror, cosine]]) @ np.diag([aspect, 1 / aspect])
     return np.concatenate((linear, (size / 2 + shift - linear @ centre)[:, None]), axis=1)
 
 
