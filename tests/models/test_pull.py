@@ -169,6 +169,20 @@ def test_not_found_is_said_at_once(file_server: FileServer, model_folder: Path) 
     assert _names(model_folder) == []
 
 
+def test_web_page_is_refused(file_server: FileServer, model_folder: Path) -> None:
+    file_server.behaviours = [lambda handler: handler.send(200, b"<html>Log in", Content_Type="text/html; charset=u")]
+    with pytest.raises(ModelError, match="is a web page"):
+        pull(file_server.entry(sha256=None))
+    assert _names(model_folder) == []
+
+
+def test_empty_answer_is_no_model(file_server: FileServer, model_folder: Path) -> None:
+    file_server.behaviours = [lambda handler: handler.send(200, b"")]
+    with pytest.raises(ModelError, match="the server sent nothing"):
+        pull(file_server.entry(sha256=None))
+    assert not (model_folder / "test-model.pth").exists()
+
+
 def test_passing_trouble_is_tried_again(file_server: FileServer) -> None:
     file_server.behaviours = [lambda handler: handler.send_error(503, "Busy"), whole_or_range]
     assert pull(file_server.entry()).read_bytes() == file_server.payload
@@ -251,7 +265,7 @@ def test_disk_that_fills_up_leaves_nothing(file_server: FileServer, model_folder
 
 def test_folder_that_cannot_be_made(file_server: FileServer, model_folder: Path) -> None:
     model_folder.write_text("a file")
-    with pytest.raises(ModelError, match="cannot make the model folder"):
+    with pytest.raises(ModelError, match=r"cannot write into the model folder .*models: "):
         pull(file_server.entry())
 
 

@@ -65,6 +65,12 @@ def test_foreign_state_dicts_are_refused(keys: list[str]) -> None:
         infer_arch({key: torch.zeros(1) for key in keys})
 
 
+def test_absurd_shapes_are_refused() -> None:
+    shapes = {"body.0.rdb1.conv1.weight": (1, 1, 1, 1), "conv_first.weight": (8, 1, 3, 3), "conv_last.weight": (3, 8)}
+    with pytest.raises(ModelError, match="of no architecture known here"):
+        infer_arch({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+
+
 def test_unknown_architecture_names_the_nearest() -> None:
     with pytest.raises(ModelError, match=r"unknown architecture 'srvgg_x3'; did you mean 'srvgg_x4'"):
         build("srvgg_x3")

@@ -54,7 +54,8 @@ def fetch(url: str, part: Path, *, size: int | None = None, progress: ByteProgre
         size: bytes that the file must have; a server that announces another size is refused before the transfer.
         progress: called with the bytes so far and the total, None while unknown; also at the start of each try.
 
-    Raises ModelError when the server refuses, lies or keeps cutting off; DiskFullError when there is no room.
+    Raises ModelError when the server refuses, lies or keeps cutting off, DiskFullError when there is no room, and
+    OSError when `part` cannot be written for another reason.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise ModelError(f"cannot fetch {url}: only http and https addresses are allowed")
@@ -112,6 +113,8 @@ def _try_once(url: str, part: Path, size: int | None, progress: ByteProgress) ->
         return
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
         raise _TryAgainError(str(getattr(error, "reason", error)) or type(error).__name__) from error
+    if done == 0:
+        raise _TryAgainError("the server sent nothing")
     if total is not None and done < total:
         raise _TryAgainError(f"the transfer stopped at {done} of {total} bytes")
     if total is not None and done > total:
@@ -120,6 +123,9 @@ def _try_once(url: str, part: Path, size: int | None, progress: ByteProgress) ->
 
 
 def _read_answer(response: http.client.HTTPResponse, offset: int) -> _Answer:
+    if response.headers.get_content_type() == "text/html":
+        # A login page of the network, or an error that pretends to be none.
+        raise ModelError(f"{response.url} is a web page, not a weights file; not fetched")
     length = response.headers.get("Content-Length", "")
     count = int(length) if length.isdigit() else None
     if response.status != http.HTTPStatus.PARTIAL_CONTENT:
@@ -156,11 +162,8 @@ def _copy(response: http.client.HTTPResponse, part: Path, start: int, total: int
 
 
 def _opened(part: Path, start: int) -> BinaryIO:
-    try:
-        # Unbuffered: a full disk must show in the write, not when the file is closed.
-        return part.open("ab" if start else "wb", buffering=0)
-    except OSError as error:
-        raise ModelError(f"cannot write {part}: {error.strerror or error}") from error
+    # Unbuffered: a full disk must show in the write, not when the file is closed.
+    return part.open("ab" if start else "wb", buffering=0)
 
 
 def _write(stream: BinaryIO, chunk: bytes, part: Path) -> None:
@@ -169,11 +172,11 @@ def _write(stream: BinaryIO, chunk: bytes, part: Path) -> None:
         while view:
             view = view[stream.write(view) :]
     except OSError as error:
-        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-            stream.close()
-            part.unlink(missing_ok=True)
-            raise DiskFullError(f"no space left in {part.parent}: make room there and try again") from error
-        raise ModelError(f"cannot write {part}: {error.strerror or error}") from error
+        if error.errno not in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+            raise
+        stream.close()
+        part.unlink(missing_ok=True)
+        raise DiskFullError(f"no space left in {part.parent}: make room there and try again") from error
 
 
 def _explain_refusal(url: str, part: Path, offset: int, error: urllib.error.HTTPError) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from revisage.core.errors import ModelError
@@ -53,12 +53,12 @@ def pull(
     (on_licence or _log_licence)(entry)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with _claim(path) as touch:
+            # Another process may have brought it while this one waited.
+            if not store.is_present(entry):
+                _bring(entry, entry.url, path, _both(touch, progress), on_warning or _log.warning)
     except OSError as error:
-        raise ModelError(f"cannot make the model folder {path.parent}: {error.strerror or error}") from error
-    with _claim(path) as touch:
-        # Another process may have brought it while this one waited.
-        if not store.is_present(entry):
-            _bring(entry, entry.url, path, _both(touch, progress), on_warning or _log.warning)
+        raise ModelError(f"cannot write into the model folder {path.parent}: {error.strerror or error}") from error
     return store.verify(entry).path
 
 
@@ -120,12 +120,16 @@ def _claim(path: Path) -> Iterator[Callable[[], None]]:
                 claim.unlink(missing_ok=True)
             else:
                 time.sleep(_CLAIM_POLL_S)
-        except OSError as error:
-            raise ModelError(f"cannot write into the model folder {path.parent}: {error.strerror or error}") from error
     try:
-        yield lambda: os.utime(claim)
+        yield lambda: _touch(claim)
     finally:
         claim.unlink(missing_ok=True)
+
+
+def _touch(path: Path) -> None:
+    # A process that slept through the expiry may find its claim taken away; the hash will judge what comes of it.
+    with suppress(FileNotFoundError):
+        os.utime(path)
 
 
 def _age_s(path: Path) -> float:

@@ -11,8 +11,6 @@ __all__ = ["Shapes", "recognise"]
 Shapes = Mapping[str, tuple[int, ...]]
 Found = tuple[str, dict[str, Any]]
 
-_FIRST_CONSTANT = "stylegan_decoder.constant_input.weight"
-
 
 def recognise(shapes: Shapes) -> Found | None:
     """Architecture name and settings for `revisage.nets.build`, or None when no network has these keys.
@@ -23,7 +21,7 @@ def recognise(shapes: Shapes) -> Found | None:
         if key in shapes:
             try:
                 return read(shapes)
-            except (KeyError, IndexError, ValueError):
+            except (KeyError, IndexError, ValueError, ZeroDivisionError):
                 return None
     return None
 
@@ -36,7 +34,7 @@ def _differing(settings: dict[str, Any], official: Mapping[str, Any]) -> dict[st
     return {name: value for name, value in settings.items() if official[name] != value}
 
 
-def _style_settings(shapes: Shapes, prefix: str, mlp_suffix: str) -> dict[str, Any]:
+def _style_settings(shapes: Shapes, prefix: str) -> dict[str, Any]:
     """Size and widths of a StyleGAN2 decoder whose keys start with `prefix`."""
     levels = 2 + _count(shapes, f"{prefix}to_rgbs.", ".bias") // 2
     top = f"{prefix}style_convs.{2 * levels - 5}.modulated_conv.weight"
@@ -49,7 +47,7 @@ def _style_settings(shapes: Shapes, prefix: str, mlp_suffix: str) -> dict[str, A
         "out_size": size,
         "num_style_feat": shapes[f"{prefix}style_conv1.modulated_conv.modulation.weight"][1],
         "channel_multiplier": _whole(multiplier),
-        "num_mlp": _count(shapes, f"{prefix}style_mlp.", mlp_suffix),
+        "num_mlp": _count(shapes, f"{prefix}style_mlp.", ".weight"),
         "narrow": _whole(narrow),
     }
 
@@ -64,7 +62,7 @@ _OFFICIAL_STYLE = {"out_size": 512, "num_style_feat": 512, "channel_multiplier":
 def _gfpgan(shapes: Shapes) -> Found:
     clean = "conv_body_first.weight" in shapes
     name, multiplier = ("gfpgan_clean", 2) if clean else ("gfpgan_v1", 1)
-    settings = _style_settings(shapes, "stylegan_decoder.", ".weight")
+    settings = _style_settings(shapes, "stylegan_decoder.")
     latents = shapes["final_linear.weight"][0] // settings["num_style_feat"]
     scale = shapes["condition_scale.0.2.weight"]
     settings["different_w"] = latents > 1
@@ -77,7 +75,7 @@ def _gfpgan(shapes: Shapes) -> Found:
 def _stylegan2(shapes: Shapes) -> Found:
     if "style_conv1.activate.bias" not in shapes:
         raise ValueError("only the original prior is published")
-    settings = _style_settings(shapes, "", ".weight")
+    settings = _style_settings(shapes, "")
     return "stylegan2_512", _differing(settings, _OFFICIAL_STYLE)
 
 
@@ -125,7 +123,7 @@ def _fixed(name: str) -> Callable[[Shapes], Found]:
 
 # A key that only this network has, and how to read the rest; looked through in this order.
 _SIGNS: Mapping[str, Callable[[Shapes], Found]] = {
-    _FIRST_CONSTANT: _gfpgan,
+    "stylegan_decoder.constant_input.weight": _gfpgan,
     "constant_input.weight": _stylegan2,
     "quantize.embedding.weight": _fixed("restoreformer_512"),
     "body.stage1.0.0.weight": _fixed("retinaface_mobile0_25"),
