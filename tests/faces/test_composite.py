@@ -11,6 +11,22 @@ from hypothesis import strategies as st
 
 from revisage.faces.align import align, crop_affine, invert, transform
 from revisage.faces.composite import composite, scaled_affine
+from revisage.media.colour import Colour
+from revisage.media.frame import Frame
+from revisage.media.layout import PixelLayout
+
+
+def native_frame(pixel_format: str, height: int = 120, width: int = 160) -> Frame:
+    """Noise in the planes of a video frame, limited range."""
+    layout = PixelLayout.find(pixel_format)
+    assert layout is not None
+    generator = np.random.default_rng(7)
+    scale = 1 << (layout.depth - 8)
+    planes = tuple(
+        generator.integers(30 * scale, 220 * scale, layout.plane_hw(number, (height, width))).astype(layout.dtype)
+        for number in range(3)
+    )
+    return Frame(planes, layout, Colour("bt709", full_range=False, chroma_offset_xy=(0, 0.5)))
 
 
 def enlarged(frame: RgbFrame, factors: tuple[float, float]) -> RgbFrame:
@@ -32,6 +48,40 @@ def test_unrestored_crop_changes_nothing(bits: int, upscale: float) -> None:
         aligned = align(frame, face_at(60, 45, scale, 20), 256)
         pasted = composite(output, [(aligned, aligned.crop.copy(), 1.0)], upscale)
         np.testing.assert_array_equal(pasted.samples, output.samples)
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le", "yuv444p", "gbrp"])
+@pytest.mark.parametrize("upscale", [1, 1.5, 2, 4])
+def test_native_planes_stay_bit_identical(pixel_format: str, upscale: float) -> None:
+    frame = native_frame(pixel_format)
+    height, width = frame.size_hw
+    output = frame.resized((round(height * upscale), round(width * upscale)))
+    aligned = align(frame, face_at(80.3, 60.2, 0.15, 25), 256)
+    unrestored = composite(output, [(aligned, aligned.crop.copy(), 1.0)], upscale)
+    strengthless = composite(output, [(aligned, restored_crop(aligned.crop), 0.0)], upscale)
+    shown = composite(output, [(aligned, restored_crop(aligned.crop), 1.0)], upscale)
+    for number, plane in enumerate(output.planes):
+        np.testing.assert_array_equal(unrestored.planes[number], plane)
+        np.testing.assert_array_equal(strengthless.planes[number], plane)
+        assert (shown.planes[number] != plane).mean() > 0.05
+    far = slice(0, 8), slice(0, 8)
+    np.testing.assert_array_equal(shown.rgb()[far], output.rgb()[far])
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le"])
+def test_native_change_is_the_change_in_rgb(pixel_format: str) -> None:
+    """What is added in the planes is seen in RGB: the luma of the difference, within rounding."""
+    frame = native_frame(pixel_format)
+    aligned = align(frame, face_at(80, 60, 0.15), 256)
+    smooth_change = np.full_like(aligned.crop, 0)
+    smooth_change[..., :] = (12 * np.sin(np.arange(256) / 6) + 12).astype(np.uint8)[None, :, None]
+    restored = np.clip(aligned.crop.astype(int) + smooth_change, 0, 255).astype(np.uint8)
+    weights = np.array([0.2126, 0.7152, 0.0722])
+    before, after = frame.rgb() @ weights, composite(frame, [(aligned, restored, 1.0)]).rgb() @ weights
+    plain = RgbFrame(frame.rgb().astype(np.uint16))
+    expected = composite(plain, [(aligned, restored, 1.0)]).rgb() @ weights
+    inside = before > 20
+    assert np.abs((after - before) - (expected - before))[inside].mean() < 0.8
 
 
 @pytest.mark.parametrize(("bits", "upscale"), list(itertools.product((8, 10), (1, 2, 4))))

@@ -20,11 +20,12 @@ _LOOKS_GAP = 60
 # How far (in face sizes) a face may be from where it is expected, and how much further with each frame missed.
 _REACH, _REACH_PER_FRAME, _MOST_REACH = 0.6, 0.12, 2.5
 _SIZE_RATIO = 1.7
-# Likeness needed to take a face up again after a long gap, and the share of a new look in the one remembered.
-_SAME_LOOKS, _LOOKS_RATE = 0.62, 0.15
+# Likeness needed to take a face up again after a long gap, how often it must have been seen, and the share of a new
+# look in the one remembered.
+_SAME_LOOKS, _KNOWN, _LOOKS_RATE = 0.62, 5, 0.15
 # Velocity is a mean over some frames, and fades while nothing is seen.
 _VELOCITY_RATE, _VELOCITY_FADE = 0.4, 0.8
-# In a shot longer than this, a face seen less often than that must have been seen clearly.
+# In a shot longer than this, a face that scored enough to begin a track less often than that must have been clear once.
 _SHORT_SHOT, _FEW_TIMES, _CLEAR = 8, 3, 0.6
 
 
@@ -180,7 +181,7 @@ def _fit(path: _Path, index: int, face: Face, looks: NDArray[np.float32]) -> flo
     if away > reach:
         return 0.0
     alike = likeness(path.looks, looks)
-    if missed > _MOTION_GAP and alike < _SAME_LOOKS:
+    if missed > _MOTION_GAP and (alike < _SAME_LOOKS or len(path.frames) < _KNOWN):
         return 0.0
     # Near in place comes first; a path seen just now before one that was lost.
     return float(np.exp(-2 * away * away)) + alike - min(missed, 50) / 100 + 0.01

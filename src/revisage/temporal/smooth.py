@@ -11,9 +11,10 @@ __all__ = ["smooth_track"]
 
 _REACH = 12
 _SIGMA_FRAMES = 6.0
-# Movement, as a part of the face's size, that one standard deviation of the range kernel forgives. A detector's
-# jitter is a third of it or less; a turn or a step is several.
-_SIGMA_MOVE = 0.04
+# The range kernel forgives so many times the detector's own noise, within bounds that are parts of the face's size:
+# where a face is in another place beyond doubt, it moved.
+_TIMES_NOISE = 3.0
+_LEAST_MOVE, _MOST_MOVE = 0.03, 0.1
 # A face that was filled in repeats its neighbours: it says less.
 _FILLED_WEIGHT = 0.25
 
@@ -22,8 +23,9 @@ def smooth_track(track: Track) -> Track:
     """A track whose landmarks and boxes are smoothed over time.
 
     A local linear fit at each frame over the 12 frames to either side, weighted by distance in time (Gaussian) and in
-    place (bilateral; Tomasi and Manduchi 1998). A still face is averaged over all of them; a moving one over the few
-    frames where it is nearly in the same place; a jump is kept. The past and the future weigh the same, so nothing
+    place (bilateral; Tomasi and Manduchi 1998). A face that is still, within the noise of its own detections, is
+    averaged over all of them; a moving one over the few frames where it is nearly in the same place; a jump is kept.
+    The past and the future weigh the same, so nothing
     lags, and the fit's slope keeps steady motion unbiased even at the ends of the track.
 
     Single outliers do not attract: places are compared on a running median, and a frame that departs from it
@@ -35,7 +37,8 @@ def smooth_track(track: Track) -> Track:
     values = np.array([[*face.landmarks.ravel(), *face.box] for face in track.faces], dtype=np.float64)
     size = float(np.median([face.size for face in track.faces]))
     trust = np.where(track.seen, 1.0, _FILLED_WEIGHT)
-    smooth = _bilateral_fit(values, trust, _SIGMA_MOVE * size)
+    sigma = float(np.clip(_TIMES_NOISE * _noise(values[:, :10]), _LEAST_MOVE * size, _MOST_MOVE * size))
+    smooth = _bilateral_fit(values, trust, sigma)
     faces = tuple(_replaced(face, row) for face, row in zip(track.faces, smooth, strict=True))
     return Track(track.id, track.start, faces, track.seen, track.weights, track.strength)
 
@@ -69,6 +72,13 @@ def _bilateral_fit(values: NDArray[np.float64], trust: NDArray[np.float64], sigm
     slope = (weight_sum * value_first - first * value_sum) / (spread + 0.01 * weight_sum**2)
     fitted: NDArray[np.float64] = (value_sum - slope * first) / weight_sum
     return fitted
+
+
+def _noise(landmarks: NDArray[np.float64]) -> float:
+    """Standard deviation of the detector's jitter (px), from second differences: steady motion has none, and the
+    median passes over the moments where the face speeds up."""
+    bends = np.abs(np.diff(landmarks, 2, axis=0))
+    return 1.4826 * float(np.median(bends)) / float(np.sqrt(6))
 
 
 def _squared_move(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
