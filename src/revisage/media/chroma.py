@@ -47,6 +47,7 @@ def upsample_chroma(
 
 def _span(start: int, stop: int, step: float, offset: float, length: int) -> tuple[float, int, int]:
     """Chroma coordinate of the first luma sample, and the first and last sample that interpolation reads."""
+    offset = 0.0 if step == 1 else offset
     begin = (start - offset) * step
     end = (stop - 1 - offset) * step
     return begin, min(max(math.floor(begin), 0), length - 1), min(math.floor(end) + 2, length)
@@ -66,7 +67,7 @@ def reduce_chroma(
         values: ``(h, w)`` float32.
         origin: (top, left) of the values in the picture.
         shift_hw: log2 of the reduction.
-        offset_xy: where chroma lies; beside a column it weighs that column twice and its neighbours once.
+        offset_xy: where chroma lies; of 4:2:0, beside a column it weighs that twice and its neighbours once.
         zero_outside: beyond the values lie zeros; otherwise the nearest value repeats.
     """
     rows = _reduce_rows(values, origin[0], shift_hw[0], offset_xy[1], zero_outside)
@@ -83,8 +84,11 @@ def _reduce_rows(
     padding = ((origin % factor, -(origin + len(values)) % factor), (0, 0))
     padded = np.pad(values, padding) if zero_outside else np.pad(values, padding, mode="edge")
     cells = padded.reshape(len(padded) // factor, factor, -1)
-    if offset or factor != 2:
+    if offset:
         return cells.mean(axis=1)
-    even, odd = cells[:, 0], cells[:, 1]
-    first = np.zeros_like(even[:1]) if zero_outside else even[:1]
-    return 0.5 * even + 0.25 * (odd + np.concatenate([first, odd[:-1]]))
+    # Chroma lies on the first row of its cell: half of what it averages belongs to the cell before.
+    half = factor // 2
+    own = cells[:, :half].sum(axis=1) + 0.5 * cells[:, half]
+    after_middle = 0.5 * cells[:, half] + cells[:, half + 1 :].sum(axis=1)
+    outside = np.zeros_like(own[:1]) if zero_outside else (half - 0.5) * cells[:1, 0]
+    return (own + np.concatenate([outside, after_middle[:-1]])) / factor
