@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FRAMES", "RATE", "SAMPLE_RATE", "SIZE_HW", "clean_frames", "damage", "speech"]
+from revisage.core.values import Region
+
+__all__ = ["FRAMES", "RATE", "SAMPLE_RATE", "SIZE_HW", "clean_frames", "damage", "face_region", "speech"]
 
 Image = NDArray[np.uint8]
 
@@ -21,6 +23,7 @@ SAMPLE_RATE = 48000
 _SCALE = 1.35  # output px per px of the portrait: the face is about 115 px wide
 _CENTRE = (233.0, 122.0)  # of the window, in the portrait
 _MOUTH = (224.0, 147.0)
+_FACE = (225.0, 128.0)  # middle of the face, in the portrait
 
 
 def clean_frames() -> Iterator[Image]:
@@ -42,7 +45,7 @@ def damage(frame: Image, index: int) -> Image:
 
 
 def speech() -> NDArray[np.float32]:
-    """A voice-like sound, ``(samples,) float32`` from -1 to 1: a buzz through two formants, loud when the mouth opens."""
+    """A voice-like sound, ``(samples,) float32`` in -1..1: a buzz through two formants, loud when the mouth opens."""
     count = FRAMES * SAMPLE_RATE // RATE
     time = np.arange(count) / SAMPLE_RATE
     opening = np.interp(time * RATE, np.arange(FRAMES), [_opening(i) for i in range(FRAMES)])
@@ -71,20 +74,34 @@ def _opening(index: int) -> float:
 def _frame(portrait: Image, index: int) -> Image:
     """One window of the portrait: drifting, nodding, talking; sampled once, so that it stays sharp."""
     height, width = SIZE_HW
-    seconds = index / RATE
-    angle = np.deg2rad(2.5 * np.sin(2 * np.pi * 0.35 * seconds))
-    scale = _SCALE * (1 + 0.03 * np.sin(2 * np.pi * 0.2 * seconds))
-    centre = (
-        _CENTRE[0] + 7 * np.sin(2 * np.pi * 0.25 * seconds),
-        _CENTRE[1] + 2.5 * np.sin(2 * np.pi * 0.5 * seconds),
-    )
+    to_portrait = _view(index)
     columns, rows = np.meshgrid(np.arange(width) - width / 2, np.arange(height) - height / 2)
-    x = (np.cos(angle) * columns - np.sin(angle) * rows) / scale + centre[0]
-    y = (np.sin(angle) * columns + np.cos(angle) * rows) / scale + centre[1]
-    y -= _jaw(x, y, _opening(index))
+    x, y = (row[0] * columns + row[1] * rows + row[2] for row in to_portrait)
+    y = y - _jaw(x, y, _opening(index))
     return cv2.remap(
         portrait, x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
     )
+
+
+def _view(index: int) -> NDArray[np.float64]:
+    """The ``(2, 3)`` map from a frame, its middle at (0, 0), to the portrait."""
+    seconds = index / RATE
+    angle = np.deg2rad(2.5 * np.sin(2 * np.pi * 0.35 * seconds))
+    scale = _SCALE * (1 + 0.03 * np.sin(2 * np.pi * 0.2 * seconds))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
+    drift = (7 * np.sin(2 * np.pi * 0.25 * seconds), 2.5 * np.sin(2 * np.pi * 0.5 * seconds))
+    return np.column_stack([turn, np.add(_CENTRE, drift)])
+
+
+def face_region(index: int, *, side: int = 192) -> Region:
+    """A square of ``side`` px around the middle of the face in a frame."""
+    view = _view(index)
+    offset = np.linalg.solve(view[:, :2], np.subtract(_FACE, view[:, 2]))
+    middle = np.add(offset, (SIZE_HW[1] / 2, SIZE_HW[0] / 2))
+    left, top = (
+        int(np.clip(round(at - side / 2), 0, limit - side)) for at, limit in zip(middle, SIZE_HW[::-1], strict=True)
+    )
+    return Region(left, top, left + side, top + side)
 
 
 def _jaw(x: NDArray[np.float64], y: NDArray[np.float64], opening: float) -> NDArray[np.float64]:
