@@ -15,6 +15,8 @@ __all__ = ["choose_colours", "dither", "nearest", "pack"]
 
 Colours = NDArray[np.uint8]
 _CHUNK = 1 << 14  # rows of a distance table held at once: 16 MB with 256 colours
+_MANY = 1 << 15  # colours from which they are searched by cells
+_SAMPLE = 1 << 16  # pixels that a palette is chosen from
 
 
 def _bayer(order: int) -> NDArray[np.float32]:
@@ -35,7 +37,23 @@ def pack(rgb: Colours) -> NDArray[np.uint32]:
 
 
 def nearest(colours: NDArray[np.float32], table: Colours) -> NDArray[np.intp]:
-    """For each of ``(n, 3)`` colours (RGB, 0 to 255) the index of the nearest of ``(k, 3) uint8 RGB`` by distance."""
+    """For each of ``(n, 3)`` colours (RGB, 0 to 255) the index of the nearest of ``(k, 3) uint8 RGB`` by distance.
+
+    Of very many colours, those that fall into one cell of 2 x 2 x 2 share the entry nearest to its middle.
+    """
+    if len(colours) <= _MANY:
+        return _searched(colours, table)
+    cells = np.clip(colours, 0, 255).astype(np.int32) >> 1
+    codes = cells[:, 0] << 14 | cells[:, 1] << 7 | cells[:, 2]
+    entry = np.zeros(1 << 21, dtype=np.int16)
+    entry[codes] = 1
+    used = np.flatnonzero(entry)
+    middles = np.stack([used >> 14, used >> 7 & 127, used & 127], axis=-1) * 2 + 0.5
+    entry[used] = _searched(middles.astype(np.float32), table)
+    return entry[codes].astype(np.intp)
+
+
+def _searched(colours: NDArray[np.float32], table: Colours) -> NDArray[np.intp]:
     entries = table.astype(np.float32)
     bias = (entries**2).sum(axis=1)
     found = np.empty(len(colours), dtype=np.intp)
@@ -67,10 +85,13 @@ def choose_colours(rgb: Colours, count: int) -> Colours:
     """
     if count <= 0 or not len(rgb):
         return np.zeros((0, 3), dtype=np.uint8)
-    unique = np.unique(pack(rgb))
+    sample = rgb[:: -(-len(rgb) // _SAMPLE)]
+    unique = np.unique(pack(sample))
+    if len(unique) <= count and len(sample) < len(rgb):
+        unique = np.unique(pack(rgb))
     if len(unique) <= count:
         return np.stack([unique >> 16, unique >> 8 & 255, unique & 255], axis=-1).astype(np.uint8)
-    image = Image.fromarray(np.ascontiguousarray(rgb).reshape(1, -1, 3))
+    image = Image.fromarray(np.ascontiguousarray(sample).reshape(1, -1, 3))
     cut = image.quantize(count, method=Image.Quantize.MEDIANCUT, kmeans=3, dither=Image.Dither.NONE)
     table = np.array(cut.getpalette(), dtype=np.uint8).reshape(-1, 3)
     return table[:count]
