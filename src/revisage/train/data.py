@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import fnmatch
 import hashlib
+import queue
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -216,13 +219,14 @@ def _calm(_: int) -> None:
 
 def batches(
     dataset: DegradedFaces, *, first_step: int, last_step: int, batch: int, workers: int
-) -> DataLoader[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, Tensor]]:
     """(input, target) batches, (N, 3, size, size) uint8, of the steps from `first_step` up to `last_step`."""
     sampler = _Indexes(first_step, last_step, batch)
     if workers == 0:
-        return DataLoader(dataset, batch_sampler=sampler)
+        yield from DataLoader(dataset, batch_sampler=sampler)
+        return
     # Spawned, not forked: OpenCV's threads do not survive a fork. The cache travels as shared memory.
-    return DataLoader(
+    loader = DataLoader(
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
@@ -230,3 +234,38 @@ def batches(
         multiprocessing_context="spawn",
         prefetch_factor=4,
     )
+    yield from _fetched_ahead(loader, depth=8)
+
+
+def _fetched_ahead(loader: Iterable[tuple[Tensor, Tensor]], depth: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches taken over from the workers by a thread: on a busy machine each hand-over waits for a worker's turn."""
+    ready: queue.Queue[tuple[Tensor, Tensor] | BaseException | None] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def offer(item: tuple[Tensor, Tensor] | BaseException | None) -> bool:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put(item, timeout=0.2)
+                return True
+        return False
+
+    def fetch() -> None:
+        end: BaseException | None = None
+        try:
+            for item in loader:
+                if not offer((item[0], item[1])):
+                    return
+        except BaseException as error:
+            end = error
+        offer(end)
+
+    thread = threading.Thread(target=fetch, name="training batches", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
