@@ -17,8 +17,7 @@ from revisage.media.carry import Carried, carry_streams, is_cover
 from revisage.media.containers import muxer_for
 from revisage.media.info import MediaInfo
 from revisage.media.joining import JoinedPackets
-from revisage.media.native import native_format
-from revisage.media.segment import FIELDS_KEY, output_errors
+from revisage.media.segment import FIELD_ORDERS, SegmentLabel, output_errors
 from revisage.media.sink import EncodeOptions
 from revisage.media.tags import kept_chapters, kept_tags, lost_tags
 from revisage.media.video_probe import open_container
@@ -111,7 +110,7 @@ def _write(
     with av.open(str(template_path)) as template:
         video = source.streams[info.video_index]
         before = carry_streams(info.path, container, [s for s in source.streams if s.index < video.index])
-        stream = _video_stream(container, template.streams.video[0], video, info)
+        stream = _video_stream(container, template, video, info)
         after = carry_streams(info.path, container, [s for s in source.streams if s.index > video.index])
     carried = {**before.streams, **after.streams}
     container.start_encoding()
@@ -121,14 +120,15 @@ def _write(
     return [*before.notes, *after.notes]
 
 
-def _video_stream(container: OutputContainer, template: Any, source: Any, info: MediaInfo) -> Any:
-    stream = container.add_stream_from_template(template, opaque=True)
+def _video_stream(container: OutputContainer, template: InputContainer, source: Any, info: MediaInfo) -> Any:
+    stream: Any = container.add_stream_from_template(template.streams.video[0], opaque=True)
+    label = SegmentLabel.read(template)
     context = stream.codec_context
     context.sample_aspect_ratio = info.sample_aspect_ratio
-    if context.color_range == 0 and native_format(info.pixel_format).startswith("yuvj"):
-        context.color_range = 2
+    context.color_range, context.colorspace = label.colour.colour_range, label.colour.matrix
+    context.color_primaries, context.color_trc = label.colour.primaries, label.colour.transfer
     context.framerate = info.average_rate or Fraction(25)
-    context.field_order = {"top": 2, "bottom": 3}.get(template.metadata.get(FIELDS_KEY, ""), 1)
+    context.field_order = FIELD_ORDERS[label.fields]
     stream.time_base = info.time_base
     stream.disposition = source.disposition
     stream.metadata.update(kept_tags(source.metadata))
@@ -218,6 +218,9 @@ def _muxer_options(muxer: str, source: InputContainer, info: MediaInfo) -> dict[
         options["movie_timescale"] = str(common if common <= _LARGEST_TIMESCALE else scale)
     if muxer == "mpegts":
         options["mpegts_copyts"] = "1"
+    if muxer in ("matroska", "webm"):
+        # Audio that begins a little before zero, to be cut off there, must not move everything else.
+        options["avoid_negative_ts"] = "disabled"
     if muxer in ("mpeg", "vob"):
         options["preload"] = "0"
     return options

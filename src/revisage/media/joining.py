@@ -11,7 +11,7 @@ from typing import Any
 import av
 
 from revisage.core.errors import ProcessingError
-from revisage.media.segment import FIRST_KEY
+from revisage.media.segment import SegmentLabel
 
 __all__ = ["JoinedPackets"]
 
@@ -95,6 +95,6 @@ class JoinedPackets:
             exact = packet.pts * scale
             if offset is None:
                 # The first packet of a segment is its first frame: a closed group begins with what is shown first.
-                offset = int(stream.metadata[FIRST_KEY]) - round(exact)
+                offset = SegmentLabel.read(container).first_pts - round(exact)
             packet.duration = round((packet.duration or 0) * scale)
             yield round(exact) + offset, packet

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
 import av
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
-from revisage.core.errors import DiskFullError, OutputError
+from revisage.core.errors import DiskFullError, OutputError, ProcessingError
 from revisage.media.containers import can_hold
 from revisage.media.encoders import encoder_options, resolve_options
 from revisage.media.frame import Frame
-from revisage.media.info import MediaInfo
+from revisage.media.info import ColourTags, MediaInfo
 from revisage.media.native import FrameMaker, native_format
 from revisage.media.sink import EncodeOptions
 
-__all__ = ["FIELDS_KEY", "FIRST_KEY", "SegmentSink", "output_errors"]
+__all__ = ["FIELD_ORDERS", "SegmentLabel", "SegmentSink", "output_errors"]
 
-FIELDS_KEY, FIRST_KEY = "fields", "first_pts"
-"""Tags of a segment: whether its pictures are interlaced, and the true time of its first frame."""
+_LABEL = "comment"
+"""The one tag that all containers of segments keep."""
 
 _LEAD = 64
 """Time in a segment file begins here, because its muxer would move decoding times below zero."""
 
 _GLOBAL_HEADER, _INTERLACED = 1 << 22, (1 << 18) | (1 << 29)
-_FIELD_ORDERS = {"progressive": 1, "top": 2, "bottom": 3}
+FIELD_ORDERS = {"progressive": 1, "top": 2, "bottom": 3}
+"""FFmpeg's numbers for the order of fields."""
 
 
 @contextmanager
@@ -49,6 +52,38 @@ def output_errors(path: Path) -> Iterator[None]:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
     except av.error.FFmpegError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+
+
+@dataclass(frozen=True)
+class SegmentLabel:
+    """What a segment file says of itself, because its container could not.
+
+    Attributes:
+        first_pts: true time of its first frame, in the source's time base.
+        fields: whether its pictures are interlaced, and which field comes first.
+        colour: tags of its pictures.
+    """
+
+    first_pts: int
+    fields: str
+    colour: ColourTags
+
+    def to_text(self) -> str:
+        """As :meth:`read` takes it."""
+        return json.dumps([self.first_pts, self.fields, *astuple(self.colour)])
+
+    @staticmethod
+    def read(container: InputContainer) -> SegmentLabel:
+        """The label of an opened segment.
+
+        Raises:
+            ProcessingError: it has none.
+        """
+        try:
+            first_pts, fields, *colour = json.loads(container.metadata[_LABEL])
+            return SegmentLabel(first_pts, fields, ColourTags(*colour))
+        except (KeyError, ValueError, TypeError):
+            raise ProcessingError(f"{container.name} is not a segment of a video, or is damaged") from None
 
 
 class SegmentSink:
@@ -110,6 +145,8 @@ class SegmentSink:
         stream = cast(VideoStream, self._container.add_stream(encoder, rate=self._rate, options=options))
         self._maker = FrameMaker(self._info.colour, self._options.pixel_format or native_format(frame.layout.name))
         self._describe(stream, frame)
+        label = SegmentLabel(frame.pts, frame.fields, self._maker.tags(frame))
+        self._container.metadata[_LABEL] = label.to_text()
         self._stream = stream
 
     def _describe(self, stream: VideoStream, frame: Frame) -> None:
@@ -123,12 +160,10 @@ class SegmentSink:
         tags = self._maker.tags(frame)
         context.color_range, context.colorspace = tags.colour_range, tags.matrix
         context.color_primaries, context.color_trc = tags.primaries, tags.transfer
-        context.field_order = _FIELD_ORDERS[frame.fields]
+        context.field_order = FIELD_ORDERS[frame.fields]
         context.flags |= _GLOBAL_HEADER
         if frame.fields != "progressive" and context.codec.canonical_name in ("h264", "mpeg2video"):
             context.flags |= _INTERLACED
-        stream.metadata[FIELDS_KEY] = frame.fields
-        stream.metadata[FIRST_KEY] = str(frame.pts)
 
     def _mux(self, packets: list[Any]) -> None:
         assert self._container is not None and self._stream is not None

@@ -46,6 +46,9 @@ def lost_tags(source_path: Path, output: Path) -> list[str]:
         there = {key.lower() for key in written.metadata}
         lost = sorted(key for key in kept_tags(source.metadata) if key.lower() not in there)
         notes = [f"this container cannot hold the tag{'s' if len(lost) > 1 else ''} {', '.join(lost)}"] if lost else []
+        shapes = [one.streams.video[0].sample_aspect_ratio or 1 for one in (source, written)]
+        if shapes[0] != shapes[1]:
+            notes.append(f"this container cannot hold the pixels' aspect ratio {shapes[0]} with this codec")
         if source.chapters() and not written.chapters():
             notes.append("this container cannot hold chapters")
     return notes

@@ -43,8 +43,8 @@ def _reason(path: Path, error: Exception) -> str:
         return "its index (moov) is missing; the recording or download was cut off"
     if b"\0" not in head and all(byte >= 9 for byte in head):
         return "it holds text, not video"
-    if isinstance(error, av.error.FFmpegError) and not isinstance(error, av.error.InvalidDataError):
-        return str(error.strerror).lower()
+    if isinstance(error, PermissionError):
+        return "permission is denied"
     return "it is damaged or of an unknown kind"
 
 

@@ -27,7 +27,8 @@ _WITHOUT_INDEX = ("h264", "hevc", "m4v", "mpegvideo", "obu", "vvc", "avi", "mjpe
 """Containers whose times are made up while reading: only reading from the start gives the same ones again."""
 
 _STEPS_BACK = (Fraction(0), Fraction(2), Fraction(10))
-"""Seconds by which to seek further back until the first frame decoded lies before the one wanted."""
+"""Seconds by which to seek further back until the frame wanted is met. MPEG streams state times only now and then, at
+least every 0.7 s; until the first of them FFmpeg guesses, so there a seek to the place itself is not enough."""
 
 
 class VideoSource:
@@ -81,20 +82,27 @@ class VideoSource:
             yield from ((number, item) for number, item in enumerate(self._decoded()) if number >= first)
         else:
             decoded = self._decoded_from(first_pts)
-            yield from enumerate((item for item in decoded if item[1] >= first_pts), first)
+            yield from enumerate(decoded, first)
 
     def _decoded_from(self, first_pts: int) -> Iterator[tuple[av.VideoFrame, int]]:
-        """Decoded frames from some time at or before ``first_pts`` on."""
-        for step in _STEPS_BACK:
+        """Decoded frames from the one at ``first_pts`` on."""
+        steps = _STEPS_BACK[1:] if self.info.container.startswith("mpeg") else _STEPS_BACK
+        for step in steps:
             wanted = first_pts - int(step / self.info.time_base) - int(self._deinterlace)
-            decoded = self._decoded(max(wanted, self.info.start_pts))
+            if wanted <= self.info.start_pts:
+                break
+            decoded = self._decoded(wanted)
+            last: int | None = None
             for frame, pts in decoded:
-                if pts > first_pts or (self._deinterlace and pts == first_pts):
+                # One frame before it must have been there, or what it is predicted from may be missing.
+                if pts == first_pts and (last is not None or (frame.key_frame and not self._deinterlace)):
+                    yield frame, pts
+                    yield from decoded
+                    return
+                if pts >= first_pts:
                     break
-                yield frame, pts
-                yield from decoded
-                return
-        yield from self._decoded()
+                last = pts
+        yield from (item for item in self._decoded() if item[1] >= first_pts)
 
     def _decoded(self, seek_pts: int | None = None) -> Iterator[tuple[av.VideoFrame, int]]:
         """Decoded frames with times that rise; after a seek from the first key frame on."""
@@ -216,7 +224,8 @@ class _Reader:
                 return
             if packet.size and packet.pts is not None and packet.time_base is not None:
                 self._end = max(self._end, (packet.pts + (packet.duration or 0)) * packet.time_base)
-            if packet.stream_index == self._stream.index:
+            # Of the empty packets at the end only the stream, not its number, is right.
+            if packet.stream.index == self._stream.index:
                 self._packets += 1 if packet.size else 0
                 yield packet
 
