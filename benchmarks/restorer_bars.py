@@ -4,7 +4,7 @@
 
 Each face is degraded at its own 512 px (blur, reduction, noise, JPEG, enlarged bicubically: the levels of
 `revisage.train.validation`), reduced to the net's size, restored, and compared with the source at that size. The draws
-depend on the seed alone. Beside the net stands OpenCV's fastNlMeans with an unsharp mask.
+depend on the seed alone. `--denoised` puts OpenCV's fastNlMeans with an unsharp mask beside the net.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ def main() -> None:
     for level in ("mild", "medium", "heavy", "paper"):
         pairs = list(validation.degraded_pairs(images, level, size, seed=SEED))
         inputs, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        methods = {"input": inputs, "denoised": [_denoised(image) for image in inputs]}
-        methods["restored"] = validation.restore(inputs, net)
+        methods = {"input": inputs, "restored": validation.restore(inputs, net)}
+        if options.denoised:
+            methods["denoised"] = [_denoised(image) for image in inputs]
         report[level] = {name: _means(results, targets, options.vgg) for name, results in methods.items()}
         shown = range(0, len(images), max(1, len(images) // 8))
         rows += [np.hstack([pictures[i] for i in shown]) for pictures in (inputs, methods["restored"], targets)]
@@ -61,6 +62,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--vgg", type=Path, required=True, help="safetensors of VGG19 up to relu3_1")
     parser.add_argument("--model", type=Path, help="a compact safetensors file; default: the embedded one")
     parser.add_argument("--count", type=int, default=48, help="faces, spread over the folder")
+    parser.add_argument("--denoised", action="store_true", help="measure OpenCV's non-local means and unsharp mask too")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--grid", type=Path, help="write a picture: input, restored, source, level by level")
