@@ -24,8 +24,8 @@ _OUTLINE = np.array([(0, -1.45), *_RIGHT, (0, 1.32), *((-x, y) for x, y in rever
 _GRID = 128
 _SOFTNESS = 1 / 28
 _EDGE = (0.01, 0.12)
-# Low frequencies: cells per side, and the Gaussian's sigma in cells: together 1/8 of the side. On test faces degraded 4
-# to 8 times, a true restoration keeps 40 to 48 dB through it (35 to 44 at 1/16), and a tint is taken off to 37 to 40 dB.
+# Low frequencies: cells per side, and the Gaussian's sigma in cells: together 1/8 of the side. On test faces degraded
+# 4 to 8 times, a true restoration keeps 40 to 48 dB through it (35 to 44 at 1/16); a tint is taken off to 37 to 40 dB.
 _COLOUR_GRID = 32
 _COLOUR_SIGMA = 4.0
 
