@@ -37,6 +37,8 @@ def packets(path: Path, kind: str) -> list[tuple[Fraction, str]]:
     found = []
     with av.open(str(path)) as container:
         streams = [s for s in container.streams if s.type == kind]
+        if not streams:
+            return found
         found.extend(
             (packet.pts * packet.time_base, hashlib.sha256(bytes(packet)).hexdigest())
             for packet in container.demux(streams)
