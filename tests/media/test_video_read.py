@@ -237,7 +237,7 @@ def test_a_picture_too_large_to_be_true_is_refused(tmp_path: Path) -> None:
     data = path.read_bytes()
     assert size % (b"\x01\x2c", b"\x01\x2c") in data
     path.write_bytes(data.replace(size % (b"\x01\x2c", b"\x01\x2c"), size % (b"\x4e\x20", b"\x4e\x20")))
-    with pytest.raises(InputError, match="20000 x 20000 px, more than the limit"):
+    with pytest.raises(InputError, match="too large to be true"):
         open_source(path)
 
 

@@ -61,7 +61,11 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     stream = found[0]
     if stream.codec_context is None:
         raise InputError(f"{path}: this build of FFmpeg has no decoder for its video")
-    check_pixels(path, stream.codec_context.width, stream.codec_context.height)
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if not (width and height):
+        # FFmpeg forgets sizes that are beyond its own limit.
+        raise InputError(f"{path}: the size of its picture is missing or too large to be true; the file is damaged")
+    check_pixels(path, width, height)
     return stream
 
 
