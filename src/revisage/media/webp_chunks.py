@@ -20,7 +20,17 @@ from PIL import Image
 from revisage.core.errors import InputError
 from revisage.media.limits import check_pixels, pillow_unlimited
 
-__all__ = ["WebpFile", "WebpPicture", "chunk", "decode_picture", "encode_picture", "extended_header", "metadata_flags", "parse_webp"]
+__all__ = [
+    "WebpFile",
+    "WebpPicture",
+    "chunk",
+    "decode_chunks",
+    "decode_picture",
+    "encode_picture",
+    "extended_header",
+    "metadata_flags",
+    "parse_webp",
+]
 
 Pixels = NDArray[np.uint8]
 ICC, ALPHA, EXIF, XMP, ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02
