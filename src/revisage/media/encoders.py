@@ -71,6 +71,7 @@ _WITHOUT_REORDERING = ("avi", "mpeg", "vob")
 _NO_SCENE_CUTS = {"sc_threshold": "1000000000"}
 """FFmpeg's MPEG encoders close groups of pictures only if they do not look for cuts."""
 
+_SHORTEST_FOR_TREE = 128
 _X264 = {"crf": "16", "preset": "fast"}
 
 
@@ -258,14 +259,15 @@ def _chosen(options: EncodeOptions, info: MediaInfo) -> dict[str, str]:
         values["bf"] = "0"
     extra = _EXTRA.get(encoder)
     if extra is not None:
-        key, text = extra(info)
+        key, text = extra(info, min(options.size_hw or info.size_hw))
         if text:
             values[key] = text
     return values
 
 
-def _x264_params(info: MediaInfo) -> tuple[str, str]:
-    parts = []
+def _x264_params(info: MediaInfo, side: int) -> tuple[str, str]:
+    # Narrower than eight macroblocks, x264's macroblock tree reads memory it never wrote: two runs differ.
+    parts = ["mbtree=0"] if side < _SHORTEST_FOR_TREE else []
     if info.mastering_display is not None and info.mastering_display.primaries_xy:
         parts.append(f"mastering-display={_display_text(info.mastering_display, 50000, 10000)}")
     if info.content_light is not None:
@@ -273,7 +275,7 @@ def _x264_params(info: MediaInfo) -> tuple[str, str]:
     return "x264-params", ":".join(parts)
 
 
-def _x265_params(info: MediaInfo) -> tuple[str, str]:
+def _x265_params(info: MediaInfo, _side: int) -> tuple[str, str]:
     parts = ["log-level=none", "open-gop=0", "frame-threads=2", f"pools={THREADS}", "info=0"]
     if info.mastering_display is not None and info.mastering_display.primaries_xy:
         parts.append(f"master-display={_display_text(info.mastering_display, 50000, 10000)}")
@@ -284,7 +286,7 @@ def _x265_params(info: MediaInfo) -> tuple[str, str]:
     return "x265-params", ":".join(parts)
 
 
-def _svtav1_params(info: MediaInfo) -> tuple[str, str]:
+def _svtav1_params(info: MediaInfo, _side: int) -> tuple[str, str]:
     parts = ["lp=2"]
     if info.mastering_display is not None and info.mastering_display.primaries_xy:
         parts.append(f"mastering-display={_display_text(info.mastering_display, None, None)}")
@@ -312,8 +314,9 @@ def _light_text(light: ContentLight) -> str:
     return f"{light.maximum},{light.frame_average}"
 
 
-_EXTRA: dict[str, Callable[[MediaInfo], tuple[str, str]]] = {
+_EXTRA: dict[str, Callable[[MediaInfo, int], tuple[str, str]]] = {
     "libx264": _x264_params,
+    "libx264rgb": _x264_params,
     "libx265": _x265_params,
     "libsvtav1": _svtav1_params,
 }
