@@ -24,3 +24,19 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the development material: set REVISAGE_SHARED to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a small untrained restorer that changes every face a little."""
+    from sample_media import write_tiny_model
+
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="session")
+def face_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Matroska video of 12 frames, 480 x 270 px, of one face about 115 px wide, with sound."""
+    from sample_media import face_frames, write_video
+
+    return write_video(tmp_path_factory.mktemp("clip") / "talk.mkv", face_frames(12), audio=True)

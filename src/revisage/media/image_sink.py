@@ -28,7 +28,7 @@ from revisage.media.still_encoders import (
 )
 from revisage.media.webp_chunks import parse_webp
 
-__all__ = ["StillSink", "open_image_sink"]
+__all__ = ["StillSink", "image_format", "open_image_sink"]
 
 Samples = NDArray[Any]
 _ANIMATIONS: dict[str, type[AnimationSink]] = {".gif": GifSink, ".apng": ApngSink, ".png": ApngSink, ".webp": WebpSink}
@@ -64,19 +64,29 @@ def open_image_sink(path: Path, source: Source | MediaInfo, options: EncodeOptio
     """
     del options
     info = source if isinstance(source, MediaInfo) else source.info
+    kind = image_format(path, info)
+    return StillSink(path, info, kind) if isinstance(kind, str) else kind(path, info)
+
+
+def image_format(path: Path, info: MediaInfo) -> type[AnimationSink] | str:
+    """What writes an image of the name's extension: the sink of an animated format, or the name of a still one.
+
+    Raises:
+        OutputError: no image format has this extension, or it cannot hold what the source has.
+    """
     suffix = path.suffix.lower()
     animation = _ANIMATIONS.get(suffix)
     single = info.kind == "image" or info.frame_count == 1
     same = animation is not None and info.kind == "animation" and info.codec == animation.format
     if animation is not None and (same or not single or suffix not in _STILLS):
-        return animation(path, info)
+        return animation
     container = _STILLS.get(suffix)
     if container is None:
         known = ", ".join(sorted(_ANIMATIONS.keys() | _STILLS.keys()))
         raise OutputError(f"{path}: no image format has the extension '{suffix}'; use one of {known}")
     if not single:
         raise OutputError(f"{path}: {container.upper()} holds one picture; name a .gif, .png, .webp or video file")
-    return StillSink(path, info, container)
+    return container
 
 
 class StillSink:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from revisage.core.errors import OutputError
+from revisage.media.collection import IMAGE_SUFFIXES
 from revisage.media.info import MediaInfo
 from revisage.media.sink import EncodeOptions
 
@@ -27,7 +28,11 @@ def output_problem(output: Path, info: MediaInfo, options: EncodeOptions, *, ove
         ConfigError: an unknown codec or pixel format, or settings that the encoder does not have.
     """
     _check_place(output, info, overwrite)
-    if info.kind == "video" or not _is_picture(output):
+    if output.suffix.lower() in IMAGE_SUFFIXES:
+        from revisage.media.image_sink import image_format
+
+        image_format(output, info)
+    else:
         from revisage.media.encoders import resolve_options
         from revisage.media.trial import try_encoder
 
@@ -53,8 +58,3 @@ def _is_same_file(output: Path, source: Path) -> bool:
         return True
     return output.exists() and source.exists() and output.samefile(source)
 
-
-def _is_picture(output: Path) -> bool:
-    from revisage.media.containers import VIDEO_SUFFIXES
-
-    return output.suffix.lower() not in VIDEO_SUFFIXES

@@ -37,7 +37,7 @@ def side_by_side(left: Picture, right: Picture, labels: tuple[str, str]) -> Pict
     font = ImageFont.load_default(size)
     pad = size // 3
     for offset, label in zip((0, width), labels, strict=True):
-        box = draw.textbbox((offset + 2 * pad, 2 * pad), label, font=font)
-        draw.rectangle((box[0] - pad, box[1] - pad, box[2] + pad, box[3] + pad), fill=(0, 0, 0, 150))
+        right = offset + 3 * pad + round(draw.textlength(label, font=font))
+        draw.rectangle((offset + pad, pad, right, 3 * pad + round(1.2 * size)), fill=(0, 0, 0, 150))
         draw.text((offset + 2 * pad, 2 * pad), label, font=font, fill=(255, 255, 255, 255))
     return np.ascontiguousarray(canvas)

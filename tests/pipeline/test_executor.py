@@ -1,0 +1,336 @@
+"""Whole restorations of small real files: what is kept, changed, taken up again, left behind."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import revisage
+from revisage.core.errors import CancelledError, OutputError, ProcessingError
+from revisage.core.progress import CancelToken, Progress
+from revisage.pipeline import plan
+from revisage.pipeline.segment import SpanResult
+from sample_media import audio_packets, face_frames, plain_frames, read_video, write_video
+
+
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def left_in(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+@pytest.fixture
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan.make_plan, "__kwdefaults__", {"longest": 4})
+
+
+def test_a_video_is_restored_where_its_face_is_and_nowhere_else(
+    face_clip: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mkv"
+    report = revisage.restore(face_clip, output, model=str(tiny_model), codec="ffv1", report=tmp_path / "r.json")
+    before, after = read_video(face_clip), read_video(output)
+    assert [time for time, _ in before] == [time for time, _ in after]
+    assert [data for _, data in audio_packets(face_clip)] == [data for _, data in audio_packets(output)]
+    changed = np.any([np.any(a != b, axis=-1) for (_, a), (_, b) in zip(before, after, strict=True)], axis=0)
+    rows, columns = np.nonzero(changed)
+    (face,) = (track.mean_size for track in report.tracks)
+    assert 20 < face < 200
+    assert np.ptp(rows) < 2.5 * face
+    assert np.ptp(columns) < 2.5 * face
+    assert left_in(tmp_path) == {"out.mkv", "r.json"}
+    assert (report.frames, report.faces, report.files[0].frames_changed) == (12, 12, 12)
+    assert report.files[0].measures.avs_ms == 0
+    assert report.files[0].measures.frr == "1"
+    assert report.model is not None
+    assert report.model["architecture"] == "compact"
+    assert set(report.files[0].timings.stages) >= {"decode", "align", "restore", "composite", "encode"}
+    assert json.loads((tmp_path / "r.json").read_text())["config"]["codec"] == "ffv1"
+
+
+def test_strength_0_gives_the_source_back(face_clip: Path, tmp_path: Path, tiny_model: Path) -> None:
+    output = tmp_path / "out.mkv"
+    report = revisage.restore(face_clip, output, model=str(tiny_model), codec="ffv1", strength=0)
+    assert all(
+        t == u and np.array_equal(a, b)
+        for (t, a), (u, b) in zip(read_video(face_clip), read_video(output), strict=True)
+    )
+    assert (report.faces, report.files[0].faces.left, report.files[0].faces.found) == (0, 12, 12)
+
+
+def test_variable_times_and_frames_without_faces_are_kept(tmp_path: Path, tiny_model: Path) -> None:
+    pts = [3, 4, 5, 9, 10, 17, 18]
+    source = write_video(tmp_path / "a.mkv", plain_frames(7), codec="ffv1", pts=pts)
+    report = revisage.restore(source, tmp_path / "b.mkv", model=str(tiny_model), codec="ffv1")
+    before, after = read_video(source), read_video(tmp_path / "b.mkv")
+    assert [t for t, _ in before] == [t for t, _ in after]
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(before, after, strict=True))
+    assert report.faces == 0
+    assert report.tracks == []
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_the_number_of_segments_does_not_show(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    report = revisage.restore(face_clip, tmp_path / "a.mkv", model=str(tiny_model), codec="ffv1", batch=2)
+    assert report.files[0].segments == 3
+    times = [time for time, _ in read_video(tmp_path / "a.mkv")]
+    assert times == [time for time, _ in read_video(face_clip)]
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_a_crashed_run_is_taken_up_where_it_stopped(
+    face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tmp_path / "whole.mkv"
+    revisage.restore(face_clip, whole, model=str(tiny_model))
+
+    def crash(progress: Progress) -> None:
+        if progress.stage == "restore" and progress.done == 9:
+            raise MemoryError("simulated crash")
+
+    output = tmp_path / "out.mkv"
+    with pytest.raises(MemoryError):
+        revisage.restore(face_clip, output, model=str(tiny_model), progress=crash)
+    assert left_in(tmp_path) == {"whole.mkv", ".out.mkv.revisage-work"}
+    stages: list[str] = []
+    report = revisage.restore(
+        face_clip, output, model=str(tiny_model), progress=lambda progress: stages.append(progress.stage)
+    )
+    assert report.files[0].timings.reused_segments == 2
+    assert "scan" not in stages
+    assert report.faces == 12
+    assert output.read_bytes() == whole.read_bytes()
+    assert left_in(tmp_path) == {"whole.mkv", "out.mkv"}
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_other_options_do_not_take_up_what_was_left(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    def crash(progress: Progress) -> None:
+        if progress.stage == "restore" and progress.done == 9:
+            raise MemoryError("simulated crash")
+
+    with pytest.raises(MemoryError):
+        revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model), progress=crash)
+    report = revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model), strength=0.5)
+    assert report.files[0].timings.reused_segments == 0
+
+
+@pytest.mark.parametrize("stage", ["scan", "restore"])
+@pytest.mark.parametrize("error", [CancelledError, KeyboardInterrupt])
+def test_stopping_leaves_nothing(
+    face_clip: Path, tiny_model: Path, tmp_path: Path, stage: str, error: type[BaseException]
+) -> None:
+    token = CancelToken()
+
+    def stop(progress: Progress) -> None:
+        if progress.stage == stage and progress.done == 3:
+            if error is KeyboardInterrupt:
+                raise KeyboardInterrupt
+            token.cancel()
+
+    with pytest.raises(error):
+        revisage.restore(
+            face_clip,
+            tmp_path / "out.mp4",
+            model=str(tiny_model),
+            progress=stop,
+            cancel=token,
+            save_faces=tmp_path / "faces",
+            compare=tmp_path / "compare.mp4",
+        )
+    assert left_in(tmp_path) == set()
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_a_failing_frame_is_kept_and_counted(
+    face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from revisage.pipeline.facework import FaceWork
+
+    real, calls = FaceWork.show, []
+
+    def show(self, canvas, item):
+        calls.append(1)
+        if len(calls) == 6:
+            raise RuntimeError("no luck")
+        return real(self, canvas, item)
+
+    monkeypatch.setattr(FaceWork, "show", show)
+    report = revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model), codec="ffv1")
+    assert report.files[0].failures == ["frame 5 was kept as it was: RuntimeError: no luck"]
+    assert (report.files[0].frames_changed, report.files[0].faces.failed, report.faces) == (11, 1, 11)
+    assert np.array_equal(read_video(face_clip)[5][1], read_video(tmp_path / "out.mkv")[5][1])
+
+
+def test_when_every_face_fails_the_run_fails(
+    face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from revisage.pipeline.facework import FaceWork
+
+    monkeypatch.setattr(FaceWork, "show", lambda *_: 1 / 0)
+    with pytest.raises(ProcessingError, match=r"no face could be restored; frame 0 was kept.*ZeroDivisionError"):
+        revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model))
+    assert "out.mkv" not in left_in(tmp_path)
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_two_workers_write_the_same_bytes(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.mkv", tmp_path / "two.mkv"
+    seen: list[Progress] = []
+    revisage.restore(face_clip, one, model=str(tiny_model))
+    report = revisage.restore(face_clip, two, model=str(tiny_model), workers=2, progress=seen.append)
+    assert one.read_bytes() == two.read_bytes()
+    assert report.faces == 12
+    assert max(p.done for p in seen if p.stage == "restore") == 12
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_a_worker_that_fails_stops_the_run(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    model = tmp_path / "models" / "tiny.safetensors"
+    model.parent.mkdir()
+    model.write_bytes(tiny_model.read_bytes())
+
+    def damage(progress: Progress) -> None:
+        if progress.stage == "scan":
+            model.write_bytes(b"damaged")
+
+    with pytest.raises(revisage.RevisageError, match=r"tiny\.safetensors"):
+        revisage.restore(face_clip, tmp_path / "out.mkv", model=str(model), workers=2, progress=damage)
+    assert "out.mkv" not in left_in(tmp_path)
+
+
+def test_upscaling_keeps_times_and_doubles_sides(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    report = revisage.restore(face_clip, tmp_path / "out.mp4", model=str(tiny_model), upscale=2)
+    after = read_video(tmp_path / "out.mp4")
+    assert [t for t, _ in after] == [t for t, _ in read_video(face_clip)]
+    assert after[0][1].shape == (540, 960, 3)
+    assert report.files[0].measures.resolution_percent == 200
+
+
+def test_a_part_begins_and_ends_where_it_should(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    report = revisage.restore(
+        face_clip, tmp_path / "out.mkv", model=str(tiny_model), codec="ffv1", strength=0, start="0.12", end=0.32
+    )
+    assert report.frames == 5
+    wanted = read_video(face_clip)[3:8]
+    got = read_video(tmp_path / "out.mkv")
+    assert [u - got[0][0] for u, _ in got] == [t - wanted[0][0] for t, _ in wanted]
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(wanted, got, strict=True))
+
+
+def test_side_outputs_are_written_and_named_as_gfpgans_users_know_them(
+    face_clip: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    revisage.restore(
+        face_clip,
+        tmp_path / "out.mp4",
+        model=str(tiny_model),
+        end=0.08,
+        save_faces=tmp_path / "faces",
+        save_frames=tmp_path / "frames",
+        compare=tmp_path / "pairs" / "compare.mp4",
+    )
+    assert left_in(tmp_path) == {"out.mp4", "faces", "frames", "pairs"}
+    for folder in ("cropped_faces", "restored_faces", "cmp"):
+        assert left_in(tmp_path / "faces" / folder) == {"talk_frame000000_00.png", "talk_frame000001_00.png"}
+    for folder in ("source", "target"):
+        assert left_in(tmp_path / "frames" / folder) == {"talk_frame000000.png", "talk_frame000001.png"}
+    assert picture(tmp_path / "faces" / "cmp" / "talk_frame000001_00.png").shape == (64, 128, 3)
+    assert read_video(tmp_path / "pairs" / "compare.mp4")[1][1].shape == (270, 960, 3)
+    assert audio_packets(tmp_path / "pairs" / "compare.mp4")
+    with pytest.raises(OutputError, match=r"cropped_faces already holds pictures; use --overwrite"):
+        revisage.restore(face_clip, tmp_path / "b.mp4", model=str(tiny_model), end=0.08, save_faces=tmp_path / "faces")
+
+
+def test_a_picture_compares_one_frame_of_a_video(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    revisage.restore(face_clip, tmp_path / "out.mp4", model=str(tiny_model), compare=tmp_path / "pair.png")
+    assert picture(tmp_path / "pair.png").shape == (270, 960, 3)
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
+    face_clip: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    report = revisage.restore(
+        face_clip, tmp_path / "out.mp4", model=str(tiny_model), dry_run=True, report=tmp_path / "r.json"
+    )
+    assert left_in(tmp_path) == set()
+    assert report.dry_run
+    assert report.output is None
+    assert (report.files[0].faces.found, report.files[0].faces.left, report.files[0].segments) == (12, 0, 1)
+
+
+def test_an_edited_scan_decides(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    found = revisage.scan(face_clip)
+    found.save(tmp_path / "scan.json")
+    data = json.loads((tmp_path / "scan.json").read_text())
+    data["tracks"][0]["strength"] = 0.25
+    (tmp_path / "scan.json").write_text(json.dumps(data))
+    report = revisage.restore(face_clip, tmp_path / "a.mkv", model=str(tiny_model), scan=tmp_path / "scan.json")
+    assert report.files[0].measures.fei_asked == pytest.approx(0.25, abs=0.01)
+    report = revisage.restore(
+        face_clip, tmp_path / "b.mkv", model=str(tiny_model), scan=found.model_copy(update={"tracks": []})
+    )
+    assert report.faces == 0
+
+
+def test_a_photo_is_restored_in_place_of_its_name(tiny_model: Path, tmp_path: Path) -> None:
+    Image.fromarray(face_frames(1)[0]).save(tmp_path / "photo.png")
+    report = revisage.restore(
+        tmp_path / "photo.png", model=str(tiny_model), save_faces=tmp_path / "faces", compare=tmp_path / "pair.jpg"
+    )
+    assert report.output == tmp_path / "photo_restored.png"
+    assert left_in(tmp_path) == {"photo.png", "photo_restored.png", "faces", "pair.jpg"}
+    assert left_in(tmp_path / "faces" / "cmp") == {"photo_00.png"}
+    assert picture(tmp_path / "pair.jpg").shape == (270, 960, 3)
+    before, after = (picture(tmp_path / name) for name in ("photo.png", "photo_restored.png"))
+    assert before.shape == after.shape
+    assert 0 < (before != after).mean() < 0.5
+
+
+def test_an_aligned_face_is_restored_as_a_whole(tiny_model: Path, tmp_path: Path) -> None:
+    face = face_frames(1)[0][40:240, 140:340]
+    Image.fromarray(face).save(tmp_path / "face.png")
+    report = revisage.restore(tmp_path / "face.png", model=str(tiny_model), aligned=True, upscale=2)
+    after = picture(tmp_path / "face_restored.png")
+    assert after.shape == (400, 400, 3)
+    assert report.faces == 1
+    revisage.restore(tmp_path / "face.png", tmp_path / "same.png", model=str(tiny_model), aligned=True, strength=0)
+    assert np.array_equal(picture(tmp_path / "same.png"), face)
+
+
+def test_a_gif_keeps_its_times_and_turns_into_a_video_and_back(tiny_model: Path, tmp_path: Path) -> None:
+    pictures = [Image.fromarray(frame) for frame in face_frames(4)]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=[80, 90, 80, 120], loop=0)
+    revisage.restore(tmp_path / "a.gif", tmp_path / "b.gif", model=str(tiny_model))
+    with Image.open(tmp_path / "b.gif") as image:
+        durations = []
+        for index in range(image.n_frames):
+            image.seek(index)
+            durations.append(image.info["duration"])
+    assert durations == [80, 90, 80, 120]
+    revisage.restore(tmp_path / "a.gif", tmp_path / "c.mp4", model=str(tiny_model))
+    times = [time for time, _ in read_video(tmp_path / "c.mp4")]
+    assert [later - earlier for earlier, later in itertools.pairwise(times)] == [
+        Fraction(8, 100),
+        Fraction(9, 100),
+        Fraction(8, 100),
+    ]
+    revisage.restore(tmp_path / "c.mp4", tmp_path / "d.gif", model=str(tiny_model))
+    with Image.open(tmp_path / "d.gif") as image:
+        assert image.n_frames == 4
+
+
+def test_a_result_of_a_segment_survives_the_manifest() -> None:
+    result = SpanResult(frames=3, changed=2, restored={"1": (2, 1.5)}, failures=["frame 1"], seconds={"align": 0.5})
+    again = SpanResult(**json.loads(json.dumps(result.to_dict())))
+    assert [tuple(value) for value in again.restored.values()] == [(2, 1.5)]
+    assert again.seconds == result.seconds

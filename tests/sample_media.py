@@ -1,0 +1,104 @@
+"""Small media and models for tests of the pipeline, the API and the command line; made anew, nothing is downloaded."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from revisage.demo_scene import clean_frames
+
+Image = NDArray[np.uint8]
+SAMPLES = 1024
+
+
+def face_frames(count: int) -> list[Image]:
+    """``(270, 480, 3) uint8 RGB`` frames of one talking face, about 115 px wide."""
+    return list(itertools.islice(clean_frames(), count))
+
+
+def plain_frames(count: int, size_hw: tuple[int, int] = (120, 160)) -> list[Image]:
+    """Frames without a face: a slope that moves."""
+    rows, columns = np.mgrid[: size_hw[0], : size_hw[1]]
+    return [
+        np.stack((columns + 3 * index, rows, 2 * rows), axis=-1).astype(np.uint8) // 2 + 40 for index in range(count)
+    ]
+
+
+def write_video(
+    path: Path,
+    frames: Iterable[Image],
+    *,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    pts: Sequence[int] | None = None,
+    time_base: Fraction = Fraction(1, 25),
+    audio: bool = False,
+) -> Path:
+    """A video of RGB frames, by default 25 per second; ``pts`` are in ``time_base``."""
+    options = {"preset": "ultrafast", "crf": "12"} if codec == "libx264" else {}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        sound = container.add_stream("aac", rate=48000) if audio else None
+        count = 0
+        for count, picture in enumerate(frames, 1):
+            if count == 1:
+                stream.height, stream.width = picture.shape[:2]
+                stream.pix_fmt = pixel_format
+                stream.codec_context.time_base = time_base
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixel_format)
+            frame.pts = count - 1 if pts is None else pts[count - 1]
+            frame.time_base = time_base
+            container.mux(stream.encode(frame))
+        if sound is not None:
+            for number in range(count * 48000 // 25 // SAMPLES):
+                container.mux(sound.encode(_tone(number)))
+            container.mux(sound.encode(None))
+        container.mux(stream.encode(None))
+    return path
+
+
+def _tone(number: int) -> av.AudioFrame:
+    time = (np.arange(SAMPLES) + number * SAMPLES) / 48000
+    frame = av.AudioFrame.from_ndarray(
+        (0.2 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)[None], format="fltp", layout="mono"
+    )
+    frame.sample_rate, frame.pts, frame.time_base = 48000, number * SAMPLES, Fraction(1, 48000)
+    return frame
+
+
+def read_video(path: Path) -> list[tuple[Fraction, Image]]:
+    """Time in seconds and RGB pixels of each frame."""
+    with av.open(str(path)) as container:
+        return [(f.pts * f.time_base, f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+
+
+def audio_packets(path: Path) -> list[tuple[Fraction, bytes]]:
+    """Time and content of each audio packet."""
+    with av.open(str(path)) as container:
+        return [(p.pts * p.time_base, bytes(p)) for p in container.demux(container.streams.audio) if p.size]
+
+
+def write_tiny_model(path: Path) -> Path:
+    """A compact restorer of 64 px that was never trained: quick, and it changes every face a little."""
+    import torch
+    from safetensors.torch import save_file
+
+    from revisage.nets.compact import CompactConfig, CompactGFPGAN
+
+    config = CompactConfig(size=64, channels=(8, 8), style_features=8, bottleneck_channels=4)
+    torch.manual_seed(5)
+    net = CompactGFPGAN(config)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.05)
+    record = {"arch": "compact", "config": config.model_dump(mode="json")}
+    save_file(net.state_dict(), path, metadata={"revisage": json.dumps(record)})
+    return path
