@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from revisage.core.errors import ConfigError, DeviceError, ModelError, ProcessingError
@@ -189,6 +190,45 @@ def test_int8_is_calibrated_on_crops_that_are_handed_in(save_net: Callable[..., 
     assert restorer.info.precision == "int8"
     assert np.abs(wanted - crops).mean() > 2, "the network does nothing"
     assert 10 * np.log10(255**2 / np.mean((restorer(crops) - wanted) ** 2)) > 38
+
+
+@pytest.fixture(scope="module")
+def faces(shared: Path) -> np.ndarray:
+    """Six real faces of 256 px, reduced and enlarged again."""
+    found = []
+    for file in sorted((shared / "faces" / "test512").glob("*.webp"))[:60:10]:
+        with Image.open(file) as opened:
+            small = opened.convert("RGB").resize((96, 96), Image.Resampling.BOX)
+        found.append(np.asarray(small.resize((256, 256), Image.Resampling.BICUBIC)))
+    return np.stack(found)
+
+
+def agreement(one: np.ndarray, other: np.ndarray) -> float:
+    """PSNR in dB."""
+    return float(10 * np.log10(255**2 / max(np.mean((one.astype(float) - other) ** 2), 1e-9)))
+
+
+def test_the_embedded_restorer_and_its_auto_precision(faces: np.ndarray) -> None:
+    wanted = load_restorer(device="cpu", engine="torch", precision="fp32")(faces)
+    fp32 = load_restorer(device="cpu", precision="fp32")(faces)
+    restorer = load_restorer(device="cpu")
+    auto = restorer(faces)
+    assert (restorer.size, restorer.info.name) == (256, "compact")
+    assert agreement(wanted, faces) < 45, "it changes nothing"
+    assert np.abs(wanted.astype(int) - fp32).max() <= 1
+    assert agreement(auto, wanted) > 50
+    assert np.array_equal(auto, restorer(faces))
+    singles = np.concatenate([restorer(faces[i : i + 1]) for i in range(len(faces))])
+    assert np.abs(singles.astype(int) - auto).max() <= 1
+
+
+@pytest.mark.slow
+def test_the_embedded_restorer_in_int8(faces: np.ndarray) -> None:
+    pytest.importorskip("nncf", reason="needs the extra export")
+    wanted = load_restorer(device="cpu", engine="torch", precision="fp32")(faces)
+    turned = np.concatenate([faces, faces[:, :, ::-1]])
+    found = load_restorer(device="cpu", precision="int8", calibration=turned)(faces)
+    assert agreement(found, wanted) > 40
 
 
 def test_settings_are_checked_before_anything_is_loaded(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ RESTORER_ARCHITECTURES = (
     "restoreformer_512",
 )
 # Those whose bf16 output was measured to agree with fp32 to 40 dB or better; benchmarks/nets.py measures it.
-BF16_AGREES = ("compact", "gfpgan_clean", "gfpgan_clean_512")
+BF16_AGREES = ("compact", "gfpgan_clean", "gfpgan_clean_512", "gfpgan_v1", "gfpgan_v1_512")
 # Pixels that go through a network at once. On a CPU larger batches gain nothing and cost 0.3 GB per 512 px face.
 _PIXELS_AT_ONCE = {"cpu": 2**20, "cuda": 2**22, "mps": 2**20}
 
