@@ -17,7 +17,7 @@ __all__ = ["run"]
 # The root of what the parser raises. Typer carries a parser of its own in newer versions and click's in older ones.
 _USAGE_ERROR = typer.BadParameter.__mro__[1]
 
-STOPPED = "stopped; nothing partial was left behind"
+_STOPPED = 130
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -33,13 +33,10 @@ def run(arguments: list[str] | None = None) -> int:
     debug = "--debug" in given
     _survive_narrow_encodings()
     try:
-        code = app([word for word in given if word != "--debug"], prog_name="revisage", standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except typer.Exit as leave:
-        return leave.exit_code
+        code = _parsed([word for word in given if word != "--debug"])
+        return _stopped(arguments is None) if code == _STOPPED else code
     except (KeyboardInterrupt, typer.Abort, CancelledError):
-        _say(STOPPED)
-        return _leave_now(arguments is None)
+        return _stopped(arguments is None)
     except RevisageError as error:
         return _failed(str(error), error.exit_code, debug)
     except BrokenPipeError:
@@ -50,6 +47,15 @@ def run(arguments: list[str] | None = None) -> int:
             return _failed(error.format_message(), 2, debug=False)  # type: ignore[attr-defined]
         hint = "" if debug else " (--debug shows where)"
         return _failed(f"{type(error).__name__}: {error}{hint}", 1, debug)
+
+
+def _parsed(words: list[str]) -> int:
+    """Run the command that the words ask for."""
+    try:
+        code = app(words, prog_name="revisage", standalone_mode=False)
+    except typer.Exit as leave:
+        return leave.exit_code
+    return code if isinstance(code, int) else 0
 
 
 def _failed(message: str, code: int, debug: bool) -> int:
@@ -64,14 +70,16 @@ def _say(message: str) -> None:
         print(f"revisage: {' '.join(message.split())}", file=sys.stderr, flush=True)  # noqa: T201 - the one line
 
 
-def _leave_now(own_process: bool) -> int:
-    """130; at once in a process of our own: a network in the middle of a batch cannot be interrupted, and the
-    interpreter would wait for it, or crash under it, on its way out. All files are closed and removed by now."""
+def _stopped(own_process: bool) -> int:
+    """Say that the user stopped the work, and leave with 130; at once in a process of our own: a network in the
+    middle of a batch cannot be interrupted, and the interpreter would wait for it, or crash under it, on its way out.
+    All files are closed and removed by now."""
+    _say("stopped; nothing partial was left behind")
     if own_process:
         with contextlib.suppress(OSError):
             sys.stdout.flush()
-        os._exit(130)
-    return 130
+        os._exit(_STOPPED)
+    return _STOPPED
 
 
 def _survive_narrow_encodings() -> None:

@@ -1,0 +1,189 @@
+"""The commands: what they print where, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import revisage
+from revisage.cli.entry import run
+from revisage.core.config import RestoreConfig
+from revisage.core.errors import CancelledError
+from sample_media import face_frames, write_video
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("cli") / "talk.mp4", face_frames(5), audio=True)
+
+
+def test_restore_writes_beside_the_input_and_says_where(
+    clip: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "tape.mp4"
+    source.write_bytes(clip.read_bytes())
+    assert run(["restore", str(source), "--model", str(tiny_model)]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0] == str(tmp_path / "tape_restored.mp4")
+    assert "5 frames, 1 face track, 5 faces restored" in out
+    assert err == ""
+
+
+def test_json_is_one_object_on_stdout_and_can_be_fed_back(
+    clip: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["restore", str(clip), str(tmp_path / "a.mp4"), "--model", str(tiny_model), "--strength", "0.5", "--json"]
+    assert run([*words, "--start", "0.04"]) == 0
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert err == ""
+    assert report["config"]["strength"] == 0.5
+    assert report["files"][0]["frames"] == 4
+    (tmp_path / "report.json").write_text(out)
+    again = ["restore", str(clip), str(tmp_path / "b.mp4"), "--config", str(tmp_path / "report.json"), "--json"]
+    assert run(again) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert second["config"] == report["config"]
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_quiet_says_nothing(clip: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["restore", str(clip), str(tmp_path / "a.mp4"), "--model", str(tiny_model), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_dry_run_lists_the_tracks(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["restore", str(clip), str(tmp_path / "a.mp4"), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "nothing written (--dry-run)" in out
+    assert "5 of 5 faces would be restored" in out
+    assert "track 0: 0:00.0 to 0:00.2, 5 frames" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scan_then_restore(clip: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = tmp_path / "scan.json"
+    assert run(["scan", str(clip), "-o", str(scan)]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == str(scan)
+    assert run(["scan", str(clip), "-o", str(scan)]) == 2
+    assert run(["scan", str(clip), "-o", str(scan), "--overwrite", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["tracks"]) == 1
+    out = str(tmp_path / "a.mp4")
+    assert run(["restore", str(clip), out, "--scan", str(scan), "--model", str(tiny_model), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"][0]["faces"]["restored"] == 5
+
+
+def test_a_folder_and_a_pattern(
+    clip: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    album = tmp_path / "album"
+    album.mkdir()
+    for name in ("b.mp4", "a.mp4"):
+        (album / name).write_bytes(clip.read_bytes())
+    (album / "broken.mp4").write_bytes(b"no video")
+    (album / "notes.txt").write_text("no media")
+    words = ["--model", str(tiny_model), "--quiet", "--report", str(tmp_path / "r.json")]
+    assert run(["restore", str(album), *words]) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert "broken.mp4" in err
+    assert sorted(p.name for p in (tmp_path / "album_restored").iterdir()) == ["a.mp4", "b.mp4"]
+    entries = json.loads((tmp_path / "r.json").read_text())["files"]
+    assert [Path(e["input"]["path"]).name for e in entries] == ["a.mp4", "b.mp4", "broken.mp4"]
+    assert run(["restore", str(album / "[ab].mp4"), str(tmp_path / "out"), *words[:3]]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.mp4", "b.mp4"]
+
+
+def test_probe(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["probe", str(clip), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["width"], found["height"], found["average_rate"]) == (480, 270, "25")
+    assert run(["probe", str(clip)]) == 0
+    assert "h264" in capsys.readouterr().out
+
+
+def test_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("REVISAGE_MODELS", str(tmp_path))
+    assert run(["models", "list"]) == 0
+    assert "gfpgan-1.4" in capsys.readouterr().out
+    assert run(["models", "path", "gfpgan-1.4"]) == 0
+    assert Path(capsys.readouterr().out.strip()).parent == tmp_path
+    assert run(["models", "verify"]) == 0
+    (tmp_path / "GFPGANv1.4.pth").write_bytes(b"damaged")
+    assert run(["models", "verify"]) == 2
+    assert "GFPGANv1.4.pth" in capsys.readouterr().err
+    assert run(["models", "pull", "gfpgan-9"]) == 2
+    assert "gfpgan-1.4" in capsys.readouterr().err
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"revisage {revisage.__version__}\n"
+    assert run(["--help"]) == 0
+    assert "restore" in capsys.readouterr().out
+
+
+def test_restore_has_an_option_for_every_field_with_its_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("TERMINAL_WIDTH", "400")
+    assert run(["restore", "--help"]) == 0
+    text = capsys.readouterr().out
+    for name, field in RestoreConfig.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in text
+        assert (field.description or "?") in text
+    assert "0..1" in text
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, CancelledError("stopped")])
+def test_stopping_says_so_and_gives_130(
+    clip: Path,
+    tmp_path: Path,
+    error: BaseException,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr("revisage.pipeline.executor.make_plan", stop)
+    assert run(["restore", str(clip), str(tmp_path / "out.mp4")]) == 130
+    assert capsys.readouterr() == ("", "revisage: stopped; nothing partial was left behind\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_gives_1_and_its_place_only_when_asked(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("broken\nin two lines")
+
+    monkeypatch.setattr("revisage.pipeline.executor.make_plan", fail)
+    words = ["restore", str(clip), str(tmp_path / "out.mp4")]
+    assert run(words) == 1
+    assert capsys.readouterr().err == "revisage: error: RuntimeError: broken in two lines (--debug shows where)\n"
+    assert run([*words, "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_train_refuses_wrong_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "detector", str(tmp_path / "run"), "--set", "steps"]) == 2
+    assert "NAME=VALUE" in capsys.readouterr().err
+    assert run(["train", "restorer", str(tmp_path / "run"), "--set", "steps=0", "--set", "speed=3"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_loads_no_network_library() -> None:
+    code = (
+        "import sys, revisage.cli.entry as e\n"
+        "e.run(['restore', '--help'])\n"
+        "print(sorted({'torch', 'cv2', 'av', 'openvino', 'numpy', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
