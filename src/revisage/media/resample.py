@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -25,6 +26,8 @@ def resize_plane(
     height, width = plane.shape
     if (height, width) == size_hw:
         return plane
+    if size_hw[0] >= height and size_hw[1] >= width and shift_xy == (0.0, 0.0):
+        return _enlarged(plane, size_hw, maximum)
     left, right = _margins(shift_xy[0])
     top, bottom = _margins(shift_xy[1])
     padded = np.pad(plane, ((top, bottom), (left, right)), mode="edge") if left + right + top + bottom else plane
@@ -36,6 +39,12 @@ def resize_plane(
     if maximum <= 255:
         return np.minimum(values, maximum).astype(np.uint8) if maximum < 255 else values
     return np.clip(np.rint(values), 0, maximum).astype(np.uint16)
+
+
+def _enlarged(plane: NDArray[Any], size_hw: tuple[int, int], maximum: int) -> NDArray[Any]:
+    # OpenCV is about twice as fast here as Pillow, and faster in 16 bits than in 8; it has no averaging, though.
+    wide = cv2.resize(plane.astype(np.uint16), size_hw[::-1], interpolation=cv2.INTER_LANCZOS4)
+    return np.minimum(wide, maximum, out=wide).astype(plane.dtype)
 
 
 def _margins(shift: float) -> tuple[int, int]:
