@@ -302,6 +302,33 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
+def test_a_file_that_ends_early_is_written_as_far_as_it_goes(tmp_path: Path) -> None:
+    whole = make_video(
+        tmp_path / "whole.mp4", pts=range(0, 60 * 512, 512), audio="aac", muxing={"movflags": "faststart"}
+    )
+    source = tmp_path / "cut.mp4"
+    source.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    output = tmp_path / "out.mp4"
+    result = pass_through(source, output)
+    assert 5 < result.frames < 60
+    assert times(output) == times(whole)[: result.frames]
+    sound = packets(output, "audio")
+    assert sound
+    assert sound[:-1] == packets(whole, "audio")[: len(sound) - 1]
+
+
+def test_animations_become_videos_that_players_take(tmp_path: Path, shared: Path) -> None:
+    source = shared / "gifs" / "one-by-one-person-detection.gif"
+    result = pass_through(source, tmp_path / "out.mp4", EncodeOptions(preset="ultrafast"))
+    assert (result.frames, probe(tmp_path / "out.mp4").pixel_format) == (39, "yuv420p")
+    assert times(tmp_path / "out.mp4") == [Fraction(n, 10) for n in range(39)]
+
+
+def test_uneven_times_in_avi_are_told(tmp_path: Path) -> None:
+    result = pass_through(make_video(tmp_path / "in.mp4", pts=VARIABLE), tmp_path / "out.avi")
+    assert any("one frame rate" in note for note in result.notes)
+
+
 def test_segments_must_fit_together(tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mp4")
     with open_source(source) as opened:

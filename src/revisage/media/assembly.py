@@ -94,7 +94,9 @@ def assemble(
                 _discard(container, output)
                 raise
             container.close()
-    return AssembleResult(joined.frames, (*notes, *_time_note(muxer, source_info), *lost_tags(source_path, output)))
+    return AssembleResult(
+        joined.frames, (*notes, *_time_note(muxer, source_info, joined), *lost_tags(source_path, output))
+    )
 
 
 def _write(
@@ -170,7 +172,7 @@ def _other_packets(
 ) -> Iterator[tuple[Fraction, list[Any]]]:
     if not carried:
         return
-    for packet in source.demux([source.streams[index] for index in carried]):
+    for packet in _readable(source, [source.streams[index] for index in carried]):
         if packet.size and is_cover(packet.stream):
             yield Fraction(0), carried[packet.stream_index].take(packet)
             continue
@@ -182,6 +184,17 @@ def _other_packets(
         packet.pts = packet.pts - shift if packet.pts is not None else None
         packet.dts = packet.dts - shift if packet.dts is not None else None
         yield time, carried[packet.stream_index].take(packet)
+
+
+def _readable(source: InputContainer, streams: list[Any]) -> Iterator[av.Packet]:
+    """Packets until the data ends or cannot be read on; reading the frames has already told of that."""
+    packets = source.demux(streams)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.error.FFmpegError):
+            return
+        yield packet
 
 
 def _span(path: Path, info: MediaInfo, joined: JoinedPackets, start_pts: int | None, end_pts: int | None) -> _Span:
@@ -200,7 +213,7 @@ def _next_pts(path: Path, info: MediaInfo, last_pts: int) -> int | None:
     """The pts of the source's frame after the last one restored; None if that was its last."""
     following = None
     with open_container(path) as container:
-        for packet in container.demux(container.streams[info.video_index]):
+        for packet in _readable(container, [container.streams[info.video_index]]):
             if packet.pts is not None and packet.pts > last_pts and not packet.is_discard:
                 following = packet.pts if following is None else min(following, packet.pts)
     return following
@@ -226,9 +239,11 @@ def _muxer_options(muxer: str, source: InputContainer, info: MediaInfo) -> dict[
     return options
 
 
-def _time_note(muxer: str, info: MediaInfo) -> list[str]:
+def _time_note(muxer: str, info: MediaInfo, joined: JoinedPackets) -> list[str]:
     if muxer in ("matroska", "webm") and (info.time_base * 1000).denominator != 1:
         return ["this container keeps times in whole milliseconds; each frame's is rounded to the nearest"]
+    if muxer == "avi" and not joined.is_even:
+        return ["this container has one frame rate for all; frames were moved to fit it"]
     return []
 
 

@@ -71,6 +71,7 @@ _WITHOUT_REORDERING = ("avi", "mpeg", "vob")
 _NO_SCENE_CUTS = {"sc_threshold": "1000000000"}
 """FFmpeg's MPEG encoders close groups of pictures only if they do not look for cuts."""
 
+_FOR_PLAYERS = ("libx264", "libx265", "libvpx", "libvpx-vp9", "libsvtav1")
 _SHORTEST_FOR_TREE = 128
 _X264 = {"crf": "16", "preset": "fast"}
 
@@ -226,6 +227,9 @@ def _pixel_format(encoder: str, info: MediaInfo, asked: str | None) -> str:
             )
         return asked
     native = native_format(info.pixel_format)
+    if native.startswith("gbr") and encoder in _FOR_PLAYERS and not any(side % 2 for side in info.size_hw):
+        # RGB of an animation as YUV with full chroma is not what players take.
+        native = "yuv420p" if info.bit_depth <= 8 else "yuv420p10le"
     if not formats or native in formats:
         return native
     best, _ = find_best_pix_fmt_of_list(formats, native.replace("yuvj", "yuv"), has_alpha=info.has_alpha)

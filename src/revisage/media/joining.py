@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,12 @@ class JoinedPackets:
     def frames(self) -> int:
         """Number of frames."""
         return len(self._pts)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all frames are equally far apart."""
+        steps = {later - earlier for earlier, later in pairwise(self._pts)}
+        return len(steps) <= 1
 
     def packets(self) -> Iterator[av.Packet]:
         """Packets in decoding order, with pts, dts and duration in the source's time base."""

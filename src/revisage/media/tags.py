@@ -12,7 +12,16 @@ from revisage.media.video_probe import open_container
 __all__ = ["kept_chapters", "kept_tags", "lost_tags"]
 
 _OF_THE_FILE = frozenset(
-    ["encoder", "major_brand", "minor_version", "compatible_brands", "duration", "vendor_id", "handler_name"]
+    [
+        "encoder",
+        "major_brand",
+        "minor_version",
+        "compatible_brands",
+        "duration",
+        "vendor_id",
+        "handler_name",
+        "software",
+    ]
 )
 _OF_THE_FILE_STARTS = ("_statistics", "bps", "number_of_", "duration-", "variant_bitrate")
 
