@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from making import make_video, picture
-from passing import times
+from passing import pass_through, times
 
 from revisage.core.errors import ConfigError, DiskFullError, OutputError
 from revisage.media import EncodeOptions, open_segment, open_source, output_problem, probe, resolve_options, scaled_size
@@ -124,6 +124,15 @@ def test_a_full_disk_is_called_so(tmp_path: Path, clip: Path) -> None:
         sink.close()
     sink.abort()
     assert not path.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_disk_that_fills_while_joining_is_called_so(tmp_path: Path, clip: Path) -> None:
+    output = tmp_path / "full.mp4"
+    output.symlink_to("/dev/full")
+    with pytest.raises(DiskFullError, match="no space is left"):
+        pass_through(clip, output)
+    assert not output.exists()
 
 
 def test_an_empty_segment_is_refused(tmp_path: Path, clip: Path) -> None:

@@ -171,6 +171,17 @@ def test_broken_packets_are_counted_not_fatal(tmp_path: Path) -> None:
     assert source.truncated
 
 
+def test_pictures_that_change_size_are_brought_to_the_first(tmp_path: Path) -> None:
+    parts = [make_video(tmp_path / f"{n}.h264", size_hw=size) for n, size in enumerate([(48, 64), (64, 96)])]
+    path = tmp_path / "both.h264"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with open_source(path) as source:
+        frames = list(source.frames())
+    assert len(frames) == 40
+    assert {frame.size_hw for frame in frames} == {(48, 64)}
+    assert any("changes on the way" in warning for warning in source.warnings)
+
+
 def no_file(folder: Path) -> Path:
     return folder / "none.mp4"
 

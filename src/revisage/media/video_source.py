@@ -109,6 +109,8 @@ class VideoSource:
         with open_container(self._path) as container:
             stream = video_stream(container, self._path)
             stream.thread_type = "AUTO"
+            if stream.metadata.get("alpha_mode") == "1" and not self.info.has_alpha:
+                self._warn("its transparency cannot be read and is left out")
             if seek_pts is not None:
                 try:
                     container.seek(seek_pts, stream=stream, backward=True)
@@ -128,11 +130,16 @@ class VideoSource:
         if reader.broken:
             reader.warnings.append(f"{reader.broken} damaged packets were skipped or repaired")
         for warning in [*reader.warnings, *([problem] if problem else [])]:
-            text = f"{self._path}: {warning}"
-            if text not in self.warnings:
-                self.warnings.append(text)
+            self._warn(warning)
+
+    def _warn(self, warning: str) -> None:
+        text = f"{self._path}: {warning}"
+        if text not in self.warnings:
+            self.warnings.append(text)
 
     def _frame(self, frame: av.VideoFrame, pts: int, number: int) -> Frame:
+        if (frame.height, frame.width) != self._stored_hw:
+            self._warn("the size of its picture changes on the way; all pictures are brought to the first one's")
         native = native_frame(frame, self._stored_hw, self._format)
         native.pts = pts
         return Frame(
