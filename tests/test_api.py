@@ -1,0 +1,143 @@
+"""The public functions: what they take, give, and refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import revisage
+from revisage.core.errors import ConfigError, InputError, ModelError, OutputError
+from sample_media import face_frames, write_video
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return face_frames(1)[0]
+
+
+def test_faces_are_found_with_landmarks_where_they_are(picture: np.ndarray) -> None:
+    (face,) = revisage.detect_faces(picture)
+    x, y, width, height = face.box
+    assert 0 < x < x + width < 480
+    assert 0 < y < y + height < 270
+    left_eye, right_eye, nose, left_mouth, right_mouth = face.landmarks
+    assert left_eye[0] < nose[0] < right_eye[0]
+    assert left_mouth[0] < right_mouth[0]
+    assert left_eye[1] < nose[1] < left_mouth[1]
+    assert 0.3 < face.score <= 1
+    assert revisage.detect_faces(np.zeros((60, 80, 3), np.uint8)) == []
+
+
+def test_an_image_is_restored_in_its_face_only(picture: np.ndarray, tiny_model: Path) -> None:
+    before = picture.copy()
+    restored = revisage.restore_image(picture, model=str(tiny_model))
+    assert np.array_equal(picture, before)
+    assert (restored.shape, restored.dtype) == (picture.shape, np.uint8)
+    assert restored.flags.c_contiguous
+    changed = (restored != picture).any(axis=-1)
+    assert 0.01 < changed.mean() < 0.5
+    assert not changed[:, :60].any()
+    assert np.array_equal(restored, revisage.restore_image(picture, model=str(tiny_model)))
+    assert np.array_equal(revisage.restore_image(picture, model=str(tiny_model), strength=0), picture)
+    assert revisage.restore_image(picture, model=str(tiny_model), upscale=1.5).shape == (405, 720, 3)
+
+
+def test_strength_works_continuously(picture: np.ndarray, tiny_model: Path) -> None:
+    changes = [
+        np.abs(revisage.restore_image(picture, model=str(tiny_model), strength=s).astype(int) - picture).mean()
+        for s in (0, 0.25, 0.5, 0.75, 1)
+    ]
+    assert changes[0] == 0
+    steps = np.diff(changes)
+    assert (steps > 0).all()
+    assert steps.max() < 1.6 * steps.min()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((10, 10, 3), np.float32),
+        np.zeros((10, 10), np.uint8),
+        np.zeros((10, 10, 4), np.uint8),
+        np.zeros((0, 10, 3), np.uint8),
+        [[1, 2, 3]],
+    ],
+)
+def test_other_arrays_are_refused(wrong: object) -> None:
+    for function in (revisage.restore_image, revisage.detect_faces):
+        with pytest.raises(ValueError, match=r"expected an image"):
+            function(wrong)
+
+
+def test_a_view_that_is_not_contiguous_is_taken(picture: np.ndarray, tiny_model: Path) -> None:
+    view = np.asfortranarray(picture)
+    direct = revisage.restore_image(picture, model=str(tiny_model))
+    assert np.array_equal(revisage.restore_image(view, model=str(tiny_model)), direct)
+
+
+def test_a_restorer_takes_crops_and_gives_crops(tiny_model: Path) -> None:
+    restorer = revisage.load_restorer(tiny_model)
+    crops = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
+    restored = restorer(crops)
+    assert (restored.shape, restored.dtype, restorer.size) == (crops.shape, np.uint8, 64)
+    with pytest.raises(ValueError, match="crops"):
+        restorer(crops[0])
+    with pytest.raises(ModelError, match=r"gfpgan-1\.4"):
+        revisage.load_restorer("gfpgan-1.5")
+
+
+def test_config_options_and_files_say_the_same(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    config = revisage.RestoreConfig(model=str(tiny_model), strength=0.5, end="0.08")
+    (tmp_path / "config.json").write_text(json.dumps({"model": str(tiny_model), "strength": 0.1, "end": 0.08}))
+    outputs = [tmp_path / f"{number}.mkv" for number in range(3)]
+    revisage.restore(face_clip, outputs[0], config=config)
+    revisage.restore(face_clip, outputs[1], config=tmp_path / "config.json", strength=0.5)
+    report = revisage.restore(face_clip, outputs[2], config=config.model_dump(mode="json", exclude_unset=True))
+    assert len({path.read_bytes() for path in outputs}) == 1
+    assert report.config["strength"] == 0.5
+    for wrong in ({"strenght": 1}, tmp_path / "none.json", face_clip):
+        with pytest.raises(ConfigError):
+            revisage.restore(face_clip, tmp_path / "x.mkv", config=wrong)
+
+
+def test_a_folder_gives_one_report_with_an_entry_each(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    album = tmp_path / "album"
+    album.mkdir()
+    (album / "a.mkv").write_bytes(face_clip.read_bytes())
+    (album / "b.mkv").write_bytes(b"broken")
+    report = revisage.restore(album, tmp_path / "out", model=str(tiny_model), end=0.08)
+    assert [entry.error is None for entry in report.files] == [True, False]
+    assert report.outputs == [tmp_path / "out" / "a.mkv"]
+    assert (report.frames, report.faces, len(report.failed)) == (2, 2, 1)
+    for words in ({"scan": revisage.scan(face_clip)}, {"compare": tmp_path / "c.mkv"}):
+        with pytest.raises(ConfigError, match="belongs to one file"):
+            revisage.restore(album, **words)
+    with pytest.raises(OutputError, match="needs a folder"):
+        revisage.restore(album, face_clip)
+
+
+def test_an_output_folder_takes_the_inputs_name(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    report = revisage.restore(face_clip, tmp_path, model=str(tiny_model), end=0.04)
+    assert report.output == tmp_path / "talk.mkv"
+
+
+def test_a_scan_holds_what_was_found(face_clip: Path) -> None:
+    found = revisage.scan(str(face_clip))
+    assert (found.frames, len(found.shots), len(found.tracks), found.faces) == (12, 1, 1, 12)
+    assert found.size_hw == (270, 480)
+    nothing = revisage.scan(face_clip, detection_threshold=0.999)
+    assert nothing.tracks == []
+    with pytest.raises(InputError, match="no frame could be read between --start and --end"):
+        revisage.scan(face_clip, start=100)
+
+
+def test_probe_tells_what_a_file_holds(tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "a.mp4", face_frames(2), audio=True)
+    info = revisage.probe(str(clip))
+    assert (info.width, info.height, info.kind, len(info.audio)) == (480, 270, "video", 1)
+    json.dumps(info.to_json())
+    with pytest.raises(InputError, match="no such file"):
+        revisage.probe(tmp_path / "none.mp4")
