@@ -57,4 +57,3 @@ def _is_same_file(output: Path, source: Path) -> bool:
     if output.resolve() == source.resolve():
         return True
     return output.exists() and source.exists() and output.samefile(source)
-
