@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+
+# Converted networks are cached between tests, but never in the user's own cache. Child processes inherit this.
+_CACHE = tempfile.TemporaryDirectory(prefix="revisage-test-cache-", ignore_cleanup_errors=True)
+os.environ["REVISAGE_CACHE"] = _CACHE.name
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
