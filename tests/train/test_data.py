@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import cv2
@@ -113,3 +114,15 @@ def test_batches_go_on_where_they_stopped(cache: ImageCache) -> None:
         assert inputs.dtype == torch.uint8
         assert torch.equal(inputs, inputs_again)
         assert torch.equal(targets, targets_again)
+
+
+def test_a_worker_process_gives_the_same_batches_and_ends_when_left(cache: ImageCache) -> None:
+    faces = DegradedFaces(cache, MIXTURE, seed=1)
+    here = list(batches(faces, first_step=0, last_step=3, batch=2, workers=0))
+    stream = batches(faces, first_step=0, last_step=1000, batch=2, workers=1)
+    for inputs, targets in here:
+        inputs_there, targets_there = next(stream)
+        assert torch.equal(inputs, inputs_there)
+        assert torch.equal(targets, targets_there)
+    stream.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "training batches"]
