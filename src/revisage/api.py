@@ -141,11 +141,12 @@ def _batch_targets(found: Collection, named: PathLike, output: PathLike | None) 
 
 def _report(config: RestoreConfig, networks: Networks, files: list[FileReport]) -> Report:
     from revisage.pipeline.report import Report
-    from revisage.pipeline.summary import machine, network_summary
+    from revisage.pipeline.summary import detector_summary, machine
 
     report = Report(
         config=config.model_dump(mode="json", exclude_unset=True),
-        **network_summary(networks),
+        model=next((entry.model for entry in files if entry.model), None),
+        detector=detector_summary(networks),
         machine=machine(),
         dry_run=config.dry_run,
         files=files,

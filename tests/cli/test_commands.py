@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -185,5 +186,40 @@ def test_help_loads_no_network_library() -> None:
         "e.run(['restore', '--help'])\n"
         "print(sorted({'torch', 'cv2', 'av', 'openvino', 'numpy', 'PIL'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(revisage.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_ctrl_c_in_the_middle_leaves_nothing(clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """In a process of its own, which must end itself: a network at work may not hold it up."""
+    import signal
+    import time
+
+    script = (
+        "import sys, time, revisage.pipeline.stages as stages\n"
+        "real = stages._restore_batch\n"
+        "def slow(*args):\n"
+        "    print('at work', flush=True)\n"
+        "    time.sleep(600)\n"
+        "stages._restore_batch = slow\n"
+        "from revisage.cli import main\n"
+        "main()\n"
+    )
+    words = ["restore", str(clip), str(tmp_path / "out.mp4"), "--model", str(tiny_model)]
+    package = str(Path(revisage.__file__).parents[1])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": package},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "at work\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "revisage: stopped; nothing partial was left behind\n")
+    assert list(tmp_path.iterdir()) == []

@@ -72,7 +72,7 @@ _NO_SCENE_CUTS = {"sc_threshold": "1000000000"}
 """FFmpeg's MPEG encoders close groups of pictures only if they do not look for cuts."""
 
 _FOR_PLAYERS = ("libx264", "libx265", "libvpx", "libvpx-vp9", "libsvtav1")
-_SHORTEST_FOR_TREE = 128
+_TREE_STEP = 128
 _X264 = {"crf": "16", "preset": "fast"}
 
 
@@ -263,15 +263,21 @@ def _chosen(options: EncodeOptions, info: MediaInfo) -> dict[str, str]:
         values["bf"] = "0"
     extra = _EXTRA.get(encoder)
     if extra is not None:
-        key, text = extra(info, min(options.size_hw or info.size_hw))
+        key, text = extra(info, _stored_width(options, info))
         if text:
             values[key] = text
     return values
 
 
-def _x264_params(info: MediaInfo, side: int) -> tuple[str, str]:
-    # Narrower than eight macroblocks, x264's macroblock tree reads memory it never wrote: two runs differ.
-    parts = ["mbtree=0"] if side < _SHORTEST_FOR_TREE else []
+def _stored_width(options: EncodeOptions, info: MediaInfo) -> int:
+    height, width = options.size_hw or info.size_hw
+    return height if info.rotation % 180 else width
+
+
+def _x264_params(info: MediaInfo, width: int) -> tuple[str, str]:
+    # Where a row is no multiple of eight macroblocks, x264's macroblock tree reads memory behind it that it never
+    # wrote, and two runs differ: seen at 480 and 960 px, not at 640 and 1280, with memory filled differently.
+    parts = [] if -(-width // 16) * 16 % _TREE_STEP == 0 else ["mbtree=0"]
     if info.mastering_display is not None and info.mastering_display.primaries_xy:
         parts.append(f"mastering-display={_display_text(info.mastering_display, 50000, 10000)}")
     if info.content_light is not None:
@@ -279,7 +285,7 @@ def _x264_params(info: MediaInfo, side: int) -> tuple[str, str]:
     return "x264-params", ":".join(parts)
 
 
-def _x265_params(info: MediaInfo, _side: int) -> tuple[str, str]:
+def _x265_params(info: MediaInfo, _width: int) -> tuple[str, str]:
     parts = ["log-level=none", "open-gop=0", "frame-threads=2", f"pools={THREADS}", "info=0"]
     if info.mastering_display is not None and info.mastering_display.primaries_xy:
         parts.append(f"master-display={_display_text(info.mastering_display, 50000, 10000)}")
@@ -290,7 +296,7 @@ def _x265_params(info: MediaInfo, _side: int) -> tuple[str, str]:
     return "x265-params", ":".join(parts)
 
 
-def _svtav1_params(info: MediaInfo, _side: int) -> tuple[str, str]:
+def _svtav1_params(info: MediaInfo, _width: int) -> tuple[str, str]:
     parts = ["lp=2"]
     if info.mastering_display is not None and info.mastering_display.primaries_xy:
         parts.append(f"mastering-display={_display_text(info.mastering_display, None, None)}")

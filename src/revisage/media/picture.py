@@ -37,7 +37,8 @@ def side_by_side(left: Picture, right: Picture, labels: tuple[str, str]) -> Pict
     font = ImageFont.load_default(size)
     pad = size // 3
     for offset, label in zip((0, width), labels, strict=True):
-        right = offset + 3 * pad + round(draw.textlength(label, font=font))
-        draw.rectangle((offset + pad, pad, right, 3 * pad + round(1.2 * size)), fill=(0, 0, 0, 150))
+        edge = offset + 3 * pad + round(draw.textlength(label, font=font))
+        bottom = 3 * pad + round(1.2 * size)
+        draw.rectangle((offset + pad, pad, edge, bottom), fill=(0, 0, 0, 150))
         draw.text((offset + 2 * pad, 2 * pad), label, font=font, fill=(255, 255, 255, 255))
     return np.ascontiguousarray(canvas)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from revisage.core.progress import CancelToken
 from revisage.media.picture import write_picture
+from revisage.pipeline.files import output_error
 from revisage.pipeline.segment import Span, SpanResult, restore_span
 from revisage.pipeline.side import Pictures, SideTargets, compared
 from revisage.pipeline.stages import Item
@@ -60,7 +61,10 @@ def run_job(job: EncodeJob, networks: Networks, cancel: CancelToken, on_frame: C
             writers.append(_comparison(stack, job, *job.compare))
         if job.pictures is not None:
             writers.append(Pictures(job.pictures, job.span.first + job.span.segment.start).write)
-        return restore_span(job.span, networks, lambda item: each(writers, item), cancel, on_frame)
+        try:
+            return restore_span(job.span, networks, lambda item: each(writers, item), cancel, on_frame)
+        except OSError as error:
+            raise output_error(job.path, error) from error
 
 
 def _comparison(stack: ExitStack, job: EncodeJob, path: Path, options: EncodeOptions | int) -> Callable[[Item], None]:

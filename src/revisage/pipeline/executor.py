@@ -23,7 +23,7 @@ from revisage.pipeline.report import FileReport, Timings
 from revisage.pipeline.scan import Scan
 from revisage.pipeline.scanner import scan_settings, scan_source
 from revisage.pipeline.side import publish_folder
-from revisage.pipeline.summary import Totals, face_counts, measures, track_summaries
+from revisage.pipeline.summary import Totals, face_counts, measures, restorer_summary, track_summaries
 from revisage.pipeline.target import Target, make_target
 from revisage.pipeline.work import WorkFolder
 
@@ -107,6 +107,10 @@ def restore_file(
     except OSError as error:
         run.folder.remove()
         raise output_error(output, error) from error
+    except BaseException:
+        if not run.folder.holds_segments:
+            run.folder.remove()
+        raise
     run.folder.remove()
     return report
 
@@ -136,6 +140,7 @@ def _restored(run: _Run, started: float) -> FileReport:
     totals = Totals(written.results)
     report = _report(run, scan, plan, totals)
     report.notes += notes + written.notes
+    report.model = restorer_summary(networks)
     _measure(run, report, totals, finished)
     _publish(run, finished)
     now = time.perf_counter()

@@ -167,8 +167,8 @@ def _assembled(work: Work, suffix: str, finished: Path) -> list[str]:
 
     segments = [work.folder.segment_path(segment.number, suffix) for segment in work.plan.segments]
     result = assemble(segments, work.source, finished, source_info=work.info, options=work.target.options)
-    if work.target.compare is not None and work.target.compare[1] is not None:
-        path, options = work.target.compare
+    if work.target.compare_file is not None:
+        path, options = work.target.compare_file
         parts = [_compare_path(work, segment) for segment in work.plan.segments]
         assemble(parts, work.source, work.folder.path / f"compare{path.suffix}", source_info=work.info, options=options)
     return list(result.notes)
@@ -186,8 +186,8 @@ def _in_one(work: Work, finished: Path, counter: Callable[[int], None]) -> Writt
     with ExitStack() as stack:
         sink = stack.enter_context(closing(open_image_sink(finished, work.info, work.target.options)))
         writers: list[Callable[[Item], None]] = [lambda item: sink.write(item.shown)]
-        if work.target.compare is not None and work.target.compare[1] is not None:
-            path, options = work.target.compare
+        if work.target.compare_file is not None:
+            path, options = work.target.compare_file
             pair = work.folder.path / f"compare{path.suffix}"
             second = stack.enter_context(closing(open_image_sink(pair, work.info, options)))
             writers.append(lambda item: second.write(compared(item)))

@@ -121,6 +121,7 @@ class FileReport(BaseModel):
         warnings: damage met in the source.
         notes: what was done differently from what one might expect (a codec chosen, audio converted, …).
         truncated: whether the source broke off and only what could be read was restored.
+        model: the restorer that was used, as in :class:`Report`.
         error: why the file could not be restored at all (in a batch).
     """
 
@@ -140,6 +141,7 @@ class FileReport(BaseModel):
     truncated: bool = False
     timings: Timings = Field(default_factory=Timings)
     measures: Measures = Field(default_factory=Measures)
+    model: dict[str, Any] | None = None
     error: str | None = None
     error_code: int = 0
 

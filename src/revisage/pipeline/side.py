@@ -54,9 +54,8 @@ class Pictures:
     def __init__(self, targets: SideTargets, first: int) -> None:
         self._targets = targets
         self._index = first
-        for base, names in ((targets.faces, FACE_FOLDERS), (targets.frames, FRAME_FOLDERS)):
-            for name in names if base is not None else ():
-                (base / name).mkdir(parents=True, exist_ok=True)
+        for folder in _folders(targets.faces, targets.frames):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, item: Item) -> None:
         """Write the faces and the frame of the next item."""
@@ -90,12 +89,15 @@ def check_side_folders(config: RestoreConfig) -> None:
     Raises:
         OutputError: one does and ``overwrite`` is off.
     """
-    if config.overwrite:
-        return
-    for base, names in ((config.save_faces, FACE_FOLDERS), (config.save_frames, FRAME_FOLDERS)):
-        for folder in [] if base is None else [base / name for name in names]:
-            if folder.is_dir() and any(folder.iterdir()):
-                raise OutputError(f"{folder} already holds pictures; use --overwrite, or name another folder")
+    for folder in [] if config.overwrite else _folders(config.save_faces, config.save_frames):
+        if folder.is_dir() and any(folder.iterdir()):
+            raise OutputError(f"{folder} already holds pictures; use --overwrite, or name another folder")
+
+
+def _folders(faces: Path | None, frames: Path | None) -> list[Path]:
+    """The folders that pictures of faces and frames go to."""
+    for_faces = [] if faces is None else [faces / name for name in FACE_FOLDERS]
+    return for_faces + ([] if frames is None else [frames / name for name in FRAME_FOLDERS])
 
 
 def publish_folder(finished: Path, target: Path) -> None:

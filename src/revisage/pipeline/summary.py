@@ -14,7 +14,7 @@ from revisage.pipeline.report import FaceCounts, Measures, TrackSummary
 from revisage.pipeline.scan import Scan, ScannedTrack
 from revisage.pipeline.segment import SpanResult
 
-__all__ = ["Totals", "face_counts", "machine", "measures", "network_summary", "track_summaries"]
+__all__ = ["Totals", "detector_summary", "face_counts", "machine", "measures", "restorer_summary", "track_summaries"]
 
 
 class Totals:
@@ -105,14 +105,16 @@ def measures(
     )
 
 
-def network_summary(networks: Networks) -> dict[str, Any]:
-    """Restorer and detector as a report states them; None for one that the run did not need."""
-    loaded = networks.__dict__
-    restorer, detector = loaded.get("restorer"), loaded.get("detector")
-    return {
-        "model": None if restorer is None else asdict(restorer.info),
-        "detector": None if detector is None else {"name": detector.name, "sha256": detector.weight_hash},
-    }
+def restorer_summary(networks: Networks) -> dict[str, Any] | None:
+    """The restorer as a report states it; None when none was needed."""
+    restorer = networks.__dict__.get("restorer")
+    return None if restorer is None else asdict(restorer.info)
+
+
+def detector_summary(networks: Networks) -> dict[str, Any] | None:
+    """The detector as a report states it; None when none was needed."""
+    detector = networks.__dict__.get("detector")
+    return None if detector is None else {"name": detector.name, "sha256": detector.weight_hash}
 
 
 def machine() -> dict[str, Any]:

@@ -36,6 +36,13 @@ class Target:
     compare: tuple[Path, EncodeOptions | None] | None
 
     @property
+    def compare_file(self) -> tuple[Path, EncodeOptions] | None:
+        """The comparison, where it is encoded as the output is."""
+        if self.compare is None or self.compare[1] is None:
+            return None
+        return self.compare[0], self.compare[1]
+
+    @property
     def size_hw(self) -> tuple[int, int]:
         """Size of the output's frames (px)."""
         if self.options.size_hw is None:

@@ -67,10 +67,16 @@ class WorkFolder:
         result: dict[str, Any] = entry["result"]
         return result
 
+    @property
+    def holds_segments(self) -> bool:
+        """Whether there is anything that a later run could take up."""
+        return bool(self._finished)
+
     def record(self, number: int, suffix: str, result: dict[str, Any]) -> None:
         """Note that a segment is finished."""
         digest = _sha256(self.segment_path(number, suffix))
         entry = {"segment": number, "sha256": digest, "result": result}
+        self._finished[number] = entry
         with (self.path / _MANIFEST).open("a", encoding="utf-8") as stream:
             stream.write("\n" + json.dumps(entry) + "\n")  # a torn line before it is ended first
 
