@@ -334,3 +334,34 @@ def test_a_result_of_a_segment_survives_the_manifest() -> None:
     again = SpanResult(**json.loads(json.dumps(result.to_dict())))
     assert [tuple(value) for value in again.restored.values()] == [(2, 1.5)]
     assert again.seconds == result.seconds
+
+
+class _Doubler:
+    """Stands in for a Real-ESRGAN network."""
+
+    scale = 2
+
+    class info:  # noqa: N801 - an attribute of the interface
+        sha256 = "ab" * 32
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        return image.repeat(2, axis=0).repeat(2, axis=1)
+
+
+@pytest.mark.parametrize("upscale", [1, 2, 3])
+def test_a_background_network_enlarges_and_faces_are_restored_on_it(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upscale: int
+) -> None:
+    monkeypatch.setattr("revisage.restorers.load_upscaler", lambda *_args, **_options: _Doubler())
+    face = face_frames(1)[0]
+    Image.fromarray(face).save(tmp_path / "a.png")
+    report = revisage.restore(
+        tmp_path / "a.png", tmp_path / "b.png", model=str(tiny_model), upscale=upscale, background="realesrgan-x2"
+    )
+    after = picture(tmp_path / "b.png")
+    assert after.shape == (270 * upscale, 480 * upscale, 3)
+    assert report.faces == 1
+    if upscale == 2:
+        changed = (after != _Doubler()(face)).any(axis=-1)
+        assert 0.01 < changed.mean() < 0.5
+        assert not changed[:, :100].any()
