@@ -104,6 +104,9 @@ def test_sound_that_moved_against_the_picture_is_measured(tmp_path: Path) -> Non
     clip = write_video(tmp_path / "a.mkv", plain_frames(25), audio=True)
     assert sync_difference_ms(clip, clip) == 0
     assert sync_difference_ms(clip, shifted(clip, tmp_path / "late.mkv", 0.12)) == pytest.approx(120, abs=1)
+    cut = shifted(clip, tmp_path / "cut.mkv", 0.05, drop=3)
+    assert sync_difference_ms(clip, cut) == pytest.approx(50, abs=1)
+    assert sync_difference_ms(clip, cut, first=Fraction(-1, 20)) == pytest.approx(0, abs=1)
     silent = write_video(tmp_path / "silent.mkv", plain_frames(3))
     assert sync_difference_ms(silent, silent) is None
     assert sync_difference_ms(clip, silent) is None

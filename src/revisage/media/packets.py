@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,10 +16,12 @@ class StreamTimes:
 
     Attributes:
         pts: of each packet in seconds, sorted.
+        marks: CRC-32 of each packet's bytes, in the order of ``pts``; of audio only.
         stop: end of the last packet, in seconds.
     """
 
     pts: list[Fraction] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
     stop: Fraction = Fraction(0)
 
     @property
@@ -50,9 +53,11 @@ def stream_times(path: Path) -> FileTimes:
                     continue
                 found = times[packet.stream.index]
                 found.pts.append(packet.pts * packet.time_base)
+                found.marks.append(0 if packet.stream.index == first else zlib.crc32(bytes(packet)))
                 found.stop = max(found.stop, (packet.pts + (packet.duration or 0)) * packet.time_base)
         except av.FFmpegError:
             pass  # a source that breaks off is told of elsewhere
     for found in times.values():
-        found.pts.sort()
+        order = sorted(range(len(found.pts)), key=found.pts.__getitem__)
+        found.pts, found.marks = [found.pts[i] for i in order], [found.marks[i] for i in order]
     return FileTimes(times.pop(first), list(times.values()))

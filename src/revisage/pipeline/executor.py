@@ -141,7 +141,7 @@ def _restored(run: _Run, started: float) -> FileReport:
     report = _report(run, scan, plan, totals)
     report.notes += notes + written.notes
     report.model = restorer_summary(networks)
-    _measure(run, report, totals, finished)
+    _measure(run, scan, report, totals, finished)
     _publish(run, finished)
     now = time.perf_counter()
     report.timings = _timings(report, totals, started, scanned - began, now - scanned, written.reused)
@@ -212,10 +212,9 @@ def _report(run: _Run, scan: Scan, plan: Plan, totals: Totals) -> FileReport:
     )
 
 
-def _measure(run: _Run, report: FileReport, totals: Totals, finished: Path) -> None:
+def _measure(run: _Run, scan: Scan, report: FileReport, totals: Totals, finished: Path) -> None:
     """Look at the finished file: what it is, and what the measures say."""
     from revisage.media.info import probe
-    from revisage.pipeline.sync import sync_difference_ms
 
     after = probe(finished)
     report.output = {**after.to_json(), "path": str(run.target.output)}
@@ -224,8 +223,15 @@ def _measure(run: _Run, report: FileReport, totals: Totals, finished: Path) -> N
         size_hw=(run.info.height, run.info.width),
         output_hw=run.target.size_hw,
         rates=(run.info.average_rate, after.average_rate),
-        avs_ms=sync_difference_ms(run.source, finished) if run.target.by_segments else None,
+        avs_ms=_sync(run, scan, finished) if run.target.by_segments else None,
     )
+
+
+def _sync(run: _Run, scan: Scan, finished: Path) -> float | None:
+    from revisage.pipeline.sync import sync_difference_ms
+
+    cut = run.config.start is not None
+    return sync_difference_ms(run.source, finished, first=scan.pts[0] * scan.time_base if cut else None)
 
 
 def _publish(run: _Run, finished: Path) -> None:
