@@ -112,9 +112,12 @@ def _luma(image: Image) -> NDArray[np.float64]:
 
 def _normalise(luma: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean-subtracted, contrast-normalised coefficients and the local deviation (7x7 Gaussian, sigma 7/6)."""
-    blur = {"ksize": (7, 7), "sigmaX": 7 / 6, "borderType": cv2.BORDER_REPLICATE}
-    mean = cv2.GaussianBlur(luma, **blur)
-    deviation = np.sqrt(np.abs(cv2.GaussianBlur(luma * luma, **blur) - mean * mean))
+
+    def blurred(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(cv2.GaussianBlur(values, (7, 7), 7 / 6, borderType=cv2.BORDER_REPLICATE), np.float64)
+
+    mean = blurred(luma)
+    deviation = np.sqrt(np.abs(blurred(luma * luma) - mean * mean))
     return (luma - mean) / (deviation + 1), deviation
 
 
