@@ -21,6 +21,8 @@ _MODELS = {"compact": "compact-detector"}
 _OVERLAP = 0.4
 # In a large picture faces are looked for down to this part of its side (the root of its area), or this many px.
 _SMALLEST_PART, _SMALLEST_PX = 96, 30
+# How far an image is reduced for faces larger than a network knows.
+_REDUCED = 0.4
 # A second look pays from this much more detail on.
 _WORTHWHILE = 1.25
 # Below this side a network sees hardly more than its own border.
@@ -58,20 +60,28 @@ class FaceDetector:
     def candidates(self, image: NDArray[np.uint8]) -> list[Face]:
         """Faces and what may be faces, the largest first: a tracker carries tracks on with them.
 
-        The image is searched at a size that suits the network, and a large one a second time in more detail for
-        small faces. Boxes are cut at the image's border; landmarks are not.
+        The image is searched at a size that suits the network, again reduced when its faces may be larger than the
+        network knows, and a large image once more in detail for small faces. Boxes are cut at the image's border;
+        landmarks are not.
 
         Args, Raises: as the call.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"an image is (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         scales = working_scales(image.shape[:2], self._finder.pixels, self._finder.smallest)
-        found = self._search(image, scales[0])
-        for scale in scales[1:]:
+        found = self._search_large(image, scales[0])
+        for scale in scales:
             found = Found.joined([found, without_parts(self._search(image, scale), found)])
         found = suppressed(found, _OVERLAP)
         faces = [face for number in range(len(found)) if (face := _face(found, number, image.shape[:2]))]
         return sorted(faces, key=lambda face: (-face.size, face.box))
+
+    def _search_large(self, image: NDArray[np.uint8], scale: float) -> Found:
+        """Faces that are too large for the network at a scale, from a reduced image; in the image's own pixels."""
+        largest = self._finder.largest
+        if largest is None or min(image.shape[:2]) * scale < largest:
+            return Found.none()
+        return self._search(image, scale * _REDUCED).at_least(largest / scale)
 
     def _search(self, image: NDArray[np.uint8], scale: float) -> Found:
         """What the network finds in the image at a scale, in the image's own pixels."""

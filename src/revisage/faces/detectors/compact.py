@@ -27,6 +27,7 @@ class CompactFinder:
 
     pixels = 640 * 480
     smallest = 16
+    largest = 240
 
     def __init__(self, engine: Engine, threshold: float = _THRESHOLD) -> None:
         self._engine = engine

@@ -35,12 +35,21 @@ class Found:
     def __getitem__(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Found:
         return Found(self.boxes_xyxy[chosen], self.landmarks[chosen], self.scores[chosen])
 
+    def at_least(self, side: float) -> Found:
+        """Those whose longer side is ``side`` px or more."""
+        return self[(self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2]).max(axis=1, initial=0) >= side]
+
     def scaled(self, factors: tuple[float, float]) -> Found:
         """These detections in the image resized by (x, y) ``factors``."""
         scale = np.array(factors, dtype=np.float32)
         boxes = (self.boxes_xyxy.reshape(-1, 2, 2) + 0.5) * scale - 0.5
         landmarks = (self.landmarks + 0.5) * scale - 0.5
         return Found(boxes.reshape(-1, 4).astype(np.float32), landmarks.astype(np.float32), self.scores)
+
+    @staticmethod
+    def none() -> Found:
+        """No detections."""
+        return Found(np.empty((0, 4), np.float32), np.empty((0, 5, 2), np.float32), np.empty(0, np.float32))
 
     @staticmethod
     def joined(parts: list[Found]) -> Found:
@@ -60,6 +69,7 @@ class Finder(Protocol):
         low_threshold: score from which it may be one.
         pixels: how many pixels an image should have at most when it is searched for faces of all sizes.
         smallest: side of the smallest face that is found well (px).
+        largest: side of the largest face that is found well (px); None when there is no such limit.
     """
 
     @property
@@ -70,6 +80,8 @@ class Finder(Protocol):
     def pixels(self) -> int: ...
     @property
     def smallest(self) -> int: ...
+    @property
+    def largest(self) -> int | None: ...
 
     def __call__(self, image: NDArray[np.uint8], min_score: float) -> Found:
         """Detections of ``min_score`` or more in an ``(H, W, 3) uint8 RGB`` image; duplicates may remain."""

@@ -31,6 +31,7 @@ class RetinaFaceFinder:
     low_threshold = 0.7
     pixels = 1280 * 1024
     smallest = 16
+    largest: int | None = None
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -25,6 +25,7 @@ class YuNetFinder:
     low_threshold = 0.4
     pixels = 640 * 480
     smallest = 12
+    largest: int | None = None
 
     def __init__(self, path: Path) -> None:
         """From an ONNX file.
