@@ -37,12 +37,13 @@ def feature_distance(features: Sequence[Tensor], references: Sequence[Tensor]) -
     return total
 
 
-def random_windows(
-    batch: int, size: int, window: int, generator: torch.Generator, *, grid: int = 2
-) -> list[tuple[int, int]]:
-    """Top-left corners, one per image, of windows inside a size x size image; multiples of `grid` px."""
-    steps = (size - window) // grid + 1
-    corners = torch.randint(steps, (batch, 2), generator=generator) * grid
+def random_windows(batch: int, size: int, window: int, generator: torch.Generator) -> list[tuple[int, int]]:
+    """Top-left corners, one per image, of windows anywhere inside a size x size image.
+
+    Odd corners matter: where the pooling of the perceptual net always falls on the same phase of the pixel-shuffle, the
+    restorer learns to please it with a lattice.
+    """
+    corners = torch.randint(size - window + 1, (batch, 2), generator=generator)
     return [(int(top), int(left)) for top, left in corners]
 
 
