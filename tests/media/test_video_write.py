@@ -161,6 +161,8 @@ def test_hdr_stays_hdr(tmp_path: Path, suffix: str, codec: str) -> None:
     output = tmp_path / f"out{suffix}"
     result = pass_through(made, output, EncodeOptions(codec=codec))
     before, after = probe(made), probe(output)
+    assert not any("HDR" in note for note in result.notes)
+    assert any("HDR" in note for note in pass_through(made, tmp_path / "lost.mkv", FFV1).notes)
     assert before.mastering_display is not None
     assert after.colour == before.colour
     assert after.bit_depth == 10

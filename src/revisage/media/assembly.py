@@ -20,7 +20,7 @@ from revisage.media.joining import JoinedPackets
 from revisage.media.segment import FIELD_ORDERS, SegmentLabel, output_errors
 from revisage.media.sink import EncodeOptions
 from revisage.media.tags import kept_chapters, kept_tags, lost_tags
-from revisage.media.video_probe import open_container
+from revisage.media.video_probe import open_container, read_info
 
 __all__ = ["AssembleResult", "assemble"]
 
@@ -94,9 +94,12 @@ def assemble(
                 _discard(container, output)
                 raise
             container.close()
-    return AssembleResult(
-        joined.frames, (*notes, *_time_note(muxer, source_info, joined), *lost_tags(source_path, output))
-    )
+    notes += [
+        *_time_note(muxer, source_info, joined),
+        *lost_tags(source_path, output),
+        *_light_note(source_info, output),
+    ]
+    return AssembleResult(joined.frames, tuple(notes))
 
 
 def _write(
@@ -245,6 +248,16 @@ def _time_note(muxer: str, info: MediaInfo, joined: JoinedPackets) -> list[str]:
     if muxer == "avi" and not joined.is_even:
         return ["this container has one frame rate for all; frames were moved to fit it"]
     return []
+
+
+def _light_note(info: MediaInfo, output: Path) -> list[str]:
+    """The light levels of HDR travel in the bitstream, which not every codec has a place for."""
+    if info.mastering_display is None and info.content_light is None:
+        return []
+    after = read_info(output)
+    if (after.mastering_display is None) == (info.mastering_display is None):
+        return []
+    return ["this codec cannot hold the HDR mastering and light levels; use libx264, libx265 or libsvtav1"]
 
 
 def _discard(container: OutputContainer, output: Path) -> None:
