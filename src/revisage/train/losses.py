@@ -40,8 +40,7 @@ def feature_distance(features: Sequence[Tensor], references: Sequence[Tensor]) -
 def random_windows(batch: int, size: int, window: int, generator: torch.Generator) -> list[tuple[int, int]]:
     """Top-left corners, one per image, of windows anywhere inside a size x size image.
 
-    Odd corners matter: where the pooling of the perceptual net always falls on the same phase of the pixel-shuffle, the
-    restorer learns to please it with a lattice.
+    Odd corners too: the pooling of the perceptual net must not always meet the same phase of the pixel-shuffle.
     """
     corners = torch.randint(size - window + 1, (batch, 2), generator=generator)
     return [(int(top), int(left)) for top, left in corners]
