@@ -141,3 +141,10 @@ def test_probe_tells_what_a_file_holds(tmp_path: Path) -> None:
     json.dumps(info.to_json())
     with pytest.raises(InputError, match="no such file"):
         revisage.probe(tmp_path / "none.mp4")
+
+
+def test_a_clip_without_faces_gives_no_tracks(shared: Path) -> None:
+    """Seconds 15 to 20 hold hands that the detector takes for a face in single frames."""
+    found = revisage.scan(shared / "clips" / "bottle-detection.mp4", start=15, end=20)
+    assert found.frames > 100
+    assert not found.tracks

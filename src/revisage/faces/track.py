@@ -25,8 +25,9 @@ _SIZE_RATIO = 1.7
 _SAME_LOOKS, _KNOWN, _LOOKS_RATE = 0.62, 5, 0.15
 # Velocity is a mean over some frames, and fades while nothing is seen.
 _VELOCITY_RATE, _VELOCITY_FADE = 0.4, 0.8
-# In a shot longer than this, a face that scored enough to begin a track less often than that must have been clear once.
-_SHORT_SHOT, _FEW_TIMES, _CLEAR = 8, 3, 0.6
+# In a shot longer than this, a face must have been seen that often and be strong in a quarter of its sightings, or have
+# been clear once. Strong and clear are parts of the way from the detector's threshold to 1.
+_SHORT_SHOT, _FEW_TIMES, _STRONG, _CLEAR = 8, 3, 0.15, 0.6
 
 
 @dataclass
@@ -137,11 +138,15 @@ class Tracker:
         return [self._track(number, path) for number, path in enumerate(kept)]
 
     def _counts(self, path: _Path, length: int) -> bool:
-        """Whether a path is a face and not a false alarm: seen often, or clearly."""
-        clear = self._start_score + _CLEAR * (1 - self._start_score)
-        return (
-            length <= _SHORT_SHOT or len(path.frames) >= _FEW_TIMES or max(face.score for face in path.faces) >= clear
-        )
+        """Whether a path is a face and not a false alarm: strong in a good part of many sightings, or clear in one.
+
+        A video gives a detector many chances to err, so a score that will do in a photo will not do here.
+        """
+        if length <= _SHORT_SHOT:
+            return True
+        scores = [face.score for face in path.faces]
+        strong, clear = (self._start_score + part * (1 - self._start_score) for part in (_STRONG, _CLEAR))
+        return max(scores) >= clear or (len(scores) >= _FEW_TIMES and float(np.quantile(scores, 0.75)) >= strong)
 
     def _track(self, number: int, path: _Path) -> Track:
         faces: list[Face] = [path.faces[0]]
