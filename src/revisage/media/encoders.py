@@ -111,12 +111,13 @@ _SETTINGS = {
 _PLAIN = _Settings(None, (0, 0), False, {})
 
 
-def scaled_size(info: MediaInfo, factor: float) -> tuple[int, int]:
-    """Upright (height, width) of a source enlarged by a factor; even in all directions when it changes."""
+def scaled_size(size_hw: tuple[int, int], factor: float, *, even: bool) -> tuple[int, int]:
+    """Height and width enlarged by a factor. Videos that change size get even sides: every encoder and player takes
+    those."""
     if factor == 1:
-        return info.size_hw
-    step = 2 if info.kind == "video" else 1
-    height, width = (max(step, step * round(side * factor / step)) for side in info.size_hw)
+        return size_hw
+    step = 2 if even else 1
+    height, width = (max(step, step * round(side * factor / step)) for side in size_hw)
     return height, width
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from revisage.core.progress import CancelToken
+from revisage.engines.quantise import MINIMUM_CROPS, WANTED_CROPS
 from revisage.pipeline.facework import FaceWork
 from revisage.pipeline.networks import Networks
 from revisage.pipeline.plan import Plan, planned_faces, whole
@@ -14,9 +15,6 @@ from revisage.pipeline.scan import Scan
 from revisage.pipeline.stages import Crop
 
 __all__ = ["calibration_crops"]
-
-_WANTED = 24
-_FEWEST = 4
 
 
 def calibration_crops(source: Path, scan: Scan, plan: Plan, networks: Networks, cancel: CancelToken) -> Crop | None:
@@ -31,9 +29,9 @@ def calibration_crops(source: Path, scan: Scan, plan: Plan, networks: Networks, 
 
     planned = planned_faces(scan, plan, whole(scan))
     places = [(index, face) for index, faces in enumerate(planned) for face in faces]
-    if len(places) < _FEWEST:
+    if len(places) < MINIMUM_CROPS:
         return None
-    picked = np.unique(np.linspace(0, len(places) - 1, _WANTED).round().astype(int))
+    picked = np.unique(np.linspace(0, len(places) - 1, WANTED_CROPS).round().astype(int))
     work = FaceWork(networks.config, networks.uncalibrated, scan.size_hw)
     crops: list[Crop] = []
     with open_source(source, deinterlace=networks.config.deinterlace) as opened:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from revisage.core.config import RestoreConfig
 from revisage.core.errors import ProcessingError
+from revisage.media.encoders import scaled_size
 from revisage.media.frame import Frame
 from revisage.pipeline.facework import FaceWork
 from revisage.pipeline.fingerprint import Fingerprint
@@ -14,7 +15,6 @@ from revisage.pipeline.networks import Networks
 from revisage.pipeline.plan import make_plan, planned_faces, whole
 from revisage.pipeline.scanner import scan_image
 from revisage.pipeline.stages import Item, StageClock, align_faces, restore_faces, show_faces
-from revisage.pipeline.target import output_size
 
 __all__ = ["restored_image"]
 
@@ -43,7 +43,7 @@ def restored_image(image: Image, config: RestoreConfig, networks: Networks | Non
     found = scan_image(frame, _NOT_A_FILE, config, networks)
     plan = make_plan(found, config)
     planned = planned_faces(found, plan, whole(found))[0]
-    size_hw = output_size(frame.size_hw, config.upscale, even=False)
+    size_hw = scaled_size(frame.size_hw, config.upscale, even=False)
     work, clock = FaceWork(config, networks.uncalibrated, size_hw), StageClock()
     restorer = networks.uncalibrated.restorer if planned else None
     aligned = align_faces([Item(frame, planned)], work.align, clock)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from revisage.media.info import MediaInfo
     from revisage.media.sink import EncodeOptions
 
-__all__ = ["Target", "default_output", "make_target", "output_size"]
+__all__ = ["Target", "default_output", "make_target"]
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,6 @@ def default_output(source: Path) -> Path:
     return source.with_name(f"{source.stem}_restored{source.suffix}")
 
 
-def output_size(size_hw: tuple[int, int], upscale: float, *, even: bool) -> tuple[int, int]:
-    """The size of an output. Videos that change size get even sides, which every encoder and player takes."""
-    if upscale == 1:
-        return size_hw
-    step = 2 if even else 1
-    height, width = (max(step, step * round(side * upscale / step)) for side in size_hw)
-    return height, width
-
-
 def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConfig) -> Target:
     """Check where a run writes and settle how it encodes.
 
@@ -71,14 +62,14 @@ def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConf
         OutputError: a target cannot be written, exists, or is the input.
         ConfigError: the output's format cannot hold what the source is, or encoder options do not go together.
     """
-    from revisage.media import EncodeOptions, output_problem
+    from revisage.media import EncodeOptions, output_problem, scaled_size
 
     _check_distinct([output, config.compare, config.report])
     for side in (config.compare, config.report):
         if side is not None:
             _check_side(side, source, config)
     by_segments = output.suffix.lower() not in IMAGE_SUFFIXES
-    size_hw = output_size((info.height, info.width), config.upscale, even=by_segments)
+    size_hw = scaled_size(info.size_hw, config.upscale, even=by_segments)
     options = EncodeOptions(
         codec=config.codec,
         crf=config.crf,
