@@ -12,12 +12,15 @@ import pytest
 import torch
 
 import revisage.models
+from revisage.faces.detect import load_detector
 from revisage.nets.compact_detector import CompactDetector
 from revisage.train.detector import load_detector_weights
 from revisage.train.detector_data import LabelledImage, load_scenes, read_rgb, warp_faces
-from revisage.train.detector_eval import find_faces, measure_detector
+from revisage.train.detector_eval import Detections, find_faces, measure_detector
 
 WEIGHTS = Path(revisage.models.__file__).parent / "embedded" / "compact-detector.safetensors"
+CAUTIOUS = 0.57
+"""The threshold that the floors were set at; the stored one is lower and finds more."""
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +59,29 @@ def test_the_file_is_small_and_has_its_card() -> None:
 
 
 def test_it_finds_the_faces_of_unseen_scenes(detector, test_scenes: list[LabelledImage]) -> None:
-    model, threshold = detector
-    measures = measure_detector(test_scenes, lambda image: find_faces(model, image), threshold=threshold)
+    """At a cautious threshold, in one pass. The aim is 0.95, 0.95 and 0.05."""
+    model, _ = detector
+    measures = measure_detector(test_scenes, lambda image: find_faces(model, image), threshold=CAUTIOUS)
     assert measures.faces > 200
-    # What the present weights reach in one pass, with a little room; the aim is 0.95, 0.95 and 0.05.
-    assert measures.recall >= 0.89
-    assert measures.precision >= 0.89
-    assert measures.landmark_error <= 0.13
+    assert measures.recall >= 0.81
+    assert measures.precision >= 0.92
+    assert measures.landmark_error <= 0.12
+
+
+def test_users_get_nine_of_ten_faces_and_one_false_in_ten(test_scenes: list[LabelledImage]) -> None:
+    """As ``revisage.detect_faces`` searches, at the threshold that is stored with the weights."""
+    search = load_detector("compact")
+
+    def found(image: np.ndarray) -> Detections:
+        faces = search(np.ascontiguousarray(image))
+        boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        landmarks = np.array([face.landmarks for face in faces], np.float32).reshape(-1, 5, 2)
+        return boxes, landmarks, np.array([face.score for face in faces], np.float32)
+
+    measures = measure_detector(test_scenes, found, threshold=search.threshold)
+    assert measures.recall >= 0.90
+    assert measures.precision >= 0.90
 
 
 @pytest.mark.parametrize("degrees", [-45, 45])
@@ -74,14 +93,14 @@ def test_it_finds_rolled_heads(detector, test_scenes: list[LabelledImage], degre
     assert measures.recall >= 0.85
 
 
-def test_it_sees_hardly_a_face_where_there_is_none(detector, shared: Path) -> None:
-    """A frame may give a weak false alarm; the tracker drops those (see the test of the whole clip)."""
+def test_it_sees_no_face_where_there_is_none(detector, shared: Path) -> None:
+    """At the cautious threshold; that no track comes of weaker false alarms is a test of the whole scan."""
     model, _ = detector
     with av.open(str(shared / "clips" / "bottle-detection.mp4")) as clip:
         frames = [f.to_ndarray(format="rgb24") for n, f in enumerate(clip.decode(video=0)) if n % 60 == 0][:10]
     assert len(frames) >= 3
     for frame in frames:
-        assert (find_faces(model, frame)[2] < 0.6).all()
+        assert (find_faces(model, frame)[2] < CAUTIOUS).all()
 
 
 def test_it_finds_the_astronaut(detector) -> None:
