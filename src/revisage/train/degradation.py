@@ -89,6 +89,16 @@ PRESETS: dict[str, DegradationConfig] = {
         noise_sigma=(0.0, 8.0),
         jpeg_quality=(15.0, 75.0),
     ),
+    # Photos and videos as they go round: a reduction with the blur that belongs to it, noise and medium JPEG.
+    "shared": _colours_kept(
+        blur_sigma=(0.5, 4.5),
+        round_probability=0.8,
+        downsample=(1.5, 9.0),
+        shrink=("linear", "area", "cubic"),
+        enlarge=("linear", "cubic"),
+        noise_sigma=(1.0, 14.0),
+        jpeg_quality=(55.0, 95.0),
+    ),
     "clean": _colours_kept(
         blur_sigma=(0.0, 0.3),
         downsample=(1.0, 1.5),
