@@ -7,6 +7,7 @@ modulate one half of that decoder's channels (CS-SFT). Written for two CPU cores
 * a pixel-unshuffle stem and a pixel-shuffle head: nothing but the input and the output is computed at full size;
 * the up-sampling convolutions run before the up-sampling, at a quarter of the cost;
 * modulation scales activations and shares the weights over the batch (no grouped convolution);
+* residual blocks without modulation may follow the finer levels, where most of the visible detail is made;
 * one head predicts a residual on the input, from zero, in place of the RGB skips: an untrained net is the identity.
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,6 +40,15 @@ class CompactConfig(BaseModel):
     )
     style_features: int = Field(default=256, ge=1, description="length of the one latent style W")
     bottleneck_channels: int = Field(default=32, ge=1, description="channels kept of the bottleneck for the style")
+    detail_blocks: tuple[int, ...] = Field(
+        default=(), description="residual blocks after the decoder's levels, from half the size downwards"
+    )
+
+    @model_validator(mode="after")
+    def _check_detail_blocks(self) -> CompactConfig:
+        if len(self.detail_blocks) > len(self.channels):
+            raise ValueError(f"detail_blocks names {len(self.detail_blocks)} levels, the net has {len(self.channels)}")
+        return self
 
 
 def _conv(in_channels: int, out_channels: int, kernel: int = 3, *, stride: int = 1) -> nn.Conv2d:
@@ -67,6 +77,19 @@ class _ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return _activate(x + self.conv2(_activate(self.conv1(x))))
+
+
+class _DetailBlock(nn.Module):
+    """A residual block that begins as the identity, so that a trained net can grow by it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = _conv(channels, channels)
+        self.conv2 = _conv(channels, channels)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(_activate(self.conv1(x)))
 
 
 class _ModulatedConv(nn.Module):
@@ -141,6 +164,10 @@ class CompactGFPGAN(nn.Module):
         )
         self.sft = nn.ModuleList(_HalfSFT(width, width) for width in widths)
         self.conv2 = nn.ModuleList(_ModulatedConv(width, width, features) for width in widths)
+        self.detail = nn.ModuleList(
+            nn.Sequential(*(_DetailBlock(widths[level]) for _ in range(count)))
+            for level, count in enumerate(self.config.detail_blocks)
+        )
         self.head = nn.Conv2d(widths[0], 12, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -181,6 +208,8 @@ class CompactGFPGAN(nn.Module):
             if level < len(conditions) - 1:
                 x = _upsample(x)
             x = self.conv2[level](self.sft[level](x, conditions[level]), style)
+            if level < len(self.detail):
+                x = self.detail[level](x)
         return x
 
     def forward(self, x: Tensor, return_pyramid: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
