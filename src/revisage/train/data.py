@@ -200,10 +200,10 @@ def _tensor(image: NDArray[np.uint8]) -> Tensor:
 
 
 class _Indexes(Sampler[list[int]]):
-    """Batches of consecutive sample indexes, from a step on, to a step."""
+    """Batches of consecutive sample indexes: each `every`-th step, from a step on, to a step."""
 
-    def __init__(self, first_step: int, last_step: int, batch: int) -> None:
-        self.steps = range(first_step, last_step)
+    def __init__(self, first_step: int, last_step: int, batch: int, every: int) -> None:
+        self.steps = range(first_step, last_step, every)
         self.batch = batch
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -218,10 +218,13 @@ def _calm(_: int) -> None:
 
 
 def batches(
-    dataset: DegradedFaces, *, first_step: int, last_step: int, batch: int, workers: int
+    dataset: DegradedFaces, *, first_step: int, last_step: int, batch: int, workers: int, every: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(input, target) batches, (N, 3, size, size) uint8, of the steps from `first_step` up to `last_step`."""
-    sampler = _Indexes(first_step, last_step, batch)
+    """(input, target) batches, (N, 3, size, size) uint8, of each `every`-th step from `first_step` up to `last_step`.
+
+    Of several processes that train together, each takes every n-th batch.
+    """
+    sampler = _Indexes(first_step, last_step, batch, every)
     if workers == 0:
         yield from DataLoader(dataset, batch_sampler=sampler)
         return
