@@ -1,0 +1,1 @@
+"""Restoration behind an API: the job store, the workers and the HTTP service that share it."""

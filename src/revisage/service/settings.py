@@ -1,0 +1,90 @@
+"""What a service is allowed to do and to keep: one frozen record, from options or the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from revisage.core.errors import ConfigError
+
+__all__ = ["ServiceSettings", "default_data_dir"]
+
+PREFIX = "REVISAGE_SERVICE_"
+_GIGABYTE = 10**9
+
+
+def default_data_dir() -> Path:
+    """Where jobs are kept unless another folder is named: ``revisage`` in the user's data folder."""
+    base = os.environ.get("XDG_DATA_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
+    return (Path(base) if base else Path.home() / ".local" / "share") / "revisage" / "service"
+
+
+class ServiceSettings(BaseModel):
+    """Limits and places of one service. The page, the server and every worker of a store use the same.
+
+    Each field may be given in the environment as ``REVISAGE_SERVICE_`` and its name in capitals.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    data_dir: Path = Field(default_factory=default_data_dir, description="Folder for uploads and results.")
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL of the job store; by default an SQLite file in the data folder.", repr=False
+    )
+
+    max_upload_bytes: int = Field(2 * _GIGABYTE, ge=1, description="Largest upload, in bytes.")
+    max_seconds: float = Field(4 * 3600, gt=0, description="Longest video, in seconds.")
+    max_pixels: int = Field(4096 * 2304, ge=1, description="Largest picture of a video, width times height.")
+    max_image_pixels: int = Field(64_000_000, ge=1, description="Largest photo, width times height.")
+    max_active_jobs: int = Field(100, ge=1, description="Jobs that may be queued or running at once.")
+    max_disk_bytes: int = Field(100 * _GIGABYTE, ge=1, description="What uploads and results may take together.")
+    keep_days: float = Field(7, gt=0, description="Finished jobs are deleted after so many days.")
+    allowed_folders: tuple[Path, ...] = Field((), description="Folders whose files may be named by path in a request.")
+
+    max_job_seconds: float = Field(6 * 3600, gt=0, description="A job that takes longer is stopped.")
+    max_quick_seconds: float = Field(300, gt=0, description="A scan, preview or photo that takes longer is stopped.")
+    max_memory_bytes: int = Field(12 * _GIGABYTE, ge=_GIGABYTE, description="Memory that a worker may ask for.")
+    max_attempts: int = Field(5, ge=1, description="A job whose worker died so often is given up.")
+    lease_seconds: float = Field(20, ge=1, description="A worker that is silent for so long has lost its job.")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("allowed_folders")
+    @classmethod
+    def _resolved(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(folder.expanduser().resolve() for folder in value)
+
+    def environment(self) -> dict[str, str]:
+        """These settings as variables for a worker process; a command line could be read by everybody."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        values["allowed_folders"] = os.pathsep.join(values["allowed_folders"])
+        return {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items() if value != ""}
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] = os.environ, /, **options: Any) -> ServiceSettings:
+        """Settings from the environment; options that are not None win.
+
+        Raises:
+            ConfigError: a value is not allowed.
+        """
+        values: dict[str, Any] = {
+            name: environment[f"{PREFIX}{name.upper()}"]
+            for name in cls.model_fields
+            if environment.get(f"{PREFIX}{name.upper()}")
+        }
+        if isinstance(values.get("allowed_folders"), str):
+            values["allowed_folders"] = tuple(filter(None, values["allowed_folders"].split(os.pathsep)))
+        values.update({name: value for name, value in options.items() if value is not None})
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            name = ".".join(map(str, problem["loc"]))
+            raise ConfigError(f"service setting {name}: {problem['msg'].lower()}") from None
