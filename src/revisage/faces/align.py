@@ -27,6 +27,7 @@ __all__ = [
     "crop_scale",
     "ffhq_template",
     "invert",
+    "similarity",
     "transform",
     "warp_antialiased",
 ]
@@ -92,11 +93,20 @@ def crop_affine(landmarks: ArrayLike, size: int) -> Affine:
     Raises:
         ValueError: the landmarks coincide or are not five finite points.
     """
+    return similarity(landmarks, ffhq_template(size))
+
+
+def similarity(landmarks: ArrayLike, template: ArrayLike) -> Affine:
+    """The similarity that brings five landmarks nearest to a template of five points, as :func:`crop_affine` does.
+
+    Raises:
+        ValueError: the landmarks coincide or are not five finite points.
+    """
     points = np.asarray(landmarks, dtype=np.float64)
     if points.shape != (5, 2) or not np.isfinite(points).all():
         raise ValueError(f"expected five finite landmarks, got {landmarks!r}")
     source = points @ (1, 1j)
-    target = ffhq_template(size) @ (1, 1j)
+    target = np.asarray(template, dtype=np.float64) @ (1, 1j)
     centred = source - source.mean()
     spread = float(np.vdot(centred, centred).real)
     turn = complex(np.vdot(centred, target - target.mean())) / spread if spread > 1e-6 else 0j

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from revisage.media.frame import Frame
     from revisage.media.source import Source
 
-__all__ = ["scan_image", "scan_settings", "scan_source"]
+__all__ = ["scan_frames", "scan_image", "scan_settings", "scan_source"]
 
 _SMALL = 160
 """Longer side of the pictures that shots are told apart by (px)."""
@@ -110,7 +110,23 @@ def scan_source(
 
 def scan_image(frame: Frame, source_print: Fingerprint, config: RestoreConfig, networks: Networks) -> Scan:
     """The scan of one frame that is in memory."""
-    book = _read(lambda: iter([frame]), config, networks, CancelToken(), lambda _done, _faces: None)
+    return scan_frames(lambda: iter([frame]), source_print, config, networks, CancelToken(), lambda _done, _faces: None)
+
+
+def scan_frames(
+    frames: Callable[[], Iterator[Frame]],
+    source_print: Fingerprint,
+    config: RestoreConfig,
+    networks: Networks,
+    cancel: CancelToken,
+    tell: Callable[[int, int], None],
+) -> Scan:
+    """The scan of at least one frame from anywhere; ``tell`` hears the frames and faces so far.
+
+    Raises:
+        CancelledError: stopped through ``cancel``.
+    """
+    book = _read(frames, config, networks, cancel, tell)
     return book.scan(source_print, scan_settings(config, networks), _End())
 
 
