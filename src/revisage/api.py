@@ -67,12 +67,14 @@ def restore(
         KeyboardInterrupt: stopped by Ctrl-C; nothing partial is left.
     """
     from revisage.media.collection import find_media, is_collection
+    from revisage.pipeline.collect import check_store
     from revisage.pipeline.networks import Networks
     from revisage.pipeline.side import check_side_folders
 
     settings = make_config(_read_config(config), **options)
     given = _read_scan(scan)
     check_side_folders(settings)
+    check_store(settings)
     found = find_media(input)
     networks = Networks(settings)
     if is_collection(input):
@@ -144,7 +146,8 @@ def _report(config: RestoreConfig, networks: Networks, files: list[FileReport]) 
     from revisage.pipeline.summary import detector_summary, machine
 
     report = Report(
-        config=config.model_dump(mode="json", exclude_unset=True),
+        # A report can be fed back as a config; consent is about one source and is stated anew for each.
+        config=config.model_dump(mode="json", exclude_unset=True, exclude={"collect", "consent"}),
         model=next((entry.model for entry in files if entry.model), None),
         detector=detector_summary(networks),
         machine=machine(),

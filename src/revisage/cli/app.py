@@ -8,12 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+import revisage.cli.dataset_gif  # noqa: F401 - adds its commands to `dataset`
 from revisage._version import __version__
 from revisage.cli.dataset import dataset_app
 from revisage.cli.models import models_app
 from revisage.cli.options import RESTORE_FIELDS, SCAN_FIELDS, with_config_options
 from revisage.cli.show import print_lines, print_table, progress_bar, report_lines, warn
+from revisage.cli.store import store_app
 from revisage.cli.train import train_app
+from revisage.cli.ui import ui
 
 __all__ = ["app"]
 
@@ -27,7 +30,9 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
+app.command()(ui)
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(store_app, name="store")
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; warnings and errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]

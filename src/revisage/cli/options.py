@@ -26,6 +26,7 @@ PANELS = {
     ),
     "File": ("start", "end", "codec", "crf", "preset", "pixel_format", "deinterlace"),
     "Machine": ("device", "engine", "precision", "batch", "workers"),
+    "Face store": ("collect", "consent", "collect_frames"),
     "Beside the output": ("save_faces", "save_frames", "compare", "report", "overwrite", "dry_run"),
 }
 RESTORE_FIELDS = tuple(RestoreConfig.model_fields)
@@ -92,8 +93,8 @@ def _metavar(name: str, field: FieldInfo) -> str:
     if low is not None:
         return f">={low:g}" if name not in ("start", "end") else "TIME"
     if "Path" in str(field.annotation):
-        return "DIR" if name.startswith("save_") else "FILE"
-    return "NAME"
+        return "DIR" if name.startswith("save_") or name == "collect" else "FILE"
+    return "TEXT" if name == "consent" else "NAME"
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:

@@ -52,6 +52,10 @@ Time = Annotated[
     PlainSerializer(str, return_type=str, when_used="json"),
     Field(ge=0),
 ]
+_BESIDE = {
+    *("save_faces", "save_frames", "compare", "report", "overwrite", "dry_run"),
+    *("collect", "consent", "collect_frames"),
+}
 Factor = Annotated[float, BeforeValidator(_to_factor), Field(ge=0.25, le=8)]
 
 
@@ -103,6 +107,13 @@ class RestoreConfig(BaseModel):
     save_frames: Path | None = Field(None, description="Folder for source/ and target/ pictures of each frame.")
     compare: Path | None = Field(None, description="File for a labelled side-by-side of input and output.")
     report: Path | None = Field(None, description="File for the report (JSON).")
+    collect: Path | None = Field(
+        None, description="Folder of a face store to keep crops of the restored faces in; needs --consent."
+    )
+    consent: str | None = Field(
+        None, description="What the people shown agreed to, in words; kept with the faces."
+    )
+    collect_frames: int = Field(3, ge=1, le=100, description="Frames kept of each face track, the best ones.")
     overwrite: bool = Field(False, description="Replace existing output files.")
     dry_run: bool = Field(False, description="Scan and plan only; write nothing.")
 
@@ -112,13 +123,16 @@ class RestoreConfig(BaseModel):
             raise ValueError(f"end ({float(self.end):g} s) must lie after start ({float(self.start):g} s)")
         if self.max_face is not None and self.max_face < self.min_face:
             raise ValueError(f"max_face ({self.max_face}) must not be below min_face ({self.min_face})")
+        consent = (self.consent or "").strip()
+        if self.collect is not None and not consent:
+            raise ValueError("collect keeps faces only with consent: state in words what the people shown agreed to")
+        if self.consent is not None and self.collect is None:
+            raise ValueError("consent is about faces that are kept: name a store with collect, or leave it out")
         return self
 
     def settings(self) -> dict[str, Any]:
         """What decides about the result, as JSON values: without paths of side outputs and run switches."""
-        return self.model_dump(
-            mode="json", exclude={"save_faces", "save_frames", "compare", "report", "overwrite", "dry_run"}
-        )
+        return self.model_dump(mode="json", exclude=_BESIDE)
 
 
 def make_config(base: RestoreConfig | Mapping[str, Any] | None = None, /, **options: Any) -> RestoreConfig:

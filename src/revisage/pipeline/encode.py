@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from revisage.core.progress import CancelToken
 from revisage.media.picture import write_picture
+from revisage.pipeline.collect import Picks, PickTarget
 from revisage.pipeline.files import output_error
 from revisage.pipeline.segment import Span, SpanResult, restore_span
 from revisage.pipeline.side import Pictures, SideTargets, compared
@@ -36,6 +37,7 @@ class EncodeJob:
         compare: of the side-by-side, and the options of its video or the place in the segment of the one frame that
             is wanted as a picture; None without.
         pictures: folders for faces and frames, or None.
+        picks: faces to pick for a store, or None.
     """
 
     span: Span
@@ -44,6 +46,7 @@ class EncodeJob:
     path: Path
     compare: tuple[Path, EncodeOptions | int] | None
     pictures: SideTargets | None
+    picks: PickTarget | None = None
 
 
 def run_job(job: EncodeJob, networks: Networks, cancel: CancelToken, on_frame: Callable[[int], None]) -> SpanResult:
@@ -61,10 +64,16 @@ def run_job(job: EncodeJob, networks: Networks, cancel: CancelToken, on_frame: C
             writers.append(_comparison(stack, job, *job.compare))
         if job.pictures is not None:
             writers.append(Pictures(job.pictures, job.span.first + job.span.segment.start).write)
+        picks = Picks(job.picks) if job.picks is not None else None
+        if picks is not None:
+            writers.append(picks.write)
         try:
-            return restore_span(job.span, networks, lambda item: each(writers, item), cancel, on_frame)
+            result = restore_span(job.span, networks, lambda item: each(writers, item), cancel, on_frame)
         except OSError as error:
             raise output_error(job.path, error) from error
+        if picks is not None:
+            picks.save()
+        return result
 
 
 def _comparison(stack: ExitStack, job: EncodeJob, path: Path, options: EncodeOptions | int) -> Callable[[Item], None]:

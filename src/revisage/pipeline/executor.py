@@ -14,6 +14,7 @@ from revisage.core.config import RestoreConfig
 from revisage.core.errors import CancelledError, UserError
 from revisage.core.progress import CancelToken, ProgressCallback
 from revisage.pipeline.calibrate import calibration_crops
+from revisage.pipeline.collect import keep_faces
 from revisage.pipeline.files import output_error, publish
 from revisage.pipeline.fingerprint import Fingerprint, fingerprint
 from revisage.pipeline.jobs import Work, write_output
@@ -143,6 +144,8 @@ def _restored(run: _Run, started: float) -> FileReport:
     report.model = restorer_summary(networks)
     _measure(run, scan, report, totals, finished)
     _publish(run, finished)
+    if run.config.collect is not None:
+        _collect(work, report, run.print)
     now = time.perf_counter()
     report.timings = _timings(report, totals, started, scanned - began, now - scanned, written.reused)
     report.measures.pt_seconds_per_frame = report.timings.seconds_per_frame
@@ -164,7 +167,9 @@ def _key(run: _Run) -> str:
     """What a finished segment depends on: equal keys mean equal segments."""
     settings = run.config.settings()
     settings.pop("workers")
+    collected = {} if run.config.collect is None else {"picks": run.config.collect_frames}
     parts = {
+        **collected,
         "revisage": __version__,
         "source": run.print.sha256,
         "settings": settings,
@@ -243,6 +248,19 @@ def _publish(run: _Run, finished: Path) -> None:
         path = run.target.compare[0]
         publish(run.folder.path / f"compare{path.suffix}", path)
     publish(finished, run.target.output)
+
+
+def _collect(work: Work, report: FileReport, found: Fingerprint) -> None:
+    """Keep the best faces in the store. The output is complete by now: whatever fails here is a warning."""
+    assert work.config.collect is not None
+    if not report.faces.restored:
+        return
+    try:
+        info = work.networks.restorer.info
+        report.notes.append(keep_faces(work.config, work.scan, work.source, found, work.picked, info))
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        report.warnings.append(f"no faces were kept in {work.config.collect}: {reason}")
 
 
 def _timings(report: FileReport, totals: Totals, started: float, scan: float, restore: float, reused: int) -> Timings:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from revisage.core.config import RestoreConfig
 from revisage.core.errors import ProcessingError
 from revisage.core.progress import CancelToken, Progress, ProgressCallback
+from revisage.pipeline.collect import Picks, PickTarget, pick_target
 from revisage.pipeline.encode import EncodeJob, closing, each, run_job
 from revisage.pipeline.networks import Networks
 from revisage.pipeline.plan import Plan, Segment, busiest_frame, planned_faces, whole
@@ -70,6 +71,18 @@ class Work:
             faces=self.folder.path / "faces" if faces else None,
             frames=self.folder.path / "frames" if frames else None,
         )
+
+    def picks(self, segment: Segment) -> PickTarget | None:
+        """Which faces of a segment are picked for a store, if one is wanted."""
+        if self.config.collect is None:
+            return None
+        return pick_target(self.folder.path, self.scan, segment, self.config.collect_frames)
+
+    @property
+    def picked(self) -> list[Path]:
+        """The files of picks, once everything is written."""
+        segments = self.plan.segments if self.target.by_segments else (whole(self.scan),)
+        return [target.path for segment in segments if (target := self.picks(segment)) is not None]
 
 
 @dataclass
@@ -149,6 +162,7 @@ def _job(work: Work, segment: Segment, suffix: str) -> EncodeJob:
         path=work.folder.segment_path(segment.number, suffix),
         compare=compare,
         pictures=work.pictures,
+        picks=work.picks(segment),
     )
 
 
@@ -193,6 +207,12 @@ def _in_one(work: Work, finished: Path, counter: Callable[[int], None]) -> Writt
             writers.append(lambda item: second.write(compared(item)))
         if work.pictures is not None:
             writers.append(Pictures(work.pictures, work.scan.first).write)
+        target = work.picks(whole(work.scan))
+        picks = Picks(target) if target is not None else None
+        if picks is not None:
+            writers.append(picks.write)
         span = work.span(whole(work.scan))
         result = restore_span(span, work.networks, lambda item: each(writers, item), work.cancel, counter)
+        if picks is not None:
+            picks.save()
     return Written([result], list(getattr(sink, "notes", ())))

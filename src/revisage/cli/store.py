@@ -1,0 +1,100 @@
+"""``revisage store``: who is in a store of consented faces, and their true deletion."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from revisage.cli.show import print_lines, print_table
+
+if TYPE_CHECKING:
+    from revisage.facestore import Person
+    from revisage.facestore.store import FaceStore
+
+__all__ = ["store_app"]
+
+store_app = typer.Typer(
+    help="The store of consented faces that restore --collect fills: list, name, forget, purge.", no_args_is_help=True
+)
+
+Store = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the face store.")]
+Who = Annotated[str, typer.Argument(metavar="PERSON", help="Number or label of `revisage store list`.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+
+
+@store_app.command("list")
+def list_people(
+    store: Store,
+    person: Annotated[
+        str | None, typer.Option("--person", metavar="PERSON", help="This person alone, face by face.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List who is in a store, with their consents."""
+    with _open(store) as opened:
+        found = opened.people(person)
+    if as_json:
+        print_lines([json.dumps({"store": str(store), "people": [entry.to_json() for entry in found]}, indent=2)])
+    elif not found:
+        print_lines([f"{store} holds no faces"])
+    elif person is None:
+        print_table(("person", "label", "faces", "sources", "consent"), [_person_row(entry) for entry in found])
+    else:
+        _print_faces(found[0])
+
+
+def _person_row(person: Person) -> tuple[object, ...]:
+    return person.id, person.label or "", len(person.faces), ", ".join(person.sources), "; ".join(person.consents)
+
+
+def _print_faces(person: Person) -> None:
+    print_lines([f"person {person.id}{f', {person.label}' if person.label else ''}"])
+    print_lines(f"consent: {text}" for text in person.consents)
+    for face in person.faces:
+        seen = f"{face.source} frame {face.frame}, track {face.track}, {face.native_px:.0f} px wide"
+        print_lines([f"{seen}, sharpness {face.sharpness:.2f}, restored by {face.model}"])
+        print_lines([f"  {face.before}", f"  {face.after}"])
+
+
+@store_app.command()
+def name(
+    store: Store, person: Who, label: Annotated[str, typer.Argument(metavar="LABEL", help="What to call them.")]
+) -> None:
+    """Give a person a label that can stand for their number."""
+    with _open(store) as opened:
+        number = opened.name(person, label)
+    print_lines([f"person {number} is called {label.strip()}"])
+
+
+@store_app.command()
+def forget(store: Store, person: Who) -> None:
+    """Delete all faces of a person: pictures, rows, and what the database's files remember."""
+    with _open(store) as opened:
+        count = opened.forget(person)
+    print_lines([f"{count} faces of {person} deleted from {store}"])
+
+
+@store_app.command()
+def purge(
+    store: Store,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; for where nobody can answer.")] = False,
+) -> None:
+    """Delete a whole store: all faces, the index, the folder."""
+    with _open(store) as opened:
+        if not yes:
+            count = sum(len(entry.faces) for entry in opened.people())
+            typer.confirm(f"Delete all {count} faces of {store}?", abort=True, err=True)
+        count = opened.purge()
+    print_lines([f"{count} faces deleted; {store} is gone" if not store.exists() else f"{count} faces deleted"])
+
+
+def _open(store: Path) -> FaceStore:
+    from revisage.facestore.place import find_place
+
+    find_place(store)  # names a missing extra before the import does
+    from revisage.facestore.store import FaceStore
+
+    return FaceStore.open(store)

@@ -1,0 +1,71 @@
+"""Who is who: an embedding of a face crop, where an identity network is on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from revisage.engines import Engine
+
+__all__ = ["Identity", "load_identity"]
+
+_ARCHITECTURE = "mobilefacenet"
+_SIZE = 112
+# MobileFaceNet's frame of 112 px, in FFHQ crops of 512 px: scale and offset of the similarity between both templates.
+_TEMPLATE_112 = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+)
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+class Identity:
+    """Turns crops into unit vectors whose cosines tell people apart."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __call__(self, crops: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """The unit mean of the crops' embeddings, ``(128,) float32``.
+
+        crops: at least one, each ``(size, size, 3) uint8 RGB`` in FFHQ framing.
+        """
+        vectors = np.concatenate([self._engine(_prepared(crop))[0] for crop in crops])
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        mean = vectors.mean(axis=0)
+        return np.asarray(mean / np.linalg.norm(mean), np.float32)
+
+
+def load_identity() -> Identity | None:
+    """The identity network, when its weights are among the models of this machine; nothing is fetched.
+
+    Raises ModelError when they are damaged.
+    """
+    from revisage.engines import make_engine
+    from revisage.models import loading, registry, store
+    from revisage.nets.build import build
+
+    for entry in registry.entries():
+        if entry.arch == _ARCHITECTURE and store.is_present(entry):
+            verified = store.verify(entry)
+            net = build(entry.arch, {})
+            net.load_state_dict(loading.load_state(verified.path, entry.params_key))
+            return Identity(make_engine(net, (_SIZE, _SIZE), device="cpu", precision="fp32"))
+    return None
+
+
+def _prepared(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from revisage.faces.align import ffhq_template, warp_antialiased
+
+    source, target = (points @ (1, 1j) for points in (ffhq_template(crop.shape[0]), _TEMPLATE_112))
+    centred = source - source.mean()
+    turn = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred)
+    shift = target.mean() - turn * source.mean()
+    affine = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+    face = warp_antialiased(crop, affine, (_SIZE, _SIZE), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REFLECT_101)
+    values = (face.astype(np.float32) / 255 - _MEAN) / _DEVIATION
+    return np.ascontiguousarray(values.transpose(2, 0, 1)[None], dtype=np.float32)
