@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,73 +10,15 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from safetensors.torch import save_file
+from runs import SMALL, config_of, log_of, losses_of, same
 
 from revisage import nets
 from revisage.core.errors import ConfigError, InputError, OutputError, ProcessingError
 from revisage.models import loading
-from revisage.nets.compact import CompactConfig
-from revisage.nets.vgg import VGG19Features
 from revisage.train import restorer
 from revisage.train.degradation import PRESETS, DegradationConfig
 from revisage.train.export import export_run
-from revisage.train.restorer import RestorerTrainConfig, read_checkpoint, train_restorer
-
-SMALL = CompactConfig(size=64, channels=(16, 16, 16), style_features=16, bottleneck_channels=4)
-
-
-@pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight drawn faces and a perceptual backbone with random weights."""
-    folder = tmp_path_factory.mktemp("material")
-    (folder / "faces").mkdir()
-    random = np.random.default_rng(0)
-    for index in range(8):
-        skin, eye = (int(value) for value in random.integers(120, 220, 2))
-        image = np.full((64, 64, 3), 40 * (index % 4) + 30, np.uint8)
-        cv2.ellipse(image, (32, 34), (20, 26), 0, 0, 360, (skin, skin - 30, skin - 60), -1)
-        for x in (24, 40):
-            cv2.circle(image, (x, 30), 3, (255 - eye, 40, eye), -1)
-        cv2.line(image, (24, 46), (40, 46), (20, 20, 160), 2)
-        cv2.imwrite(str(folder / "faces" / f"{index}.png"), image)
-    torch.manual_seed(0)
-    save_file(VGG19Features().state_dict(), folder / "vgg.safetensors")
-    return folder
-
-
-def config_of(material: Path, **changes: Any) -> RestorerTrainConfig:
-    settings = {
-        "data": [{"path": material / "faces"}],
-        "vgg": material / "vgg.safetensors",
-        "net": SMALL,
-        "steps": 4,
-        "batch": 2,
-        "learning_rate": 2e-3,
-        "warm_up_steps": 2,
-        "perceptual_window": 32,
-        "adversarial_window": 32,
-        "precision": "fp32",
-        "threads": 1,
-        "workers": 0,
-        "log_every": 1,
-        "checkpoint_every": 2,
-    }
-    return RestorerTrainConfig.model_validate({**settings, **changes})
-
-
-def log_of(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-
-
-def same(left: Any, right: Any) -> bool:
-    """Equal, bit for bit, through nested records of tensors."""
-    if isinstance(left, torch.Tensor):
-        return torch.equal(left, right)
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, (list, tuple)):
-        return len(left) == len(right) and all(same(a, b) for a, b in zip(left, right, strict=True))
-    return bool(left == right)
+from revisage.train.restorer import read_checkpoint, train_restorer
 
 
 def test_it_learns_eight_faces(material: Path, tmp_path: Path) -> None:
@@ -101,7 +42,7 @@ def test_it_learns_eight_faces(material: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "darkened", darkened)
         train_restorer(config, tmp_path / "run")
-    losses = [line["pixel"] for line in log_of(tmp_path / "run")]
+    losses = losses_of(tmp_path / "run", "pixel")
     assert np.mean(losses[-5:]) < 0.33 * np.mean(losses[:3])
 
 
@@ -111,7 +52,7 @@ def test_a_resumed_run_gives_the_same_bits(material: Path, tmp_path: Path) -> No
     train_restorer(config_of(material, **settings), whole)
     # Stopped after the checkpoint of step 2, as by a kill: the schedule is that of the whole run.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(restorer, "_follow", stop_at(3))
+        patch.setattr(restorer, "follow", stop_at(3))
         with pytest.raises(KeyboardInterrupt):
             train_restorer(config_of(material, **settings), parts)
     assert read_checkpoint(parts)["step"] == 2
@@ -124,7 +65,7 @@ def test_a_resumed_run_gives_the_same_bits(material: Path, tmp_path: Path) -> No
 
 def stop_at(call: int) -> Any:
     """A stand-in for the averaging of weights that interrupts the run at its n-th call."""
-    follow, calls = restorer._follow, []
+    follow, calls = restorer.follow, []
 
     def interrupted(*arguments: Any) -> None:
         calls.append(1)
@@ -154,18 +95,18 @@ def bursting_losses(at: int) -> Any:
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(material: Path, tmp_path: Path) -> None:
+    """No file of this process may grow beyond what half a checkpoint takes, as on a disk that fills up."""
+    resource = pytest.importorskip("resource")
     run = tmp_path / "run"
     train_restorer(config_of(material, steps=2), run)
     before = (run / "last.pt").read_bytes()
-
-    def full(_: Any, path: Path) -> None:
-        path.write_bytes(b"half a checkpoint")
-        raise OSError(28, "No space left on device")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(restorer.torch, "save", full)
-        with pytest.raises(OutputError, match="No space left"):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+    try:
+        with pytest.raises(OutputError, match=r"cannot write .*last\.pt .*the old one is intact"):
             train_restorer(config_of(material, steps=4), run, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (run / "last.pt").read_bytes() == before
     assert not (run / "last.pt.part").exists()
 

@@ -164,7 +164,8 @@ class StyleDecoder(nn.Module):
 
     `forward` takes latents (N, `latent_count`, num_style_feat), for each scale from 8 px up a pair of condition maps
     (scale, shift) at that scale, and gives (N, 3, out_size, out_size), RGB around [-1, 1], not clamped. Noise is that
-    of the registered buffers unless given as one (1 or N, 1, h, w) tensor per layer.
+    of the registered buffers unless given as one (1 or N, 1, h, w) tensor per layer. Without conditions it is the
+    prior's own synthesis, which nothing steers.
 
     Args:
         out_size: side of the image in px, a power of two from 8 to 1024.
@@ -224,16 +225,18 @@ class StyleDecoder(nn.Module):
     def forward(
         self,
         latents: Tensor,
-        conditions: Sequence[tuple[Tensor, Tensor]],
+        conditions: Sequence[tuple[Tensor, Tensor]] | None,
         noise: Sequence[Tensor] | None = None,
     ) -> Tensor:
         noises = list(self.noises.buffers()) if noise is None else noise
         x = self.style_conv1(self.constant_input(latents.shape[0]), latents[:, 0], noises[0])
         image: Tensor = self.to_rgb1(x, latents[:, 1])
-        for level, (to_rgb, condition) in enumerate(zip(self.to_rgbs, conditions, strict=True)):
+        maps = [None] * len(self.to_rgbs) if conditions is None else conditions
+        for level, (to_rgb, condition) in enumerate(zip(self.to_rgbs, maps, strict=True)):
             first = 2 * level + 1
             x = self.style_convs[2 * level](x, latents[:, first], noises[first])
-            x = self._modulate(x, condition)
+            if condition is not None:
+                x = self._modulate(x, condition)
             x = self.style_convs[2 * level + 1](x, latents[:, first + 1], noises[first + 1])
             image = to_rgb(x, latents[:, first + 2], image)
         return image

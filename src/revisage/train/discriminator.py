@@ -1,12 +1,24 @@
-"""The adversary of the restorer's last phase: are these patches of a photo or of the net?"""
+"""The adversaries: is this a photo, or a network's? And the losses that both sides play by."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["PatchDiscriminator", "discriminator_loss", "generator_loss", "gradient_penalty"]
+from revisage.nets.stylegan2 import channels_by_size
+from revisage.nets.stylegan2_original import Blur, EqualConv, EqualLinear, ScaledActivation
+
+__all__ = [
+    "PatchDiscriminator",
+    "StyleDiscriminator",
+    "discriminator_loss",
+    "generator_loss",
+    "gradient_penalty",
+    "minibatch_deviation",
+]
 
 
 class PatchDiscriminator(nn.Module):
@@ -30,6 +42,62 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.logits(self.features(images))
+        return logits
+
+
+class _JudgingBlock(nn.Module):
+    """Two 3x3 convolutions, the second at half the size, beside a halved 1x1 convolution; unit variance kept."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Sequential(EqualConv(in_channels, in_channels, 3, padding=1), ScaledActivation())
+        self.conv2 = nn.Sequential(
+            Blur(in_channels, pad=2), EqualConv(in_channels, out_channels, 3, stride=2), ScaledActivation()
+        )
+        self.skip = nn.Sequential(
+            Blur(in_channels, pad=1), EqualConv(in_channels, out_channels, 1, stride=2, bias=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        judged: Tensor = (self.conv2(self.conv1(x)) + self.skip(x)) / math.sqrt(2)
+        return judged
+
+
+def minibatch_deviation(x: Tensor, group: int = 4) -> Tensor:
+    """One more channel: the mean standard deviation over a group of images, the same at all places.
+
+    Karras et al. (ICLR 2018): a generator that makes the same face again and again is found out. Groups are of
+    neighbouring images, of `group` or, where the batch cannot be cut so, of all of it.
+    """
+    count, _, height, width = x.shape
+    group = group if count % group == 0 else count
+    together = x.float().unflatten(0, (-1, group))
+    variance = together.var(dim=1, unbiased=False)
+    deviation = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    channel = deviation.repeat_interleave(group)[:, None, None, None].expand(-1, 1, height, width)
+    return torch.cat((x, channel.to(x.dtype)), dim=1)
+
+
+class StyleDiscriminator(nn.Module):
+    """StyleGAN2's residual discriminator: `(N, 3, size, size)` RGB [-1, 1] to `(N, 1)` logits.
+
+    Karras et al. (CVPR 2020). width: factor of the published channels. Learning rates are equalised.
+    """
+
+    def __init__(self, size: int, width: float = 1.0) -> None:
+        super().__init__()
+        channels = {side: max(8, count) for side, count in channels_by_size(1, width).items()}
+        sides = [2**level for level in range(round(math.log2(size)), 2, -1)]
+        self.first = nn.Sequential(EqualConv(3, channels[size], 1), ScaledActivation())
+        self.blocks = nn.Sequential(*(_JudgingBlock(channels[side], channels[side // 2]) for side in sides))
+        self.last = nn.Sequential(EqualConv(channels[4] + 1, channels[4], 3, padding=1), ScaledActivation())
+        self.logit = nn.Sequential(
+            EqualLinear(channels[4] * 16, channels[4], activate=True), EqualLinear(channels[4], 1)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = minibatch_deviation(self.blocks(self.first(images)))
+        logits: Tensor = self.logit(self.last(features).flatten(1))
         return logits
 
 

@@ -1,276 +1,217 @@
-"""Train the `compact` restorer: the whole recipe, top to bottom.
+"""Train a restorer, GFP-GAN's stage (b) and fine-tuning: the whole recipe, top to bottom.
 
-Wang et al. (CVPR 2021) for the structure of the losses (pixels, pyramid, perception, adversary). Everything that is
-random follows from (seed, step) or (seed, sample index), so a run that is stopped and resumed gives the same bits.
+Wang et al. (CVPR 2021): pixels, the pyramid of the U-Net, perception and style, a global adversary, adversaries for
+both eyes and the mouth, identity; each is there when its weight is above 0. Everything that is random follows from
+(seed, step) or (seed, sample index), so a run that is stopped and resumed gives the same bits, and several processes
+(`torchrun`) see what one with a batch as large as theirs together would see.
 
-A run directory holds config.json, log.jsonl, data.json, last.pt (the checkpoint) and grids/ (input, restored, source).
+What the folder of a run holds stands in `revisage.train.run`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import pickle
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from revisage.core.errors import ConfigError, InputError, OutputError, ProcessingError
-from revisage.nets.compact import CompactConfig, CompactGFPGAN
-from revisage.nets.vgg import VGG19Features
+from revisage.core.errors import ConfigError, ProcessingError
+from revisage.nets.gfpgan_clean import GFPGANClean
 from revisage.train import validation
-from revisage.train.data import DegradedFaces, FaceSource, ImageCache, batches, load_images
-from revisage.train.degradation import MIXED, PRESETS, DegradationConfig
+from revisage.train.checkpoint import read_checkpoint
+from revisage.train.data import DegradedFaces, batches, load_images
 from revisage.train.discriminator import (
-    PatchDiscriminator,
     discriminator_loss,
     generator_loss,
     gradient_penalty,
 )
-from revisage.train.losses import charbonnier, feature_distance, pyramid_loss, random_windows, window_pair
+from revisage.train.distributed import Group, average_gradients, average_values, join, share_weights
+from revisage.train.hardware import Compute, choose_compute
+from revisage.train.losses import charbonnier, pyramid_loss, random_windows, window_pair
+from revisage.train.networks import RestorerNet, noise_sides, restore_with_pyramid, starting_net
+from revisage.train.perceptual import Critics, load_critics
+from revisage.train.restorer_state import RestorerState, follow, initial_state
+from revisage.train.run import Clock, Means, Report, RunFolder, not_finite
+from revisage.train.settings import MAY_CHANGE, RestorerTrainConfig
 
 __all__ = ["RestorerTrainConfig", "read_checkpoint", "train_restorer"]
 
-Report = Callable[[dict[str, Any]], None]
-
-
-class RestorerTrainConfig(BaseModel):
-    """One run. Saved with it; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    data: tuple[FaceSource, ...] = Field(min_length=1)
-    vgg: Path = Field(description="safetensors of VGG19 up to relu3_1 for the perceptual loss")
-    validation: FaceSource | None = Field(
-        default=None, description="faces of the fixed check, at any size >= the net's"
-    )
-    validation_images: int = Field(default=24, ge=1)
-    mixture: tuple[tuple[str, float], ...] = Field(default=MIXED, description="(degradation preset, share)")
-    tone_probability: float = Field(
-        default=0.25, ge=0, le=1, description="share of pairs with another exposure and gamma"
-    )
-    net: CompactConfig = Field(default_factory=CompactConfig)
-
-    seed: int = 1
-    steps: int = Field(default=10_000, ge=1)
-    batch: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=8e-4, gt=0)
-    warm_up_steps: int = Field(default=400, ge=1)
-    gradient_norm: float = Field(default=1.0, gt=0, description="gradients are scaled down to this norm")
-    ema: float = Field(default=0.999, ge=0, lt=1, description="the average of the weights that is exported")
-    pixel_weight: float = Field(default=1.0, ge=0)
-    pyramid_weight: float = Field(default=0.1, ge=0)
-    perceptual_weight: float = Field(default=0.1, ge=0)
-    perceptual_window: int = Field(default=64, ge=32, description="the perceptual loss looks at a random window, px")
-    adversarial_weight: float = Field(default=0.0, ge=0, description="0: no adversary")
-    adversarial_start: int = Field(default=0, ge=0, description="the step at which the adversary comes in")
-    adversarial_window: int = Field(
-        default=128, ge=32, multiple_of=32, description="the adversary sees a random window, px"
-    )
-    adversarial_rate: float = Field(default=5e-4, gt=0, description="learning rate of the adversary")
-    penalty_weight: float = Field(default=1.0, ge=0, description="R1, each 16th step")
-
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: int = Field(default=2, ge=1)
-    workers: int = Field(default=1, ge=0)
-    log_every: int = Field(default=50, ge=1)
-    checkpoint_every: int = Field(default=500, ge=1)
-    validate_every: int = Field(default=1000, ge=1)
-
-    def degradations(self) -> list[tuple[DegradationConfig, float]]:
-        """The mixture with the presets looked up. Raises ConfigError for an unknown one."""
-        for name, _ in self.mixture:
-            if name not in PRESETS:
-                raise ConfigError(f"no degradation preset '{name}': choose from {', '.join(sorted(PRESETS))}")
-        return [(PRESETS[name], share) for name, share in self.mixture]
-
-
-#: What may change when a run goes on: how long it is, what it watches and the weights of the losses.
-MAY_CHANGE = {
-    *("steps", "threads", "workers", "log_every", "checkpoint_every", "validate_every"),
-    *("perceptual_weight", "pyramid_weight", "perceptual_window"),
-    *("adversarial_weight", "adversarial_start", "adversarial_window", "adversarial_rate", "penalty_weight"),
-}
+Losses = dict[str, Tensor]
+Regions = dict[str, Tensor]
 
 
 def train_restorer(
-    config: RestorerTrainConfig, run_dir: Path, *, resume: bool = False, progress: Report | None = None
+    config: RestorerTrainConfig,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    progress: Report | None = None,
+    measures: Mapping[str, validation.ImageMeasure] | None = None,
 ) -> Path:
     """Train until `config.steps`; returns the path of the last checkpoint.
 
-    `progress` gets each line of the log. Raises ConfigError or InputError for what the user can mend, OutputError
-    when the run directory holds another run, ProcessingError when the loss is no longer finite.
+    `progress` gets each line of the log; `measures` are further ones of the fixed check, by name. Started by torchrun,
+    this is one of several processes that train together. Raises ConfigError, InputError or ModelError when the user
+    can mend it, OutputError when the run directory holds another run, ProcessingError when the loss is not finite.
     """
     torch.set_num_threads(config.threads)
-    _open_run(config, run_dir, resume)
+    compute = choose_compute(config)
+    with join(compute.device) as group:
+        return _train(config, run_dir, resume, compute, group, progress, measures or {})
+
+
+def _train(
+    config: RestorerTrainConfig,
+    run_dir: Path,
+    resume: bool,
+    compute: Compute,
+    group: Group,
+    progress: Report | None,
+    measures: Mapping[str, validation.ImageMeasure],
+) -> Path:
+    config, start = _settle_net(config, resume)
+    mixture = config.degradations()
+    critics = load_critics(config, compute.device)
     cache = load_images(config.data, config.net.size)
-    _describe_data(cache, run_dir)
-    dataset = DegradedFaces(cache, config.degradations(), seed=config.seed, tone_probability=config.tone_probability)
-    vgg = validation.load_vgg(config.vgg)
-    checks = _load_checks(config)
+    run = RunFolder(
+        run_dir, config, stage="restorer", resume=resume, may_change=MAY_CHANGE, leads=group.leads, progress=progress
+    )
+    run.describe_data(cache)
+    checks = _load_checks(config) if group.leads else {}
 
-    state = _initial_state(config)
-    first_step = _load_checkpoint(run_dir, state) if resume else 0
-    low_precision = _use_bfloat16(config.precision)
+    state = initial_state(config, compute, start)
+    first_step, best = _resumed(run, state) if resume else (0, None)
+    share_weights(group, state.net, state.average, state.adversary, state.components)
+    forward: nn.Module = torch.compile(state.net) if config.compile else state.net  # type: ignore[assignment]
 
-    loader = batches(dataset, first_step=first_step, last_step=config.steps, batch=config.batch, workers=config.workers)
-    clock, recent = _Clock(first_step), _Means()
-    for step, (inputs, targets) in enumerate(loader, first_step):
+    a_step = config.accumulate * group.size
+    loader = batches(
+        DegradedFaces(cache, mixture, seed=config.seed, tone_probability=config.tone_probability),
+        first_step=first_step * a_step + group.rank,
+        last_step=config.steps * a_step,
+        batch=config.batch,
+        workers=config.workers,
+        every=group.size,
+    )
+    clock, recent = Clock(first_step), Means()
+    for step in range(first_step, config.steps):
         _set_rates(config, state, step)
-        inputs, targets = _prepare(inputs), _prepare(targets)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=low_precision):
-            restored, pyramid = state.net(inputs, return_pyramid=True)
-            losses = _losses(config, step, restored.float(), pyramid, targets, vgg)
-            fake, real = _adversarial_windows(config, step, restored.float(), targets)
-            if fake is not None:
-                losses["adversarial"] = config.adversarial_weight * _fooling(state.adversary, fake)
-        total = torch.stack(list(losses.values())).sum()
-        state.optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(state.net.parameters(), config.gradient_norm)
-        if not (torch.isfinite(total) and torch.isfinite(norm)):
-            raise ProcessingError(_not_finite(step, config.batch, run_dir))
-        state.optimiser.step()
-        _follow(state.average, state.net, min(config.ema, (1 + step) / (10 + step)))
-        if fake is not None and real is not None:
-            losses["adversary"] = _train_adversary(config, state, step, fake.detach(), real, low_precision)
+        state.clear_gradients()
+        for part in range(config.accumulate):
+            inputs, targets = (compute.images(pixels) for pixels in next(loader))
+            draws = _Draws(config, group, step, part)
+            with compute.autocast():
+                restored, pyramid = restore_with_pyramid(forward, inputs, draws.noise(state.net, compute.device))
+                restored = restored.float()
+                losses = _losses(config, step, restored, pyramid, targets, draws, critics)
+                views = _adversarial_views(config, step, state, restored, targets, draws)
+                losses |= _fooling(config, state, views)
+            total = torch.stack(list(losses.values())).sum()
+            state.scaler.scale(total / config.accumulate).backward()
+            losses |= _judging(config, state, step, views, compute)
+            recent.add(losses)
 
-        recent.add({**losses, "gradient": norm})
+        norm = _gathered_gradients(config, state, group)
+        if not (torch.isfinite(total) and (torch.isfinite(norm) or state.scaler.get_scale() > 1)):
+            raise ProcessingError(not_finite(step, config.batch * a_step, run_dir))
+        state.take_step()
+        follow(state.average, state.net, min(config.ema, (1 + step) / (10 + step)))
+        recent.add({"gradient": norm})
+
         done = step + 1
         if done % config.log_every == 0 or done == config.steps:
+            means = {name: round(value, 5) for name, value in average_values(group, recent.read()).items()}
             rate = _learning_rate(config, step)
-            _log(run_dir, progress, {"step": done, "rate": rate, **recent.read(), **clock.read(done, config.batch)})
+            run.log({"step": done, "rate": rate, **means, **clock.read(done, config.batch * a_step)})
         if checks and (done % config.validate_every == 0 or done == config.steps):
-            measures, grid = validation.check(checks, state.average, vgg)
-            validation.write_grid(run_dir / "grids" / f"{done:07d}.png", grid)
-            _log(run_dir, progress, {"step": done, "validation": measures})
+            best = _check(run, config, done, state.average, checks, critics, measures, best)
         if done % config.checkpoint_every == 0 or done == config.steps:
-            _save_checkpoint(run_dir, done, config, state)
+            run.save(done, {**state.states(), "best": best})
     return run_dir / "last.pt"
 
 
-@dataclass
-class _State:
-    """What a run changes as it goes."""
+@dataclass(frozen=True)
+class _Draws:
+    """What chance decides in one batch: this process's share of what is drawn for the whole step."""
 
-    net: CompactGFPGAN
-    average: CompactGFPGAN
-    optimiser: torch.optim.Optimizer
-    adversary: PatchDiscriminator
-    adversary_optimiser: torch.optim.Optimizer
+    config: RestorerTrainConfig
+    group: Group
+    step: int
+    part: int
 
-    def parts(self) -> dict[str, Any]:
-        """Each part by its name in a checkpoint."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    def _share(self) -> tuple[int, slice]:
+        """Images of the step, and which of them these are."""
+        batch = self.config.batch
+        first = (self.part * self.group.size + self.group.rank) * batch
+        return batch * self.config.accumulate * self.group.size, slice(first, first + batch)
 
+    def _generator(self, stream: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.config.seed * stream + self.step)
 
-class _Clock:
-    """Seconds since the start, and images a second since the last look."""
+    def windows(self, stream: int, side: int) -> list[tuple[int, int]]:
+        """A random window of each image. stream: a number for each use, so that they differ."""
+        whole, mine = self._share()
+        return random_windows(whole, self.config.net.size, side, self._generator(stream))[mine]
 
-    def __init__(self, step: int) -> None:
-        self.started = self.looked = time.monotonic()
-        self.step = step
-
-    def read(self, step: int, batch: int) -> dict[str, float]:
-        now = time.monotonic()
-        pace = (step - self.step) * batch / max(now - self.looked, 1e-9)
-        self.looked, self.step = now, step
-        return {"seconds": round(now - self.started, 1), "images_per_second": round(pace, 2)}
-
-
-class _Means:
-    """The mean of each loss since the last look: single batches differ too much to be read."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, list[float]] = {}
-
-    def add(self, losses: dict[str, Tensor]) -> None:
-        for name, loss in losses.items():
-            self.values.setdefault(name, []).append(float(loss.detach()))
-
-    def read(self) -> dict[str, float]:
-        means = {name: round(float(np.mean(values)), 5) for name, values in self.values.items()}
-        self.values = {}
-        return means
+    def noise(self, net: nn.Module, device: torch.device) -> list[Tensor] | None:
+        """Fresh noise for each layer of a StyleGAN2 decoder."""
+        if not isinstance(net, GFPGANClean):
+            return None
+        whole, mine = self._share()
+        source = self._generator(3_000_017)
+        sides = noise_sides(self.config.net.size)
+        return [torch.randn((whole, 1, side, side), generator=source)[mine].to(device) for side in sides]
 
 
-def _initial_state(config: RestorerTrainConfig) -> _State:
-    torch.manual_seed(config.seed)
-    net = CompactGFPGAN(config.net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = CompactGFPGAN(config.net)
-    average.load_state_dict(net.state_dict())
-    average.requires_grad_(False)
-    adversary = PatchDiscriminator().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return _State(
-        net,
-        average,
-        torch.optim.Adam(net.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), fused=True),
-        adversary,
-        # No momentum for the adversary: its opponent moves.
-        torch.optim.Adam(adversary.parameters(), lr=config.adversarial_rate, betas=(0.0, 0.99)),
-    )
+@dataclass(frozen=True)
+class _Views:
+    """What the adversaries see of restored and of real faces; None while they do not play."""
+
+    fake: Tensor | None = None
+    real: Tensor | None = None
+    fake_parts: Regions | None = None
+    real_parts: Regions | None = None
 
 
-def _describe_data(cache: ImageCache, run_dir: Path) -> None:
-    record = {"images": len(cache.files), "sha256": cache.digest, "licences": cache.licences}
-    record["skipped"] = cache.skipped
-    (run_dir / "data.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+def _settle_net(config: RestorerTrainConfig, resume: bool) -> tuple[RestorerTrainConfig, dict[str, Tensor] | None]:
+    """The settings with the net of the weights that the run starts from, and these weights.
 
-
-def _open_run(config: RestorerTrainConfig, run_dir: Path, resume: bool) -> None:
-    """Save the configuration of a new run, or check that of one to go on with."""
-    record = run_dir / "config.json"
-    if resume:
-        if not record.is_file():
-            raise InputError(f"no run to resume in {run_dir}: config.json is not there")
-        try:
-            saved = RestorerTrainConfig.model_validate_json(record.read_text(encoding="utf-8"))
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ConfigError(f"{record}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-        changed = [name for name, value in config if name not in MAY_CHANGE and value != getattr(saved, name)]
-        if changed:
-            raise ConfigError(f"{run_dir} was begun with another {', '.join(changed)}: start a new run")
-    elif record.exists():
-        raise OutputError(f"{run_dir} already holds a run: resume it or choose another directory")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    record.write_text(config.model_dump_json(indent=1), encoding="utf-8")
-
-
-def _use_bfloat16(precision: str) -> bool:
-    """bfloat16 convolutions are four times as fast where the CPU has them, and four times as slow where not."""
-    if precision != "auto":
-        return precision == "bf16"
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(supported and supported())
+    Raises ConfigError when the settings ask for another net than that of the weights.
+    """
+    if config.start is None:
+        return config, None
+    net, state = starting_net(config.start)
+    if "net" in config.model_fields_set and config.net != net:
+        differing = [name for name, value in net if getattr(config.net, name, None) != value]
+        raise ConfigError(
+            f"{config.start} holds a net of another {', '.join(differing)} than the setting net: leave net out"
+        )
+    return config.model_copy(update={"net": net}), None if resume else state
 
 
 def _learning_rate(config: RestorerTrainConfig, step: int) -> float:
-    """A linear warm-up, then half a cosine down to zero."""
+    """A linear warm-up, then half a cosine down to zero, or a constant that is halved twice."""
     if step < config.warm_up_steps:
         return config.learning_rate * (step + 1) / config.warm_up_steps
+    if config.schedule == "halving":
+        return config.learning_rate * 0.5 ** ((4 * step >= 3 * config.steps) + (8 * step >= 7 * config.steps))
     part = (step - config.warm_up_steps) / max(1, config.steps - config.warm_up_steps)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * part))
 
 
-def _set_rates(config: RestorerTrainConfig, state: _State, step: int) -> None:
+def _set_rates(config: RestorerTrainConfig, state: RestorerState, step: int) -> None:
     rate = _learning_rate(config, step)
     for group in state.optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)
+    for optimiser in (state.adversary_optimiser, state.components_optimiser):
+        for group in optimiser.param_groups if optimiser is not None else ():
+            group["lr"] = config.adversarial_rate
 
 
-def _prepare(images: Tensor) -> Tensor:
-    """(N, 3, H, W) uint8 to float32 [-1, 1], channels last."""
-    return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+_PIXEL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"charbonnier": charbonnier, "l1": nn.functional.l1_loss}
 
 
 def _losses(
@@ -279,136 +220,120 @@ def _losses(
     restored: Tensor,
     pyramid: list[Tensor],
     targets: Tensor,
-    vgg: VGG19Features,
-) -> dict[str, Tensor]:
-    """Each loss with its weight in it."""
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-    corners = random_windows(len(restored), config.net.size, config.perceptual_window, generator)
-    seen, wanted = window_pair(restored, targets, corners, config.perceptual_window)
-    with torch.no_grad():
-        references = vgg(_unit_range(wanted))
-    features = vgg(_unit_range(seen))
-    return {
-        "pixel": config.pixel_weight * charbonnier(restored, targets),
-        "pyramid": config.pyramid_weight * pyramid_loss(pyramid, targets),
-        "perceptual": config.perceptual_weight * feature_distance(features, references).mean(),
-    }
+    draws: _Draws,
+    critics: Critics,
+) -> Losses:
+    """Each loss that needs no adversary, with its weight in it."""
+    losses: Losses = {}
+    if config.pixel_weight > 0:
+        losses["pixel"] = config.pixel_weight * _PIXEL[config.pixel_loss](restored, targets)
+    if config.pyramid_weight > 0 and (config.pyramid_end is None or step < config.pyramid_end):
+        losses["pyramid"] = config.pyramid_weight * pyramid_loss(pyramid, targets)
+    if critics.perceptual is not None:
+        side = min(config.perceptual_window, config.net.size)
+        seen, wanted = window_pair(restored, targets, draws.windows(1_000_003, side), side)
+        found = critics.perceptual.distances(seen, wanted, form=config.perceptual_loss, style=config.style_weight > 0)
+        weights = {"perceptual": config.perceptual_weight, "style": config.style_weight}
+        losses |= {name: weights[name] * value for name, value in found.items()}
+    if config.identity_weight > 0 and critics.recogniser is not None:
+        losses["identity"] = config.identity_weight * critics.recogniser.distance(restored, targets)
+    if not losses:
+        raise ConfigError("every loss has weight 0: there is nothing to learn")
+    return losses
 
 
-def _adversarial_windows(
-    config: RestorerTrainConfig, step: int, restored: Tensor, targets: Tensor
-) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """The windows that the adversary sees at this step, if it plays: (restored, real)."""
-    if config.adversarial_weight == 0 or step < config.adversarial_start:
-        return None, None
-    generator = torch.Generator().manual_seed(config.seed * 7_000_003 + step)
-    corners = random_windows(len(restored), config.net.size, config.adversarial_window, generator)
-    return window_pair(restored, targets, corners, config.adversarial_window)
+def _adversarial_views(
+    config: RestorerTrainConfig, step: int, state: RestorerState, restored: Tensor, targets: Tensor, draws: _Draws
+) -> _Views:
+    """A window or the whole face for the global adversary, eyes and mouth for theirs."""
+    if step < config.adversarial_start:
+        return _Views()
+    fake = real = None
+    if config.adversarial_weight > 0 and config.adversary == "stylegan2":
+        fake, real = restored, targets
+    elif config.adversarial_weight > 0:
+        side = min(config.adversarial_window, config.net.size)
+        fake, real = window_pair(restored, targets, draws.windows(7_000_003, side), side)
+    if config.component_weight == 0 or state.components is None:
+        return _Views(fake, real)
+    return _Views(fake, real, state.components.regions(restored), state.components.regions(targets))
 
 
-def _fooling(adversary: PatchDiscriminator, fake: Tensor) -> Tensor:
-    """The restorer's part: the adversary itself gets no gradient."""
-    adversary.requires_grad_(False)
-    loss = generator_loss(adversary(fake))
-    adversary.requires_grad_(True)
-    return loss
+def _fooling(config: RestorerTrainConfig, state: RestorerState, views: _Views) -> Losses:
+    """The restorer's part of the adversarial losses: the adversaries themselves get no gradient."""
+    losses: Losses = {}
+    if views.fake is not None:
+        state.adversary.requires_grad_(False)
+        losses["adversarial"] = config.adversarial_weight * generator_loss(state.adversary(views.fake))
+        state.adversary.requires_grad_(True)
+    if state.components is not None and views.fake_parts is not None and views.real_parts is not None:
+        state.components.requires_grad_(False)
+        adversarial, style = state.components.fooled(views.fake_parts, views.real_parts)
+        state.components.requires_grad_(True)
+        losses["components"] = config.component_weight * adversarial
+        if config.component_style_weight > 0:
+            losses["component_style"] = config.component_style_weight * style
+    return losses
 
 
-def _train_adversary(
-    config: RestorerTrainConfig, state: _State, step: int, fake: Tensor, real: Tensor, low_precision: bool
-) -> Tensor:
-    """One step of the adversary; R1 each 16th step, 16 times as strong, in float32."""
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=low_precision):
-        loss = discriminator_loss(state.adversary(real), state.adversary(fake))
-    if step % 16 == 0 and config.penalty_weight > 0:
-        loss = loss + 16 * config.penalty_weight * gradient_penalty(state.adversary, real)
-    state.adversary_optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    state.adversary_optimiser.step()
-    return loss
+def _judging(config: RestorerTrainConfig, state: RestorerState, step: int, views: _Views, compute: Compute) -> Losses:
+    """The adversaries' own losses, with their gradients; R1 each 16th step, 16 times as strong, in float32."""
+    losses: Losses = {}
+    with compute.autocast():
+        if views.fake is not None and views.real is not None:
+            real, fake = state.adversary(views.real), state.adversary(views.fake.detach())
+            losses["adversary"] = discriminator_loss(real, fake)
+        if state.components is not None and views.fake_parts is not None and views.real_parts is not None:
+            detached = {name: region.detach() for name, region in views.fake_parts.items()}
+            losses["component_adversaries"] = state.components.judged(detached, views.real_parts)
+    if views.real is not None and step % 16 == 0 and config.penalty_weight > 0:
+        penalty = gradient_penalty(state.adversary, views.real)
+        losses["adversary"] = losses["adversary"] + 16 * config.penalty_weight * penalty
+    for loss in losses.values():
+        state.scaler.scale(loss / config.accumulate).backward()
+    return losses
 
 
-def _unit_range(images: Tensor) -> Tensor:
-    """[-1, 1] to [0, 1], channels last."""
-    return (images * 0.5 + 0.5).contiguous(memory_format=torch.channels_last)
+def _gathered_gradients(config: RestorerTrainConfig, state: RestorerState, group: Group) -> Tensor:
+    """Average the gradients over the processes, undo their scaling, bound the net's; returns its norm before that."""
+    for optimiser in state.optimisers():
+        average_gradients(group, (parameter for part in optimiser.param_groups for parameter in part["params"]))
+        state.scaler.unscale_(optimiser)
+    return nn.utils.clip_grad_norm_(state.net.parameters(), config.gradient_norm)
 
 
-@torch.no_grad()
-def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
-    """The exponential moving average of the weights, in place."""
-    torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
-
-
-def _not_finite(step: int, batch: int, run_dir: Path) -> str:
-    last = run_dir / "last.pt"
-    indexes = f"samples {step * batch} to {(step + 1) * batch - 1}"
-    kept = f"the last good checkpoint is {last}" if last.is_file() else "there is no checkpoint yet"
-    return f"the loss is not finite at step {step + 1} ({indexes}); {kept}: resume with a lower learning rate"
-
-
-def _log(run_dir: Path, progress: Report | None, line: dict[str, Any]) -> None:
-    with (run_dir / "log.jsonl").open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line) + "\n")
-    if progress is not None:
-        progress(line)
-
-
-def _save_checkpoint(run_dir: Path, step: int, config: RestorerTrainConfig, state: _State) -> None:
-    """Write beside the old checkpoint, then take its place: a full disk leaves the old one as it was."""
-    states = {name: part.state_dict() for name, part in state.parts().items()}
-    temporary = run_dir / "last.pt.part"
-    try:
-        torch.save({"step": step, "config": config.model_dump_json(), **states}, temporary)
-        temporary.replace(run_dir / "last.pt")
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {run_dir / 'last.pt'} ({error}); the old one is intact") from error
-
-
-def read_checkpoint(run_dir: Path) -> dict[str, Any]:
-    """The last checkpoint of a run: `step`, `config` (JSON) and the state of each part.
-
-    Raises InputError when there is none or it is damaged.
-    """
-    path = run_dir / "last.pt"
-    if not path.is_file():
-        raise InputError(f"no checkpoint in {run_dir}: start the run anew")
-    try:
-        states: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path} is damaged or no checkpoint: start the run anew") from error
-    return states
-
-
-def _load_checkpoint(run_dir: Path, state: _State) -> int:
-    states = read_checkpoint(run_dir)
-    for name, part in state.parts().items():
-        part.load_state_dict(states[name])
-    return int(states["step"])
+def _resumed(run: RunFolder, state: RestorerState) -> tuple[int, float | None]:
+    """The step to go on from, and the best measure so far."""
+    content = run.load(state.parts(), needed=("net", "average", "optimiser", "adversary", "adversary_optimiser"))
+    return int(content["step"]), content.get("best")
 
 
 def _load_checks(config: RestorerTrainConfig) -> validation.Checks:
     if config.validation is None:
         return {}
-    cache = load_images([config.validation], validation.FACE_SIZE)
+    cache = load_images([config.validation], max(config.validation_size, config.net.size))
     images = validation.spread(cache.pixels.numpy(), config.validation_images)
     return validation.make_checks(images, config.net.size, seed=config.seed)
 
 
-def _print(line: dict[str, Any]) -> None:
-    sys.stdout.write(f"{line}\n")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """`python -m revisage.train.restorer CONFIG.json RUN_DIR [--resume]`."""
-    parser = argparse.ArgumentParser(description="Train the compact restorer.")
-    parser.add_argument("config", type=Path)
-    parser.add_argument("run_dir", type=Path)
-    parser.add_argument("--resume", action="store_true")
-    options = parser.parse_args(arguments)
-    config = RestorerTrainConfig.model_validate_json(options.config.read_text(encoding="utf-8"))
-    train_restorer(config, options.run_dir, resume=options.resume, progress=_print)
-
-
-if __name__ == "__main__":
-    main()
+def _check(
+    run: RunFolder,
+    config: RestorerTrainConfig,
+    step: int,
+    net: RestorerNet,
+    checks: validation.Checks,
+    critics: Critics,
+    measures: Mapping[str, validation.ImageMeasure],
+    best: float | None,
+) -> float | None:
+    """Measure the averaged weights, keep them if they are the best so far, and return the best measure."""
+    values, grid = validation.check(checks, net, critics.vgg, recogniser=critics.recogniser, more=measures)
+    validation.write_grid(run.folder / "grids" / f"{step:07d}.png", grid)
+    run.show(step, grid)
+    level, name = config.best_by
+    value = values[level].get(name)
+    if value is not None and validation.better(name, value, best):
+        best = value
+        run.save(step, {"average": net.state_dict(), "best": best}, "best.pt")
+    run.log({"step": step, "validation": values, "best": best})
+    return best
