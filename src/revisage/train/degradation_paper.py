@@ -1,0 +1,168 @@
+"""The GFPGAN paper's degradation model: y = [(x ⊛ k) ↓r + n]_JPEG ↑r.
+
+Wang et al. (CVPR 2021), section 4.1: a Gaussian kernel (round or elongated), a reduction by r, white noise, JPEG, and
+the enlargement to the old size. The published ranges are for 512-pixel faces and stand here as such; what is measured
+in pixels (blur, r) is scaled to the size of the face that it meets, so that one configuration means the same face at
+any size. Colour jitter and the greyscale share are those of the published training configuration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from revisage.train.blur import convolved, gaussian_blur, motion_kernel
+from revisage.train.degradation_base import Degradation, Drawn, Image, Range, grey_of, resized
+from revisage.train.recode import jpeg_recoded
+
+__all__ = ["DegradationConfig", "PaperDamage"]
+
+_INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
+_JITTERS = ("brightness", "contrast", "saturation", "hue")
+_LEAST_SIDE = 8
+
+
+class DegradationConfig(Degradation):
+    """Ranges are uniform; lengths are in px of a 512-pixel face; colours in levels of 255."""
+
+    blur_sigma: Range = Field(default=(0.1, 10.0), description="standard deviation of the blur, px at 512")
+    round_probability: float = Field(default=0.5, ge=0, le=1, description="share of round (isotropic) kernels")
+    motion_probability: float = Field(default=0.0, ge=0, le=1, description="share with a straight motion blur on top")
+    motion_length: Range = Field(default=(2.0, 16.0), description="length of the motion blur, px at 512")
+    downsample: Range = Field(default=(0.8, 8.0), description="factor r of the reduction, at 512")
+    shrink: tuple[Literal["linear", "cubic", "area"], ...] = Field(default=("linear",), min_length=1)
+    enlarge: tuple[Literal["linear", "cubic"], ...] = Field(default=("linear",), min_length=1)
+    noise_sigma: Range = Field(default=(0.0, 20.0), description="white noise at the reduced size, levels")
+    jpeg_quality: Range = Field(default=(60.0, 100.0), description="JPEG quality at the reduced size")
+    jpeg_probability: float = Field(default=1.0, ge=0, le=1)
+    colour_shift_probability: float = Field(default=0.3, ge=0, le=1, description="a constant added to each channel")
+    colour_shift: float = Field(default=20.0, ge=0, le=255)
+    colour_jitter_probability: float = Field(
+        default=0.3, ge=0, le=1, description="brightness, contrast, saturation, hue"
+    )
+    brightness: Range = (0.5, 1.5)
+    contrast: Range = (0.5, 1.5)
+    saturation: Range = (0.0, 1.5)
+    hue: Range = Field(default=(-0.1, 0.1), description="rotation of the hue, turns")
+    grey_probability: float = Field(default=0.01, ge=0, le=1, description="input and target both become grey")
+
+    @model_validator(mode="after")
+    def _check_signs(self) -> DegradationConfig:
+        if self.downsample[0] <= 0 or self.blur_sigma[0] < 0:
+            raise ValueError("downsample must be above 0 and blur_sigma not below 0")
+        return self
+
+    def draw(self, size_hw: tuple[int, int], unit: float, random: np.random.Generator) -> PaperDamage:
+        """See :meth:`Degradation.draw`. The order of the draws, that of the work itself, is part of the contract: the
+        same seed gives the same pixels from one version to the next."""
+        grey = bool(random.random() < self.grey_probability)
+        sigmas, angle = self._draw_blur(unit, random)
+        motion = self._draw_motion(unit, random)
+        factor = random.uniform(*self.downsample) * unit
+        shrink = self.shrink[random.integers(len(self.shrink))]
+        height, width = (max(_LEAST_SIDE, round(side / factor)) for side in size_hw)
+        noise_sigma = random.uniform(*self.noise_sigma)
+        noise = random.standard_normal((height, width, 3), dtype=np.float32)
+        quality = round(random.uniform(*self.jpeg_quality))
+        return PaperDamage(
+            grey=grey,
+            blur_sigma=sigmas,
+            blur_angle=angle,
+            motion=motion,
+            reduced_hw=(height, width),
+            # Below a factor of one the face was sharper than our image: nothing to average.
+            shrink="linear" if factor < 1 else shrink,
+            noise_sigma=noise_sigma,
+            noise=noise,
+            jpeg_quality=quality if random.random() < self.jpeg_probability else None,
+            enlarge=self.enlarge[random.integers(len(self.enlarge))],
+            colour_shift=self._draw_shift(random),
+            jitter=self._draw_jitter(random),
+        )
+
+    def _draw_blur(self, unit: float, random: np.random.Generator) -> tuple[tuple[float, float], float]:
+        sigma_x, sigma_y = (float(sigma) * unit for sigma in random.uniform(*self.blur_sigma, size=2))
+        angle = random.uniform(-math.pi, math.pi)
+        return (sigma_x, sigma_x if random.random() < self.round_probability else sigma_y), angle
+
+    def _draw_motion(self, unit: float, random: np.random.Generator) -> tuple[float, float] | None:
+        if random.random() >= self.motion_probability:
+            return None
+        return random.uniform(*self.motion_length) * unit, random.uniform(0, math.pi)
+
+    def _draw_shift(self, random: np.random.Generator) -> tuple[float, ...] | None:
+        if random.random() >= self.colour_shift_probability:
+            return None
+        return tuple(random.uniform(-self.colour_shift, self.colour_shift, size=3).tolist())
+
+    def _draw_jitter(self, random: np.random.Generator) -> tuple[tuple[str, float], ...]:
+        if random.random() >= self.colour_jitter_probability:
+            return ()
+        names = [_JITTERS[number] for number in random.permutation(4)]
+        return tuple((name, random.uniform(*getattr(self, name))) for name in names)
+
+    def damage(self, frames: Iterable[Image], drawn: PaperDamage, random: np.random.Generator) -> Iterator[Image]:
+        """See :meth:`Degradation.damage`: noise is new in each frame, all else alike."""
+        noise = drawn.noise
+        for frame in frames:
+            yield drawn.applied(frame, noise)
+            noise = random.standard_normal(noise.shape, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class PaperDamage(Drawn):
+    """What was drawn of a :class:`DegradationConfig`; lengths in px of the image."""
+
+    blur_sigma: tuple[float, float]
+    blur_angle: float
+    motion: tuple[float, float] | None
+    reduced_hw: tuple[int, int]
+    shrink: str
+    noise_sigma: float
+    noise: NDArray[np.float32]
+    jpeg_quality: int | None
+    enlarge: str
+    colour_shift: tuple[float, ...] | None
+    jitter: tuple[tuple[str, float], ...]
+
+    def applied(self, image: Image, noise: NDArray[np.float32]) -> Image:
+        """One frame damaged, with this white noise of deviation 1 at the reduced size."""
+        image = gaussian_blur(grey_of(image) if self.grey else image, *self.blur_sigma, self.blur_angle)
+        if self.motion is not None:
+            image = convolved(image, motion_kernel(*self.motion))
+        reduced = cv2.resize(image, self.reduced_hw[::-1], interpolation=_INTERPOLATIONS[self.shrink])
+        noisy = np.clip(np.rint(reduced + noise * np.float32(self.noise_sigma)), 0, 255).astype(np.uint8)
+        coded = noisy if self.jpeg_quality is None else jpeg_recoded(noisy, self.jpeg_quality)
+        return self._recoloured(resized(coded, image.shape[:2], _INTERPOLATIONS[self.enlarge]))
+
+    def _recoloured(self, image: Image) -> Image:
+        if self.colour_shift is not None:
+            image = np.clip(np.rint(image + np.array(self.colour_shift)), 0, 255).astype(np.uint8)
+        return _jittered(image, self.jitter) if self.jitter else image
+
+
+def _jittered(image: Image, steps: tuple[tuple[str, float], ...]) -> Image:
+    """Brightness, contrast, saturation and hue in the order drawn, each clipped to the range as it goes."""
+    pixels = image.astype(np.float32) / 255
+    for step, amount in steps:
+        if step == "brightness":
+            pixels = pixels * np.float32(amount)
+        elif step == "contrast":
+            mean = np.float32(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).mean())
+            pixels = mean + (pixels - mean) * np.float32(amount)
+        elif step == "saturation":
+            grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[:, :, None]
+            pixels = grey + (pixels - grey) * np.float32(amount)
+        else:
+            hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)
+            hsv[:, :, 0] = (hsv[:, :, 0] + 360 * amount) % 360
+            pixels = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+        pixels = np.clip(pixels, 0, 1, dtype=np.float32)
+    return np.rint(pixels * 255).astype(np.uint8)
