@@ -69,12 +69,24 @@ class FaceDetector:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"an image is (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         scales = working_scales(image.shape[:2], self._finder.pixels, self._finder.smallest)
+        found = self._confirmed(image, scales) if self._finder.closer else self._found(image, scales)
+        faces = [face for number in range(len(found)) if (face := _face(found, number, image.shape[:2]))]
+        return sorted(faces, key=lambda face: (-face.size, face.box))
+
+    def _found(self, image: NDArray[np.uint8], scales: list[float]) -> Found:
+        """What the network finds at all scales."""
         found = self._search_large(image, scales[0])
         for scale in scales:
             found = Found.joined([found, without_parts(self._search(image, scale), found)])
-        found = suppressed(found, _OVERLAP)
-        faces = [face for number in range(len(found)) if (face := _face(found, number, image.shape[:2]))]
-        return sorted(faces, key=lambda face: (-face.size, face.box))
+        return suppressed(found, _OVERLAP)
+
+    def _confirmed(self, image: NDArray[np.uint8], scales: list[float]) -> Found:
+        """What a closer look leaves of all that the network proposes. Only then do large faces displace small ones:
+        a crowd as a whole may be proposed as one face."""
+        assert self._finder.closer is not None
+        proposals = [self._search_large(image, scales[0]), *(self._search(image, scale) for scale in scales)]
+        found = self._finder.closer(image, Found.joined(proposals), self.low_threshold)
+        return without_parts(found, found[found.scores >= self.threshold])
 
     def _search_large(self, image: NDArray[np.uint8], scale: float) -> Found:
         """Faces that are too large for the network at a scale, from a reduced image; in the image's own pixels."""
@@ -91,7 +103,8 @@ class FaceDetector:
         pad_x, pad_y = max(0, _LEAST_SIDE - size[0]), max(0, _LEAST_SIDE - size[1])
         if pad_x or pad_y:
             small = cv2.copyMakeBorder(small, 0, pad_y, 0, pad_x, cv2.BORDER_CONSTANT)
-        found = self._finder(np.ascontiguousarray(small), self.low_threshold)
+        lowest = self._finder.closer.lowest if self._finder.closer else self.low_threshold
+        found = self._finder(np.ascontiguousarray(small), lowest)
         return found if scale == 1 else found.scaled((width / size[0], height / size[1]))
 
 

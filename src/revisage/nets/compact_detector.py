@@ -1,4 +1,4 @@
-"""The embedded face detector: single stage, anchor free, five landmarks per face.
+"""The embedded face detector's first stage: anchor free, five landmarks per face.
 
 Written after SCRFD (Guo et al. 2021, arXiv 2105.04714), YuNet (Wu et al. 2023) and FCOS (Tian et al. 2019,
 arXiv 1904.01355): a thin residual backbone of plain convolutions, a top-down feature pyramid (Lin et al. 2017), and
@@ -16,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+from revisage.nets.compact_blocks import ResidualBlock, unit
+from revisage.nets.compact_refiner import CompactRefiner
 
 __all__ = [
     "CHANNELS",
@@ -40,13 +43,14 @@ class CompactDetectorConfig:
     """Widths and depths of a `CompactDetector`.
 
     stem: channels at stride 2. stages: channels at strides 4, 8, 16, 32. blocks: residual blocks in each of those
-    stages. neck: channels of the pyramid and the heads.
+    stages. neck: channels of the pyramid and the heads. refine: channels of the second stage; none without one.
     """
 
     stem: int = 16
     stages: tuple[int, int, int, int] = (32, 48, 80, 112)
     blocks: tuple[int, int, int, int] = (0, 3, 2, 1)
     neck: int = 48
+    refine: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
@@ -62,33 +66,14 @@ class CompactDetectorConfig:
         return cls(**plain)
 
 
-def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, ReLU."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
-
-
-class _ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside an identity (He et al. 2016)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = _conv(channels, channels)
-        self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x + self.norm(self.second(self.first(x))))
-
-
 class _Head(nn.Module):
     """One 3x3 convolution, then a depthwise separable tower for the score and a full one for box and points."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.shared = _conv(channels, channels)
-        self.score_tower = nn.Sequential(_conv(channels, channels, 3, groups=channels), _conv(channels, channels, 1))
-        self.shape_tower = _conv(channels, channels)
+        self.shared = unit(channels, channels)
+        self.score_tower = nn.Sequential(unit(channels, channels, 3, groups=channels), unit(channels, channels, 1))
+        self.shape_tower = unit(channels, channels)
         self.score = nn.Conv2d(channels, 1, 1)
         self.shape = nn.Conv2d(channels, CHANNELS - 1, 1)
 
@@ -101,22 +86,25 @@ class CompactDetector(nn.Module):
     """Finds faces with five landmarks in an image.
 
     `forward` takes (N, 3, H, W) float32 RGB in [-1, 1], H and W multiples of 32, and gives three raw maps
-    (N, 15, H/s, W/s) for the strides s of `STRIDES`; `decode_maps` turns those of one image into boxes.
+    (N, 15, H/s, W/s) for the strides s of `STRIDES`; `decode_maps` turns those of one image into boxes. `refine` is the
+    second stage, which looks at those boxes more closely, or None; it is run apart, as what it looks at is not known
+    before.
     """
 
     def __init__(self, config: CompactDetectorConfig | None = None) -> None:
         super().__init__()
         self.config = config if config is not None else CompactDetectorConfig()
         widths = (self.config.stem, *self.config.stages)
-        self.stem = _conv(3, self.config.stem, stride=2)
+        self.stem = unit(3, self.config.stem, stride=2)
         self.stages = nn.ModuleList(
-            nn.Sequential(_conv(narrow, wide, stride=2), *(_ResidualBlock(wide) for _ in range(count)))
+            nn.Sequential(unit(narrow, wide, stride=2), *(ResidualBlock(wide) for _ in range(count)))
             for narrow, wide, count in zip(widths[:-1], widths[1:], self.config.blocks, strict=True)
         )
         neck = self.config.neck
-        self.laterals = nn.ModuleList(_conv(width, neck, 1) for width in self.config.stages[1:])
+        self.laterals = nn.ModuleList(unit(width, neck, 1) for width in self.config.stages[1:])
         self.heads = nn.ModuleList(_Head(neck) for _ in STRIDES)
         self._initialise()
+        self.refine = CompactRefiner(self.config.refine) if self.config.refine else None
 
     def _initialise(self) -> None:
         for module in self.modules():

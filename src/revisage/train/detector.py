@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from revisage.core.errors import InputError, ModelError
@@ -44,6 +44,7 @@ class DetectorTrainConfig(BaseModel):
     scenes: Path = Field(description="Folder of scenes with labels.json.")
     aligned: Path | None = Field(None, description="Folder of FFHQ-aligned faces, to add large faces.")
     aligned_pattern: str = Field("*", description="Which files of that folder.")
+    start: Path | None = Field(None, description="Detector weights to begin with; without them, at random.")
     held_out: int = Field(150, ge=1, description="Scenes kept out of training, to choose the threshold by.")
     size: int = Field(320, ge=64, multiple_of=64, description="Side of the square training views, px.")
     batch: int = Field(16, ge=1)
@@ -74,15 +75,16 @@ def train_detector(
     training, held_out, provenance = _load_data(config)
     record = {"config": config.model_dump(mode="json"), **provenance}
     (run_dir / "config.json").write_text(json.dumps(record, indent=2), "utf-8")
-    log = _Log(run_dir / "log.jsonl", report)
+    log = RunLog(run_dir / "log.jsonl", report)
     log.write({"event": "start", **provenance})
 
-    model = CompactDetector().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = load_detector_weights(config.start)[0] if config.start else CompactDetector()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = CompactDetector()
     averaged.load_state_dict(model.state_dict())
     averaged.eval()
     optimiser = torch.optim.AdamW(_decay_groups(model, config.weight_decay), lr=config.learning_rate)
-    step = _resume(run_dir / "checkpoint.pt", model, averaged, optimiser)
+    step = resume(run_dir / "checkpoint.pt", model, averaged, optimiser)
     measures = _evaluate(averaged, held_out) if step >= config.steps else None
 
     running: dict[str, float] = {}
@@ -101,19 +103,19 @@ def train_detector(
         if torch.isfinite(norm):
             optimiser.step()
         step += 1
-        _average_into(averaged, model, min(config.average, (1 + step) / (20 + step)))
+        average_into(averaged, model, min(config.average, (1 + step) / (20 + step)))
 
         for name, value in {"loss": loss.detach(), **parts}.items():
             running[name] = running.get(name, 0.0) + float(value) / config.log_every
         if step % config.log_every == 0:
             elapsed = (time.monotonic() - started) / config.log_every
-            log.write({"event": "step", "step": step, **_rounded(running), "s_per_step": round(elapsed, 4)})
+            log.write({"event": "step", "step": step, **rounded(running), "s_per_step": round(elapsed, 4)})
             running, started = {}, time.monotonic()
         if step % config.evaluate_every == 0 or step == config.steps:
             measures = _evaluate(averaged, held_out)
-            log.write({"event": "measures", "step": step, **_rounded(asdict(measures))})
+            log.write({"event": "measures", "step": step, **rounded(asdict(measures))})
             save_detector(averaged, run_dir / "weights.safetensors", step=step, measures=measures)
-            _save_checkpoint(run_dir / "checkpoint.pt", model, averaged, optimiser, step)
+            save_checkpoint(run_dir / "checkpoint.pt", model, averaged, optimiser, step)
             started = time.monotonic()
     assert measures is not None
     return measures
@@ -142,7 +144,7 @@ def save_detector(model: CompactDetector, path: Path, *, step: int, measures: De
         "config": model.config.to_dict(),
         "step": step,
         "threshold": round(measures.threshold, 3),
-        "measures": _rounded(asdict(measures)),
+        "measures": rounded(asdict(measures)),
     }
     partial = path.with_name(path.name + ".partial")
     save_file(state, partial, metadata={"revisage": json.dumps(about)})
@@ -163,13 +165,9 @@ def load_detector_weights(path: Path) -> tuple[CompactDetector, dict[str, Any]]:
 
 
 def _load_data(config: DetectorTrainConfig) -> tuple[DetectorDataset, list[LabelledImage], dict[str, Any]]:
-    labels = config.scenes / "labels.json"
-    if not labels.is_file():
-        raise InputError(f"{labels} is missing: give a folder of scenes with their labels")
-    names = np.array(sorted(json.loads(labels.read_text("utf-8"))))
-    np.random.default_rng(0).shuffle(names)
-    held_out, skipped_held_out = load_scenes(config.scenes, files=names[: config.held_out].tolist())
-    scenes, skipped = load_scenes(config.scenes, files=names[config.held_out :].tolist())
+    kept_out, kept = split_scenes(config.scenes, config.held_out)
+    held_out, skipped_held_out = load_scenes(config.scenes, files=kept_out)
+    scenes, skipped = load_scenes(config.scenes, files=kept)
     if not held_out or not any(scene.certain.any() for scene in scenes):
         raise InputError(f"{config.scenes} has too few readable scenes with faces: add some, or lower held_out")
     files = sorted(config.aligned.glob(config.aligned_pattern)) if config.aligned else []
@@ -177,7 +175,7 @@ def _load_data(config: DetectorTrainConfig) -> tuple[DetectorDataset, list[Label
     training = DetectorDataset(scenes, aligned, size=config.size, length=config.steps * config.batch, seed=config.seed)
     provenance = {
         "commit": _git_commit(),
-        "labels_sha256": hashlib.sha256(labels.read_bytes()).hexdigest(),
+        "labels_sha256": hashlib.sha256((config.scenes / "labels.json").read_bytes()).hexdigest(),
         "scenes": len(scenes),
         "aligned": len(aligned),
         "held_out": len(held_out),
@@ -185,6 +183,19 @@ def _load_data(config: DetectorTrainConfig) -> tuple[DetectorDataset, list[Label
         "torch": torch.__version__,
     }
     return training, held_out, provenance
+
+
+def split_scenes(folder: Path, held_out: int) -> tuple[list[str], list[str]]:
+    """The names of scenes to judge by and of those to learn from: the same for every run and stage.
+
+    Raises InputError without labels.
+    """
+    labels = folder / "labels.json"
+    if not labels.is_file():
+        raise InputError(f"{labels} is missing: give a folder of scenes with their labels")
+    names = np.array(sorted(json.loads(labels.read_text("utf-8"))))
+    np.random.default_rng(0).shuffle(names)
+    return names[:held_out].tolist(), names[held_out:].tolist()
 
 
 def _git_commit() -> str | None:
@@ -225,7 +236,7 @@ def _decay_groups(model: CompactDetector, weight_decay: float) -> list[dict[str,
 
 
 @torch.no_grad()
-def _average_into(averaged: CompactDetector, model: CompactDetector, decay: float) -> None:
+def average_into(averaged: nn.Module, model: nn.Module, decay: float) -> None:
     """Exponential moving average of weights and batch statistics, in place."""
     for mean, value in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
         if mean.is_floating_point():
@@ -238,16 +249,17 @@ def _evaluate(model: CompactDetector, scenes: list[LabelledImage]) -> DetectorMe
     return choose_threshold(judge_all(scenes, lambda image: find_faces(model, image)))
 
 
-def _save_checkpoint(
-    path: Path, model: CompactDetector, averaged: CompactDetector, optimiser: torch.optim.Optimizer, step: int
+def save_checkpoint(
+    path: Path, model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer, step: int
 ) -> None:
+    """Write all that a run needs to go on, complete or not at all."""
     partial = path.with_name(path.name + ".partial")
     state = {"model": model, "averaged": averaged, "optimiser": optimiser}
     torch.save({"step": step, **{name: part.state_dict() for name, part in state.items()}}, partial)  # type: ignore[attr-defined]
     partial.replace(path)
 
 
-def _resume(path: Path, model: CompactDetector, averaged: CompactDetector, optimiser: torch.optim.Optimizer) -> int:
+def resume(path: Path, model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer) -> int:
     """Load a checkpoint where there is one; the step to go on with."""
     if not path.is_file():
         return 0
@@ -258,11 +270,11 @@ def _resume(path: Path, model: CompactDetector, averaged: CompactDetector, optim
     return int(state["step"])
 
 
-def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+def rounded(values: dict[str, Any]) -> dict[str, Any]:
     return {name: round(value, 5) if isinstance(value, float) else value for name, value in values.items()}
 
 
-class _Log:
+class RunLog:
     """JSON lines, flushed one by one, and passed on to a listener."""
 
     def __init__(self, path: Path, report: Callable[[dict[str, Any]], None] | None) -> None:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from revisage.faces.detectors.closer import CROP, CloserLook
 from revisage.faces.detectors.found import Found, padded
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from revisage.engines import Engine
 
 __all__ = ["CompactFinder"]
@@ -20,29 +23,37 @@ _LOW = 0.6
 
 
 class CompactFinder:
-    """``compact-detector`` on an engine. See :class:`revisage.faces.detectors.Finder`.
+    """``compact-detector`` on an engine: proposals of its first stage. See :class:`revisage.faces.detectors.Finder`.
 
     Its threshold is the one that its training measured as best and wrote into the weights.
     """
 
     pixels = 640 * 480
     smallest = 16
-    largest = 240
+    largest: int | None = 240
 
-    def __init__(self, engine: Engine, threshold: float = _THRESHOLD) -> None:
+    def __init__(self, engine: Engine, closer: CloserLook | None = None, threshold: float = _THRESHOLD) -> None:
         self._engine = engine
+        self.closer = closer
         self.threshold = threshold
         self.low_threshold = _LOW * threshold
 
     @classmethod
     def load(cls, path: Path, weight_hash: str, *, device: str, engine: str) -> CompactFinder:
         """From a weights file. Errors as :func:`revisage.faces.detectors.network.network_engine`."""
-        from revisage.faces.detectors.network import network_engine
+        from revisage.engines import make_engine
+        from revisage.faces.detectors.network import loaded_network
         from revisage.models.loading import metadata
 
         about = metadata(path)
-        net = network_engine(path, "compact-detector", about.get("config"), weight_hash, device=device, engine=engine)
-        return cls(net, float(about.get("threshold", _THRESHOLD)))
+        net = loaded_network(path, "compact-detector", about.get("config"))
+
+        def on_engine(part: nn.Module, size_hw: tuple[int, int] | None) -> Engine:
+            return make_engine(part, size_hw, device=device, engine=engine, precision="fp32", cache_key=weight_hash)
+
+        second = net.get_submodule("refine") if about.get("config", {}).get("refine") else None
+        closer = CloserLook(on_engine(second, (CROP, CROP))) if second is not None else None
+        return cls(on_engine(net, None), closer, float(about.get("threshold", _THRESHOLD)))
 
     def __call__(self, image: NDArray[np.uint8], min_score: float) -> Found:
         """Detections in an ``(H, W, 3) uint8 RGB`` image."""

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Finder", "Found", "padded", "suppressed", "without_parts"]
+__all__ = ["Closer", "Finder", "Found", "padded", "suppressed", "without_parts"]
 
 Floats = NDArray[np.float32]
 
@@ -61,6 +61,21 @@ class Found:
         )
 
 
+class Closer(Protocol):
+    """Looks again at detections, in the image itself.
+
+    Attributes:
+        lowest: score from which a detection is worth the look.
+    """
+
+    @property
+    def lowest(self) -> float: ...
+
+    def __call__(self, image: NDArray[np.uint8], proposals: Found, min_score: float) -> Found:
+        """Those of ``min_score`` or more, without duplicates, in an ``(H, W, 3) uint8 RGB`` image."""
+        ...
+
+
 class Finder(Protocol):
     """Finds faces in an image at the size it is given.
 
@@ -70,6 +85,7 @@ class Finder(Protocol):
         pixels: how many pixels an image should have at most when it is searched for faces of all sizes.
         smallest: side of the smallest face that is found well (px).
         largest: side of the largest face that is found well (px); None when there is no such limit.
+        closer: what looks at its detections again; None when they stand as they are.
     """
 
     @property
@@ -82,6 +98,8 @@ class Finder(Protocol):
     def smallest(self) -> int: ...
     @property
     def largest(self) -> int | None: ...
+    @property
+    def closer(self) -> Closer | None: ...
 
     def __call__(self, image: NDArray[np.uint8], min_score: float) -> Found:
         """Detections of ``min_score`` or more in an ``(H, W, 3) uint8 RGB`` image; duplicates may remain."""

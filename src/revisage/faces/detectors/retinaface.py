@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.faces.detectors.found import Found
+from revisage.faces.detectors.found import Closer, Found
 
 if TYPE_CHECKING:
     from revisage.engines import Engine
@@ -32,6 +32,7 @@ class RetinaFaceFinder:
     pixels = 1280 * 1024
     smallest = 16
     largest: int | None = None
+    closer: Closer | None = None
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.core.errors import ModelError
-from revisage.faces.detectors.found import Found
+from revisage.faces.detectors.found import Closer, Found
 
 __all__ = ["YuNetFinder"]
 
@@ -26,6 +26,7 @@ class YuNetFinder:
     pixels = 640 * 480
     smallest = 12
     largest: int | None = None
+    closer: Closer | None = None
 
     def __init__(self, path: Path) -> None:
         """From an ONNX file.
