@@ -17,6 +17,7 @@ from revisage.media.carry import Carried, carry_streams, is_cover
 from revisage.media.containers import muxer_for
 from revisage.media.info import MediaInfo
 from revisage.media.joining import JoinedPackets
+from revisage.media.reading import open_file
 from revisage.media.segment import FIELD_ORDERS, SegmentLabel, output_errors
 from revisage.media.sink import EncodeOptions
 from revisage.media.tags import kept_chapters, kept_tags, lost_tags
@@ -112,7 +113,7 @@ def _write(
 ) -> list[str]:
     container.metadata.update(kept_tags(source.metadata))
     container.set_chapters(cast(Any, kept_chapters(source, span.start, span.end, span.shift)))
-    with av.open(str(template_path)) as template:
+    with open_file(template_path) as template:
         video = source.streams[info.video_index]
         before = carry_streams(info.path, container, [s for s in source.streams if s.index < video.index])
         stream = _video_stream(container, template, video, info)

@@ -12,6 +12,7 @@ from typing import Any
 import av
 
 from revisage.core.errors import ProcessingError
+from revisage.media.reading import open_file
 from revisage.media.segment import SegmentLabel
 
 __all__ = ["JoinedPackets"]
@@ -36,7 +37,7 @@ class JoinedPackets:
         self._delay = 0
         extradata: bytes | None = None
         for path in self._segments:
-            with av.open(str(path)) as container:
+            with open_file(path) as container:
                 found = container.streams.video[0].codec_context.extradata or b""
                 if extradata is not None and found != extradata:
                     raise ProcessingError(f"{path} was encoded otherwise than the segments before it")
@@ -78,7 +79,7 @@ class JoinedPackets:
         """Packets in decoding order, with pts, dts and duration in the source's time base."""
         place = 0
         for path in self._segments:
-            with av.open(str(path)) as container:
+            with open_file(path) as container:
                 for pts, packet in self._timed(container):
                     packet.time_base = self._time_base
                     packet.pts, packet.dts = pts, self._decoding_time(place)

@@ -42,7 +42,9 @@ def stream_times(path: Path) -> FileTimes:
     """The packet times of a file's first video stream and of its audio streams; what cannot be read is left out."""
     import av
 
-    with av.open(str(path)) as container:
+    from revisage.media.reading import open_file
+
+    with open_file(path) as container:
         video = container.streams.video[0]
         streams = [video, *container.streams.audio]
         first = video.index

@@ -174,11 +174,12 @@ def _deep_png(path: Path, header: Header) -> Samples:
 
 
 def _deep_tiff(path: Path, image: TiffImageFile) -> Samples:
-    import av
     import av.error
 
+    from revisage.media.reading import open_file
+
     try:
-        with av.open(str(path)) as container:
+        with open_file(path) as container:
             picture = next(container.decode(video=0))
     except (av.error.FFmpegError, StopIteration):
         raise InputError(f"{path}: its 16-bit TIFF coding is not supported; convert it to PNG") from None

@@ -16,6 +16,7 @@ from revisage.core.errors import InputError
 from revisage.media.info import Chapter, ColourTags, ContentLight, MasteringDisplay, MediaInfo, StreamInfo
 from revisage.media.layout import Orientation
 from revisage.media.limits import check_pixels
+from revisage.media.reading import open_file
 
 __all__ = ["open_container", "read_info", "video_stream"]
 
@@ -31,7 +32,7 @@ def open_container(path: Path) -> InputContainer:
         InputError: FFmpeg cannot make sense of it.
     """
     try:
-        return av.open(str(path), "r", metadata_errors="replace")
+        return open_file(path)
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read: {_reason(path, error)}") from None
 

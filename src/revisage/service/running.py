@@ -1,0 +1,188 @@
+"""A job at work: its progress, the reasons to stop it, and the heartbeat that keeps its lease."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from typing import Literal
+
+import sqlalchemy as sa
+
+from revisage.core.errors import ProcessingError
+from revisage.core.progress import CancelToken, Progress
+from revisage.service.leases import Leases
+from revisage.service.settings import ServiceSettings
+from revisage.service.values import JobProgress, Lease
+
+__all__ = ["Heart", "InterruptedWorkError", "JobToken", "Meter", "Reason"]
+
+Reason = Literal["cancelled", "lost", "ending", "time"]
+
+_LOG = logging.getLogger("revisage.service")
+_BEAT = 0.5
+_GRACE = 20.0
+"""Seconds that work gets to stop by itself; what hangs longer in a decoder is ended with its process."""
+
+_WINDOW = 10.0
+_SPANS = {"scan": (0.0, 0.25), "restore": (0.25, 0.95), "finish": (0.95, 1.0)}
+_RESTORE_PER_SCAN = 3.0
+"""A frame takes about so much longer to restore than to scan: the first guess, while nothing is restored yet."""
+
+EXIT_HUNG = 75
+
+
+class InterruptedWorkError(ProcessingError):
+    """The work was stopped for a reason of the service's; what is finished of it is kept for another attempt."""
+
+
+class JobToken(CancelToken):
+    """A cancel token that knows why. Only a cancelled job's finished segments are thrown away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reason: Reason | None = None
+
+    def stop(self, reason: Reason) -> None:
+        """Ask the work to stop at the next frame; the first reason counts."""
+        if self.reason is None:
+            self.reason = reason
+        self.cancel()
+
+    def check(self) -> None:
+        """Raise CancelledError, or InterruptedWorkError for any other reason than that."""
+        if self.cancelled and self.reason != "cancelled":
+            raise InterruptedWorkError("the work was interrupted")
+        super().check()
+
+
+class Meter:
+    """Turns what the pipeline tells into the progress of a job. Read and written by different threads."""
+
+    def __init__(self) -> None:
+        self.now = JobProgress(stage="scan")
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def __call__(self, moment: Progress) -> None:
+        """Take what the pipeline tells."""
+        at = time.monotonic()
+        last = self._seen[-1][1] if self._seen else 0
+        if moment.stage != self.now.stage or not 0 <= moment.done - last <= 1:
+            self._seen.clear()  # a new stage, or segments that were taken over: no speed follows from that
+        self._seen.append((at, moment.done))
+        while at - self._seen[0][0] > _WINDOW and len(self._seen) > 2:
+            self._seen.popleft()
+        fps = self._speed()
+        fraction = max(self.now.fraction, _fraction(moment))
+        left = None if fps is None else _seconds_left(moment, fps)
+        self.now = JobProgress(fraction, moment.stage, moment.done, moment.total, moment.faces, fps, left)
+
+    def _speed(self) -> float | None:
+        (first, before), (last, after) = self._seen[0], self._seen[-1]
+        return round((after - before) / (last - first), 2) if after > before and last > first else None
+
+
+def _fraction(moment: Progress) -> float:
+    start, end = _SPANS.get(moment.stage, (0.0, 1.0))
+    part = min(1.0, moment.done / moment.total) if moment.total else 0.0
+    return round(start + part * (end - start), 4)
+
+
+def _seconds_left(moment: Progress, fps: float) -> float | None:
+    if not moment.total:
+        return None
+    left = max(0, moment.total - moment.done) / fps
+    more = moment.total / fps * _RESTORE_PER_SCAN if moment.stage == "scan" else 0.0
+    return round(left + more, 1)
+
+
+class Heart:
+    """Keeps the lease of a job while a ``with`` block works on it, and stops the work when it is to stop.
+
+    Args:
+        leases: of this worker.
+        lease: of the job.
+        token: looked at by the work.
+        meter: told by the work.
+        ending: set when this process is to end.
+        limit: seconds after which the work is stopped.
+        settings: how long a lease is.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        lease: Lease,
+        token: JobToken,
+        meter: Meter,
+        *,
+        ending: threading.Event,
+        limit: float,
+        settings: ServiceSettings,
+    ) -> None:
+        self._leases, self._lease, self._token, self._meter = leases, lease, token, meter
+        self._ending, self._limit = ending, limit
+        self._third = settings.lease_seconds / 3
+        self._held_until = time.monotonic() + settings.lease_seconds
+        self._lease_seconds = settings.lease_seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="revisage-heart", daemon=True)
+
+    def __enter__(self) -> Heart:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        began = renewed = time.monotonic()
+        told: JobProgress | None = None
+        asked: float | None = None
+        while not self._over.wait(_BEAT):
+            now = time.monotonic()
+            progress = self._meter.now
+            if progress != told or now - renewed >= self._third:
+                self._renew(progress if progress != told else None)
+                told, renewed = progress, now
+            if now - began > self._limit:
+                self._token.stop("time")
+            if self._ending.is_set():
+                self._token.stop("ending")
+            if self._token.cancelled:
+                asked = asked or now
+                if now - asked > _GRACE:
+                    self._end_process()
+
+    def _renew(self, progress: JobProgress | None) -> None:
+        try:
+            beat = self._leases.renew(self._lease, progress)
+        except sa.exc.SQLAlchemyError:
+            _LOG.warning("job %s: the job store does not answer", self._lease.job.id)
+            if time.monotonic() > self._held_until:
+                self._token.stop("lost")
+            return
+        self._held_until = time.monotonic() + self._lease_seconds
+        if not beat.held:
+            self._token.stop("lost")
+        elif beat.cancel:
+            self._token.stop("cancelled")
+
+    def _end_process(self) -> None:
+        """The work does not stop: say what became of the job, and end this process with everything in it."""
+        _LOG.warning("job %s: does not stop (%s); ending this worker", self._lease.job.id, self._token.reason)
+        try:
+            if self._token.reason == "cancelled":
+                self._leases.cancelled(self._lease)
+            elif self._token.reason == "time":
+                self._leases.failed(self._lease, *out_of_time(self._limit))
+        finally:
+            os._exit(EXIT_HUNG)
+
+
+def out_of_time(limit: float) -> tuple[str, str]:
+    """Message and code of a job that took too long."""
+    return f"the work took longer than {limit:g} s, the most that is allowed", "out_of_time"
