@@ -1,10 +1,8 @@
-"""Training faces: folders or CSV lists with weights, kept in memory as uint8, degraded on the fly."""
+"""Training faces: decoded once, held in memory or mapped from the disk, degraded on the fly."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import fnmatch
 import hashlib
 import queue
 import threading
@@ -13,39 +11,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from revisage.core.errors import InputError
-from revisage.train.degradation import DegradationConfig, degrade, generator
+from revisage.train.decoded import DecodedSet, DecodedWriter, decoded_key, open_decoded
+from revisage.train.degradation import Degradation, degrade, generator
+from revisage.train.sources import FaceSource, ListedImage, listed_images, read_image
 
-__all__ = ["DegradedFaces", "FaceSource", "ImageCache", "batches", "load_images"]
+__all__ = ["MEMORY_BUDGET", "DegradedFaces", "FaceSource", "ImageCache", "batches", "load_images"]
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-
-
-class FaceSource(BaseModel):
-    """Where aligned faces come from, and how often each is drawn."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: Path = Field(description="a folder of images, or a CSV with a column `file` (relative to the CSV)")
-    images: Path | None = Field(default=None, description="the folder that the CSV's files lie in, if not beside it")
-    weight: float = Field(default=1.0, gt=0, description="how often an image is drawn, relative to weight 1")
-    weights: dict[str, float] = Field(
-        default_factory=dict, description="weight by file-name pattern; the first that matches counts"
-    )
+#: Decoded images that may be held in memory, bytes.
+MEMORY_BUDGET = 12 * 2**30
 
 
 @dataclass(frozen=True)
 class ImageCache:
-    """All training images in memory.
+    """All training images, in memory or mapped from a file of decoded images.
 
     Attributes:
         pixels: (n, size, size, 3) uint8 RGB.
@@ -54,6 +42,7 @@ class ImageCache:
         skipped: one line per file that could not be used: the file and the reason.
         digest: SHA-256 over the pixels: which data a run has seen.
         licences: images by licence, where the lists name one (column `licence`).
+        mapped: the decoded set that the pixels are mapped from; None when they are in memory.
     """
 
     pixels: Tensor
@@ -62,6 +51,7 @@ class ImageCache:
     skipped: tuple[str, ...] = field(default=())
     digest: str = ""
     licences: dict[str, int] = field(default_factory=dict)
+    mapped: DecodedSet | None = None
 
     def __post_init__(self) -> None:
         if not len(self.pixels) == len(self.files) == len(self.weights):
@@ -69,86 +59,120 @@ class ImageCache:
                 f"{len(self.pixels)} images, {len(self.files)} files and {len(self.weights)} weights differ"
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Mapped pixels do not travel to a worker: it maps them itself, and all share the same memory."""
+        return {**self.__dict__, "pixels": None} if self.mapped else dict(self.__dict__)
 
-@dataclass(frozen=True)
-class _Listed:
-    file: Path
-    weight: float
-    licence: str
-
-
-def _listed(source: FaceSource) -> list[_Listed]:
-    """The files of a source with their weights, in a stable order."""
-    if source.path.is_dir():
-        files = sorted(path for path in source.path.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-        licences = [""] * len(files)
-    elif source.path.is_file():
-        folder = source.images or source.path.parent
-        with source.path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-        if rows and "file" not in rows[0]:
-            raise InputError(f"{source.path} has no column 'file': name the images there")
-        files = [folder / row["file"] for row in rows]
-        licences = [row.get("licence") or "" for row in rows]
-    else:
-        raise InputError(f"no such folder or list of training images: {source.path}")
-    return [_Listed(file, _weight(file, source), licence) for file, licence in zip(files, licences, strict=True)]
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.mapped is not None:
+            self.__dict__["pixels"] = torch.from_numpy(self.mapped.mapped())
 
 
-def _weight(file: Path, source: FaceSource) -> float:
-    for pattern, weight in source.weights.items():
-        if fnmatch.fnmatchcase(file.name, pattern):
-            return weight
-    return source.weight
-
-
-def _read(file: Path, size: int) -> NDArray[np.uint8] | str:
-    """The image as (size, size, 3) uint8 RGB, or why it cannot be used."""
-    try:
-        data = np.fromfile(file, np.uint8)
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if bgr is None:
-        return "is no image that can be decoded"
-    if min(bgr.shape[:2]) < size:
-        return f"is {bgr.shape[1]}x{bgr.shape[0]}, smaller than {size}x{size}"
-    rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-    if rgb.shape[:2] != (size, size):
-        rgb = cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(rgb, dtype=np.uint8)
-
-
-def load_images(sources: Sequence[FaceSource], size: int) -> ImageCache:
+def load_images(
+    sources: Sequence[FaceSource], size: int, *, cache: Path | None = None, memory: int = MEMORY_BUDGET
+) -> ImageCache:
     """Read every image of the sources once, at `size`; files that cannot be used are left out and named.
 
-    Raises `InputError` when a source is missing or no image is left.
+    Args:
+        sources: where from.
+        size: side of the images, px; larger ones are averaged down.
+        cache: a folder for decoded images: the first start writes them there, later ones map them, whatever the size
+            of the set. Without it they are held in memory.
+        memory: bytes that may be held so.
+
+    Raises:
+        InputError: a source is missing, no image is left, or the set outgrows the memory and no folder is named.
+        OutputError: the folder cannot be written to.
     """
-    listed = [entry for source in sources for entry in _listed(source)]
+    listed = [image for source in sources for image in listed_images(source)]
+    if cache is not None:
+        found = _decoded(listed, size, cache, sources)
+        pixels = torch.from_numpy(found.mapped())
+        return _cache_of(listed, found.used, pixels, found.skipped, found.digest, found)
+    needed = len(listed) * size * size * 3
+    if needed > memory:
+        raise InputError(
+            f"{len(listed)} images of {size} px need {needed / 2**30:.1f} GiB of memory, {memory / 2**30:.1f} are "
+            "allowed: name a folder for decoded images (cache)"
+        )
     pixels = torch.empty((len(listed), size, size, 3), dtype=torch.uint8)
-    used: list[_Listed] = []
+    used: list[int] = []
     skipped: list[str] = []
     digest = hashlib.sha256()
+    for place, image in _read_all(listed, size, skipped):
+        pixels[len(used)] = torch.from_numpy(image)
+        digest.update(image.data)
+        used.append(place)
+    _require_images(used, skipped, size, sources)
+    return _cache_of(listed, used, pixels[: len(used)], skipped, digest.hexdigest(), None)
+
+
+def _decoded(listed: Sequence[ListedImage], size: int, folder: Path, sources: Sequence[FaceSource]) -> DecodedSet:
+    """The decoded set of a list, made now if it is not there yet."""
+    key = decoded_key(listed, size)
+    found = open_decoded(folder, key, size)
+    if found is not None:
+        return found
+    used: list[int] = []
+    skipped: list[str] = []
+    with DecodedWriter(folder, key, size) as writer:
+        for place, image in _read_all(listed, size, skipped):
+            writer.add(image)
+            used.append(place)
+        _require_images(used, skipped, size, sources)
+        return writer.finish(used, skipped)
+
+
+def _read_all(listed: Sequence[ListedImage], size: int, skipped: list[str]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Place in the list and pixels of each image that can be used; a line for each other one."""
     with ThreadPoolExecutor(max_workers=4) as pool:
-        images = pool.map(lambda entry: _read(entry.file, size), listed)
-        for entry, image in zip(listed, images, strict=True):
-            if isinstance(image, str):
-                skipped.append(f"{entry.file} {image}")
-                continue
-            pixels[len(used)] = torch.from_numpy(image)
-            digest.update(image.data)
-            used.append(entry)
+        # In portions: a pool would read ahead of a slow disk without end.
+        for first in range(0, len(listed), 256):
+            portion = listed[first : first + 256]
+            images = pool.map(lambda image: _at_size(read_image(image), size), portion)
+            for place, image in enumerate(images, first):
+                if isinstance(image, str):
+                    skipped.append(f"{listed[place].name} {image}")
+                else:
+                    yield place, image
+
+
+def _at_size(image: NDArray[np.uint8] | str, size: int) -> NDArray[np.uint8] | str:
+    if isinstance(image, str):
+        return image
+    height, width = image.shape[:2]
+    if min(height, width) < size:
+        return f"is {width}x{height}, smaller than {size}x{size}"
+    if (height, width) == (size, size):
+        return image
+    return np.ascontiguousarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _require_images(used: Sequence[int], skipped: Sequence[str], size: int, sources: Sequence[FaceSource]) -> None:
     if not used:
         where = ", ".join(str(source.path) for source in sources)
         reason = f"; the first: {skipped[0]}" if skipped else ""
         raise InputError(f"no training image of {size} px or more in {where}{reason}")
+
+
+def _cache_of(
+    listed: Sequence[ListedImage],
+    used: Sequence[int],
+    pixels: Tensor,
+    skipped: Sequence[str],
+    digest: str,
+    mapped: DecodedSet | None,
+) -> ImageCache:
+    chosen = [listed[place] for place in used]
     return ImageCache(
-        pixels=pixels[: len(used)],
-        files=tuple(str(entry.file) for entry in used),
-        weights=np.asarray([entry.weight for entry in used]),
+        pixels=pixels,
+        files=tuple(image.name for image in chosen),
+        weights=np.asarray([image.weight for image in chosen]),
         skipped=tuple(skipped),
-        digest=digest.hexdigest(),
-        licences=dict(Counter(entry.licence or "not stated" for entry in used)),
+        digest=digest,
+        licences=dict(Counter(image.licence or "not stated" for image in chosen)),
+        mapped=mapped,
     )
 
 
@@ -162,7 +186,7 @@ class DegradedFaces(Dataset[tuple[Tensor, Tensor]]):
     def __init__(
         self,
         cache: ImageCache,
-        mixture: Sequence[tuple[DegradationConfig, float]],
+        mixture: Sequence[tuple[Degradation, float]],
         *,
         seed: int,
         tone_probability: float = 0.0,

@@ -75,7 +75,7 @@ def _train(
     config, start = _settle_net(config, resume)
     mixture = config.degradations()
     critics = load_critics(config, compute.device)
-    cache = load_images(config.data, config.net.size)
+    cache = load_images(config.data, config.net.size, cache=config.cache)
     run = RunFolder(
         run_dir, config, stage="restorer", resume=resume, may_change=MAY_CHANGE, leads=group.leads, progress=progress
     )
@@ -143,10 +143,7 @@ class _Draws:
     part: int
 
     def _share(self) -> tuple[int, slice]:
-        """Images of the step, and which of them these are."""
-        batch = self.config.batch
-        first = (self.part * self.group.size + self.group.rank) * batch
-        return batch * self.config.accumulate * self.group.size, slice(first, first + batch)
+        return self.group.share(self.config.batch, self.config.accumulate, self.part)
 
     def _generator(self, stream: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.config.seed * stream + self.step)

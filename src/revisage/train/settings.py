@@ -7,9 +7,9 @@ of its published configuration stand in the descriptions; docs/training.md has t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from revisage.nets.compact import CompactConfig
 from revisage.train.data import FaceSource
@@ -19,12 +19,30 @@ from revisage.train.networks import GFPGANConfig, NetConfig
 __all__ = ["MAY_CHANGE", "PriorTrainConfig", "RestorerTrainConfig", "StageConfig"]
 
 
+def _source(value: Any) -> Any:
+    """A bare path stands for a source with nothing else said."""
+    return {"path": value} if isinstance(value, (str, Path)) else value
+
+
+def _sources(value: Any) -> Any:
+    """A single source may stand for a list of one."""
+    return [value] if isinstance(value, (str, Path, dict)) else value
+
+
+Source = Annotated[FaceSource, BeforeValidator(_source)]
+
+
 class StageConfig(BaseModel):
     """What both stages share: the data, how long, how fast, on what, and what is kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: tuple[FaceSource, ...] = Field(min_length=1)
+    data: Annotated[tuple[Source, ...], BeforeValidator(_sources)] = Field(
+        min_length=1, description="folders of aligned faces, or CSV lists of them"
+    )
+    cache: Path | None = Field(
+        default=None, description="folder for decoded images: made at the first start, mapped by later ones"
+    )
     seed: int = 1
     steps: int = Field(default=10_000, ge=1)
     batch: int = Field(default=8, ge=1, description="images that go through the net at once, in each process")
@@ -51,9 +69,7 @@ class RestorerTrainConfig(StageConfig):
     perceptual_vgg: Path | Literal["torchvision"] | None = Field(
         default=None, description="another backbone of the loss: a VGG19 of torchvision's, up to conv5_4"
     )
-    validation: FaceSource | None = Field(
-        default=None, description="faces of the fixed check, at any size >= the net's"
-    )
+    validation: Source | None = Field(default=None, description="faces of the fixed check, at any size >= the net's")
     validation_images: int = Field(default=24, ge=1)
     validation_size: int = Field(default=512, ge=32, description="side at which the faces of the check are damaged, px")
     mixture: tuple[tuple[str, float], ...] = Field(default=MIXED, description="(degradation preset, share)")
@@ -144,7 +160,7 @@ class PriorTrainConfig(StageConfig):
 #: What may change when a run goes on: how long it is, what it watches and the weights of the losses.
 MAY_CHANGE = frozenset(
     {
-        *("steps", "device", "precision", "compile", "threads", "workers", "tensorboard"),
+        *("steps", "device", "precision", "compile", "threads", "workers", "tensorboard", "cache"),
         *("log_every", "checkpoint_every", "validate_every", "grid_every", "best_by"),
         *("pixel_weight", "perceptual_weight", "pyramid_weight", "pyramid_end", "perceptual_window", "style_weight"),
         *("adversarial_weight", "adversarial_start", "adversarial_window", "adversarial_rate", "penalty_weight"),
