@@ -46,7 +46,8 @@ class CloserLook:
 
     def __call__(self, image: NDArray[np.uint8], proposals: Found, min_score: float) -> Found:
         """Of the proposals in an ``(H, W, 3) uint8 RGB`` image those of ``min_score`` or more, without duplicates."""
-        proposals = suppressed(proposals, _SAME_BEFORE)[np.arange(min(len(proposals), _MOST))]
+        proposals = suppressed(proposals, _SAME_BEFORE)
+        proposals = proposals[np.arange(min(len(proposals), _MOST))]
         found = self._look(image, proposals)
         first = proposals.scores**self._first_part
         scores = first * found.scores ** (1 - self._first_part)
