@@ -139,7 +139,7 @@ def sepia(image: Image) -> Image:
 
 
 def grain(image: Image, sigma: float, size: float, random: np.random.Generator) -> NDArray[np.float32]:
-    """Noise (H, W) of a film: alike over ``size`` px, of deviation ``sigma`` in mid grey and less in black and white."""
+    """Noise (H, W) of a film: alike over ``size`` px, of deviation ``sigma`` in mid grey, less in black and white."""
     noise = random.standard_normal(image.shape[:2], dtype=np.float32)
     if size > 0.3:
         noise = cv2.GaussianBlur(noise, (0, 0), size, borderType=cv2.BORDER_REFLECT_101)

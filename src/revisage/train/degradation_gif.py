@@ -99,7 +99,9 @@ class GifDamage(Drawn):
 def palette_of(image: Image, colours: int) -> Image:
     """The (n, 3) uint8 colours, at most ``colours`` of them, that an adaptive palette (median cut) gives an image."""
     step = min(_LARGEST_STEP, max(1, round((image.shape[0] * image.shape[1] / _SAMPLES) ** 0.5)))
-    indexed = Pillow.fromarray(np.ascontiguousarray(image[::step, ::step])).quantize(colours, method=Pillow.Quantize.MEDIANCUT, dither=Pillow.Dither.NONE)
+    indexed = Pillow.fromarray(np.ascontiguousarray(image[::step, ::step])).quantize(
+        colours, method=Pillow.Quantize.MEDIANCUT, dither=Pillow.Dither.NONE
+    )
     flat = indexed.getpalette() or [0, 0, 0]
     return np.array(flat[: 3 * colours], np.uint8).reshape(-1, 3)
 

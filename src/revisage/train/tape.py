@@ -102,10 +102,8 @@ def interlaced(frames: Iterable[Image], repair: Deinterlace) -> Iterator[Image]:
 def _deinterlaced(woven: Image, repair: Deinterlace) -> Image:
     if repair == "none":
         return woven
-    height, width = woven.shape[:2]
     if repair == "line":
-        lines = np.repeat(woven[::2], 2, axis=0)[:height]
-        return np.ascontiguousarray(lines)
+        return np.ascontiguousarray(np.repeat(woven[::2], 2, axis=0)[: len(woven)])
     kernel = np.array([[0.25], [0.5], [0.25]], np.float32)
     return cv2.filter2D(woven, -1, kernel, borderType=cv2.BORDER_REFLECT_101).astype(np.uint8, copy=False)
 
