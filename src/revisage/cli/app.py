@@ -11,6 +11,8 @@ import typer
 import revisage.cli.dataset_gif  # noqa: F401 - adds its commands to `dataset`
 from revisage._version import __version__
 from revisage.cli.dataset import dataset_app
+from revisage.cli.evaluate import evaluate_app
+from revisage.cli.export import export
 from revisage.cli.models import models_app
 from revisage.cli.options import RESTORE_FIELDS, SCAN_FIELDS, with_config_options
 from revisage.cli.show import print_lines, print_table, progress_bar, report_lines, warn
@@ -32,7 +34,9 @@ app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
 app.command()(ui)
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(store_app, name="store")
+app.command()(export)
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; warnings and errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]

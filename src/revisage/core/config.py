@@ -67,7 +67,9 @@ class RestoreConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: str = Field("compact", description="Restorer: a name of `revisage models list` or a .safetensors/.pth file.")
+    model: str = Field(
+        "compact", description="Restorer: a name of `revisage models list` or a file (.safetensors, .pth, .onnx, .xml)."
+    )
     strength: float = Field(1.0, ge=0, le=1, description="0 leaves faces as they are, 1 restores them fully.")
     upscale: Factor = Field(1.0, description="Size of the output, as a factor (2, 1.5, 3/2).")
     background: Background = Field(
@@ -110,9 +112,7 @@ class RestoreConfig(BaseModel):
     collect: Path | None = Field(
         None, description="Folder of a face store to keep crops of the restored faces in; needs --consent."
     )
-    consent: str | None = Field(
-        None, description="What the people shown agreed to, in words; kept with the faces."
-    )
+    consent: str | None = Field(None, description="What the people shown agreed to, in words; kept with the faces.")
     collect_frames: int = Field(3, ge=1, le=100, description="Frames kept of each face track, the best ones.")
     overwrite: bool = Field(False, description="Replace existing output files.")
     dry_run: bool = Field(False, description="Scan and plan only; write nothing.")

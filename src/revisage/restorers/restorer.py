@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from revisage.core.errors import ProcessingError
 from revisage.engines import Engine, make_engine, resolve
+from revisage.restorers.compiled import COMPILED_SUFFIXES, load_compiled
 from revisage.restorers.weights import RestorerInfo, Weights, describe, load_weights
 
 __all__ = ["RESTORER_ARCHITECTURES", "FaceRestorer", "NetRestorer", "load_restorer"]
@@ -88,7 +89,8 @@ def load_restorer(
     """A face restorer by name (``compact``, ``gfpgan-1.4`` ...; fetched when absent) or from a weights file.
 
     Args:
-        name_or_path: a name of ``revisage models list``, or a .safetensors or .pth file of a GFP-GAN or RestoreFormer.
+        name_or_path: a name of ``revisage models list``, or a .safetensors or .pth file of a GFP-GAN or RestoreFormer,
+            or an .onnx or .xml (OpenVINO) file as ``revisage export`` writes them.
         device: auto, cpu, cuda or mps.
         engine: auto, torch or openvino.
         precision: auto, fp32, bf16 or int8. ``auto`` is bf16 where the CPU has it in hardware and this architecture
@@ -104,7 +106,9 @@ def load_restorer(
         ProcessingError: int8 does not agree with fp32.
         ValueError: calibration crops of another dtype or shape.
     """
-    resolve(device, engine, precision)  # before a download
+    settled = resolve(device, engine, precision)  # before a download
+    if Path(name_or_path).suffix.lower() in COMPILED_SUFFIXES:
+        return NetRestorer(*load_compiled(Path(name_or_path).expanduser(), settled))
     weights = load_weights(name_or_path, RESTORER_ARCHITECTURES, "face restorer")
     size = _side(weights)
     if calibration is not None:
