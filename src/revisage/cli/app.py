@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-import revisage.cli.dataset_gif  # noqa: F401 - adds its commands to `dataset`
+import revisage.cli.dataset_gif
+import revisage.cli.dataset_store  # noqa: F401 - adds its command to `dataset`
 from revisage._version import __version__
 from revisage.cli.dataset import dataset_app
 from revisage.cli.evaluate import evaluate_app
