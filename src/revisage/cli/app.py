@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-import revisage.cli.dataset_gif
+import revisage.cli.dataset_gif  # noqa: F401 - adds its commands to `dataset`
 import revisage.cli.dataset_store  # noqa: F401 - adds its command to `dataset`
+import revisage.cli.evaluate_compare  # noqa: F401 - adds its command to `evaluate`
 from revisage._version import __version__
 from revisage.cli.dataset import dataset_app
 from revisage.cli.evaluate import evaluate_app

@@ -1,0 +1,145 @@
+"""``revisage evaluate compare``: several restorations beside each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from revisage.cli.evaluate import evaluate_app
+from revisage.cli.show import print_lines, print_table, progress_bar, warn
+
+if TYPE_CHECKING:
+    from revisage.evaluate.record import Evaluation, FileEvaluation
+
+__all__: list[str] = []
+
+_BETTER = {"higher": "higher", "lower": "lower", "reference": "near the reference"}
+
+
+@evaluate_app.command("compare")
+def compare(
+    methods: Annotated[
+        list[str],
+        typer.Argument(metavar="METHOD...", help="Restored files or folders; NAME=PATH gives one a name."),
+    ],
+    reference: Annotated[
+        Path, typer.Option("--reference", metavar="CLEAN", help="The undamaged original; a folder, paired by name.")
+    ],
+    input: Annotated[  # noqa: A002 - the name that users expect
+        Path | None,
+        typer.Option("--input", metavar="DEGRADED", help="What was restored, measured beside.", show_default=False),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page: tables, curves, worst moments.", show_default=False),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write the table as CSV.", show_default=False)
+    ] = None,
+    faces_only: Annotated[
+        bool | None,
+        typer.Option("--faces-only/--whole", help="Measure inside faces only, or whole frames only; by default both."),
+    ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(metavar="restored|reference", help="Which gives way where sizes differ.", show_default=False),
+    ] = None,
+    match: Annotated[
+        str, typer.Option(metavar="exact|nearest", help="Frames pair by time: the same time, or the nearest.")
+    ] = "exact",
+    every: Annotated[int, typer.Option(metavar=">=1", help="Measure each N-th frame.")] = 1,
+    max_frames: Annotated[
+        int | None, typer.Option(metavar=">=1", help="Stop after so many measured frames.", show_default=False)
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(metavar=">=0", help="Frames that slow measures are taken on; 0 takes all.")
+    ] = 24,
+    detector: Annotated[str, typer.Option(metavar="NAME", help="Finds the faces in the reference.")] = "compact",
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Look here for the weights of LPIPS, VGGD, identity.", show_default=False),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Of the detector.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")] = False,
+) -> int:
+    """Measure several restorations against one original, and show which is best at what."""
+    from revisage.core.errors import OutputError
+    from revisage.evaluate.compare import compare as run
+    from revisage.evaluate.compare import csv_text, name_methods
+    from revisage.evaluate.settings import make_settings
+    from revisage.pipeline.files import write_text
+
+    for path in (html, csv):
+        if path is not None and path.exists() and not overwrite:
+            raise OutputError(f"{path} exists; use --overwrite to replace it")
+    settings = make_settings(
+        area={None: "both", True: "faces", False: "whole"}[faces_only],
+        resize=resize,
+        match=match,
+        every=every,
+        max_frames=max_frames,
+        samples=samples,
+        detector=detector,
+        weights=weights,
+        device=device,
+    )
+    with progress_bar(quiet) as progress:
+        found = run(name_methods(methods), reference, input=input, settings=settings, progress=progress)
+    if html is not None:
+        from revisage.evaluate.page import comparison_page
+
+        write_text(html, comparison_page(found, settings), overwrite=overwrite)
+    if csv is not None:
+        write_text(csv, csv_text(found), overwrite=overwrite)
+    return _told(found, quiet, as_json, [path for path in (html, csv) if path is not None])
+
+
+def _told(found: Evaluation, quiet: bool, as_json: bool, written: list[Path]) -> int:
+    """Print the result; the exit code says whether every file could be measured."""
+    from revisage.evaluate.compare import averaged, rows
+
+    failed = [file for file in found.files if file.error is not None]
+    for file in found.files:
+        for text in [*file.warnings, *([] if file.error is None else [f"{file.name}: {file.error}"])]:
+            warn(f"warning: {text}")
+    shown = averaged(found)
+    if as_json:
+        best: dict[str, dict[str, list[str]]] = {}
+        for row in [] if shown is None else rows(shown):
+            best.setdefault(row.area, {})[row.info.name] = list(row.best)
+        record = {"best": best, **found.model_dump(mode="json")}
+        print_lines([json.dumps(record, indent=2, allow_nan=False)])
+    elif not quiet:
+        print_lines(map(str, written))
+        if shown is not None:
+            _print(shown)
+    return 1 if failed else 0
+
+
+def _print(shown: FileEvaluation) -> None:
+    from revisage.evaluate.compare import AREAS, methods_of, rows, score_text
+
+    columns = [*[name for name in ("input",) if name in shown.sides], *methods_of(shown), "reference"]
+    table = list(rows(shown))
+    for area, title in AREAS:
+        lines = [
+            (
+                row.info.title + (f" ({row.info.unit})" if row.info.unit else ""),
+                *(_marked(name in row.best, score_text(row.scores.get(name), row.info)) for name in columns),
+                _BETTER[row.info.better],
+            )
+            for row in table
+            if row.area == area
+        ]
+        if lines:
+            print_lines(["", f"{title} (* the best)"])
+            print_table(("measure", *columns, "better"), lines)
+
+
+def _marked(best: bool, text: str) -> str:
+    return f"{text} *" if best else text

@@ -1,0 +1,1 @@
+"""Data sets: align, check, degrade and classify faces, GIFs and videos."""

@@ -1,0 +1,195 @@
+"""Signs of damage in a picture: noise, blur, a low effective resolution, block noise, a palette. No reference.
+
+Each is measured on luma at the picture's own pixels. Noise: the finest diagonal wavelet detail of the calmer blocks,
+after Donoho and Johnstone (1994). Blur: the width of the sharpest edges from two gradients, after Zhuo and Sim (2011).
+Resolution: where the power spectrum leaves the 1/f² of natural pictures (Field, 1987). Interpolation: the period that
+resampling leaves in the second derivative, after Gallagher (2005). Blockiness: differences across the lines of the
+8 x 8 grid over those elsewhere, after Wang, Bovik and Evans (2000).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SMALLEST", "Signs", "edge_blur", "measure_signs"]
+
+Image = NDArray[np.uint8]
+Plane = NDArray[np.float32]
+
+SMALLEST = 48
+"""Shorter side (px) of the least picture that can be measured."""
+
+_SEGMENT = 32
+_BANDS = ((3, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14), (14, 17))
+_CUT = 0.02
+_NEAR, _FAR = 1.0, 2.0
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What was measured.
+
+    Attributes:
+        noise: standard deviation of the noise in the calmer half of the picture (levels of 255).
+        coarse_noise: the same in the picture at half size, times two: equal to ``noise`` where it is white, and far
+            below it where it is the dither of a palette.
+        blur: standard deviation of the blur of the sharpest tenth of the edges (px).
+        resolution: highest frequency that the picture fills, as a part of what its pixels can hold (0 to 1).
+        interpolation: strength of the period that an enlargement leaves; 1 where there is none.
+        blockiness: step across the lines of the 8 x 8 grid over the steps elsewhere; 1 where there is no grid.
+        colours: 1 where the picture has at most 256 colours (a GIF's palette), else 0.
+        texture: logarithms of further ratios that tell mixed cases apart; see :func:`measure_signs`.
+    """
+
+    noise: float
+    coarse_noise: float
+    blur: float
+    resolution: float
+    interpolation: float
+    blockiness: float
+    colours: float
+    texture: tuple[float, ...]
+
+    def vector(self) -> NDArray[np.float64]:
+        """All signs as one vector ``(N_SIGNS,)``, ratios and levels in logarithms."""
+        logs = np.log([self.noise + 0.1, self.coarse_noise + 0.1, self.blur + 0.1, self.interpolation, self.blockiness])
+        return np.array([*logs, self.resolution, self.colours, *self.texture])
+
+
+def measure_signs(image: Image) -> Signs:
+    """Measure one picture.
+
+    Args:
+        image: ``(H, W, 3) uint8 RGB``, each side at least :data:`SMALLEST` px.
+
+    Returns:
+        Signs whose ``texture`` holds: noise at a quarter of the size; the noise of all over that of the calmer blocks;
+        noise beside edges over noise away from them; the blur of the median edge; the noise of the colours; the power
+        in seven bands of frequency over that of the lowest; the share of flat cells of the 4 x 4 grid; the share of
+        equal neighbours.
+
+    Raises:
+        ValueError: another shape or type, or a side is too short.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+    if min(image.shape[:2]) < SMALLEST:
+        raise ValueError(f"a picture of {SMALLEST} px a side is needed, got {image.shape[1]}x{image.shape[0]}")
+    planes = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb).astype(np.float32)
+    luma = np.ascontiguousarray(planes[..., 0])
+    fine, half, quarter = (_noise_blocks(_reduced(luma, factor)) * factor for factor in (1, 2, 4))
+    chroma = _noise_blocks(np.ascontiguousarray(planes[..., 1]))
+    calm = [float(np.quantile(blocks, 0.3)) for blocks in (fine, half, quarter, chroma)]
+    sharpest, median, edges = edge_blur(luma)
+    bands, resolution = _spectrum(luma)
+    period, grid = _periods(luma)
+    texture = (
+        np.log(calm[2] + 0.1),
+        np.log((float(np.median(fine)) + 0.1) / (calm[0] + 0.1)),
+        _noise_at_edges(fine, edges),
+        np.log(median + 0.1),
+        np.log(calm[3] + 0.1),
+        *bands,
+        _flat_cells(luma),
+        float((np.diff(luma, axis=1) == 0).mean()),
+    )
+    few = len(np.unique(image.reshape(-1, 3).astype(np.uint32) @ np.array([65536, 256, 1], np.uint32))) <= 256
+    return Signs(calm[0], calm[1], sharpest, resolution, period, grid, float(few), tuple(float(v) for v in texture))
+
+
+def _reduced(luma: Plane, factor: int) -> Plane:
+    height, width = luma.shape[0] // factor * factor, luma.shape[1] // factor * factor
+    cut = luma[:height, :width]
+    return cut.reshape(height // factor, factor, width // factor, factor).mean(axis=(1, 3)) if factor > 1 else cut
+
+
+def _noise_blocks(plane: Plane) -> NDArray[np.float64]:
+    """Root mean square of the finest diagonal Haar detail in each block of 8 px, ``(rows, columns)``."""
+    detail = (plane[1:, 1:] - plane[:-1, 1:] - plane[1:, :-1] + plane[:-1, :-1]) / 2
+    rows, columns = max(1, detail.shape[0] // 8), max(1, detail.shape[1] // 8)
+    cut = detail[: rows * 8, : columns * 8]
+    blocks = cut.reshape(rows, cut.shape[0] // rows, columns, cut.shape[1] // columns)
+    power: NDArray[np.float64] = np.sqrt(np.square(blocks.astype(np.float64)).mean(axis=(1, 3)))
+    return power
+
+
+def _gradient(luma: Plane, sigma: float) -> Plane:
+    """Magnitude of the gradient behind a Gaussian."""
+    smooth = cv2.GaussianBlur(luma, (0, 0), sigma)
+    across, down = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+    return np.asarray(cv2.magnitude(across, down), dtype=np.float32)
+
+
+def edge_blur(luma: Plane) -> tuple[float, float, NDArray[np.bool_]]:
+    """Blur (px) of the sharpest tenth of the edges of ``(H, W) float32`` luma, of the median one, and where edges are.
+
+    An ideal edge under a blur s has the slope 1 / sqrt(s² + a²) behind a Gaussian a: two of them give s.
+    """
+    near, far = _gradient(luma, _NEAR), _gradient(luma, _FAR)
+    edges = far >= max(float(np.quantile(far, 0.95)), 1.0)
+    if not edges.any():
+        return 0.0, 0.0, edges
+    ratio = np.square(near[edges] / far[edges]).astype(np.float64)
+    widths = (_FAR**2 - ratio * _NEAR**2) / np.maximum(ratio - 1, 0.02)
+    blur = np.sqrt(np.clip(widths, 0, 100))
+    return float(np.quantile(blur, 0.1)), float(np.median(blur)), edges
+
+
+def _noise_at_edges(blocks: NDArray[np.float64], edges: NDArray[np.bool_]) -> float:
+    """Logarithm of the noise of blocks with an edge over that of those without: high for ringing and mosquitoes."""
+    size_wh = blocks.shape[1], blocks.shape[0]
+    share = cv2.resize(edges.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA)
+    beside, away = blocks[share > 0], blocks[share == 0]
+    if not beside.size or not away.size:
+        return 0.0
+    return float(np.log((np.median(beside) + 0.1) / (np.median(away) + 0.1)))
+
+
+def _spectrum(luma: Plane) -> tuple[list[float], float]:
+    """Power in bands over the lowest band's (logarithms), and the effective resolution; mean of both directions."""
+    power = np.mean([_line_power(luma), _line_power(luma.T)], axis=0)
+    lowest = power[2:4].mean() + 1e-3
+    bands = [float(np.log((power[low:high].mean() + 1e-3) / lowest)) for low, high in _BANDS]
+    whitened = power * np.arange(len(power)) ** 2
+    level = whitened[2:5].mean() + 1e-6
+    filled = np.flatnonzero(whitened[2:] > _CUT * level)
+    return bands, float(filled[-1] + 2) / (_SEGMENT // 2) if len(filled) else 0.0
+
+
+def _line_power(luma: Plane) -> NDArray[np.float64]:
+    """Mean power spectrum of overlapping stretches of the rows, ``(17,)``, with a Hann window."""
+    starts = range(0, luma.shape[1] - _SEGMENT + 1, _SEGMENT // 2)
+    window = np.hanning(_SEGMENT).astype(np.float32)
+    stretches = np.stack([luma[:, start : start + _SEGMENT] for start in starts])
+    stretches = (stretches - stretches.mean(axis=-1, keepdims=True)) * window
+    power: NDArray[np.float64] = np.square(np.abs(np.fft.rfft(stretches, axis=-1))).mean(axis=(0, 1)) / _SEGMENT
+    return power
+
+
+def _periods(luma: Plane) -> tuple[float, float]:
+    """Strength of the period of an enlargement, and of the 8 px grid."""
+    both = [_line_periods(side) for side in (luma, np.ascontiguousarray(luma.T))]
+    return max(period for period, _ in both), float(np.mean([grid for _, grid in both]))
+
+
+def _line_periods(luma: Plane) -> tuple[float, float]:
+    steps = np.abs(np.diff(luma, axis=1)).mean(axis=0).astype(np.float64) + 0.05
+    phases = [steps[phase::8].mean() for phase in range(8)]
+    best = int(np.argmax(phases))
+    others = np.delete(np.array(phases), best)
+    curve = np.log(np.abs(np.diff(luma, 2, axis=1)).mean(axis=0).astype(np.float64) + 0.05)
+    curve -= cv2.blur(curve[None], (9, 1))[0]
+    strength = np.abs(np.fft.rfft(curve * np.hanning(len(curve))))
+    strength = strength[len(strength) // 8 :]
+    return float(strength.max() / (np.median(strength) + 1e-6)), float(phases[best] / others.mean())
+
+
+def _flat_cells(luma: Plane) -> float:
+    """Share of cells of 4 x 4 px without any texture."""
+    rows, columns = luma.shape[0] // 4, luma.shape[1] // 4
+    cells = luma[: rows * 4, : columns * 4].reshape(rows, 4, columns, 4)
+    return float((cells.std(axis=(1, 3)) < 0.7).mean())

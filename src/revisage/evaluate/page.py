@@ -1,0 +1,249 @@
+"""The comparison of methods as one HTML page that needs nothing else: tables, curves, worst moments, a slider."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+from importlib import resources
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from revisage._version import __version__
+from revisage.evaluate.catalogue import MEASURES, MeasureInfo
+from revisage.evaluate.compare import AREAS, averaged, methods_of, rows, score_text
+from revisage.evaluate.plots import MARKS, curves
+from revisage.evaluate.record import Evaluation, FileEvaluation
+from revisage.evaluate.settings import EvaluateSettings
+from revisage.evaluate.worst import Crops, read_crops
+
+__all__ = ["comparison_page", "page_from"]
+
+_BETTER = {"higher": "higher is better", "lower": "lower is better", "reference": "near the reference is better"}
+_MOST_FILES = 12
+"""Pictures of more files than this would make the page too heavy to open."""
+
+
+def page_from(template: str, parts: Mapping[str, str]) -> str:
+    """A page of this package with its ``{{NAME}}`` places filled in, and the common style sheet as ``{{CSS}}``."""
+    folder = resources.files("revisage.evaluate") / "data"
+    text = (folder / template).read_text(encoding="utf-8")
+    style = (folder / "page.css").read_text(encoding="utf-8")
+    for name, value in {"CSS": style.rstrip(), **parts}.items():
+        text = text.replace("{{" + name + "}}", value)
+    return text
+
+
+def script_json(value: Any) -> str:
+    """JSON that may stand inside a script element."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def comparison_page(found: Evaluation, settings: EvaluateSettings) -> str:
+    """The page of an evaluation of several methods. The files are read again for the pictures.
+
+    Raises:
+        InputError: a file cannot be read any more, or nothing was measured.
+    """
+    from revisage.core.errors import InputError
+
+    shown = averaged(found)
+    if shown is None:
+        raise InputError(f"nothing could be measured: {found.files[0].error if found.files else 'there is no file'}")
+    files = [file for file in found.files if file.error is None]
+    crops = {number: read_crops(file, settings) for number, file in enumerate(files[:_MOST_FILES])}
+    methods = methods_of(shown)
+    several = len(files) > 1
+    moments = {
+        f"{number}-{place}": _moment(crop, files[number].name if several else "")
+        for number in crops
+        for place, crop in enumerate(crops[number])
+    }
+    return page_from(
+        "compare.html",
+        {
+            "TITLE": escape(f"{', '.join(methods)} against {shown.name if not several else 'the reference'}"),
+            "LEAD": escape(_lead(shown, files)),
+            "WARNINGS": _list([text for file in found.files for text in [*file.warnings, *_error(file)]]),
+            "BETTER": escape(_explained(shown)),
+            "TABLES": _tables(shown),
+            "NOTES": _list(_absent(files)),
+            "SLIDER": _slider() if moments else "",
+            "FILES": "".join(_file(number, file, crops.get(number, []), several) for number, file in enumerate(files)),
+            "FOOT": escape(f"Measured by revisage {__version__}. Definitions: docs/measures.md."),
+            "DATA": script_json(moments),
+        },
+    )
+
+
+def _error(file: FileEvaluation) -> list[str]:
+    return [] if file.error is None else [f"{file.name}: {file.error}"]
+
+
+def _lead(shown: FileEvaluation, files: Sequence[FileEvaluation]) -> str:
+    frames = sum(len(file.frames) for file in files)
+    tracks = sum(file.tracks for file in files)
+    things = f"{len(files)} files, " if len(files) > 1 else ""
+    names = ", ".join(f"{name}: {shown.sides[name].path}" for name in methods_of(shown) if shown.sides[name].path)
+    tail = f". {names}." if names else "."
+    return f"{things}{frames} frame{'s' * (frames != 1)}, {tracks} face track{'s' * (tracks != 1)}{tail}"
+
+
+def _explained(shown: FileEvaluation) -> str:
+    if any(row.info.better == "reference" for row in rows(shown)):
+        return "Where the last column says so, the value nearest to the reference's own is the best."
+    return ""
+
+
+def _list(texts: Iterable[str]) -> str:
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f'<ul class="small">{items}</ul>' if items else ""
+
+
+def _tables(file: FileEvaluation) -> str:
+    return "".join(f"<h3>{title}</h3>{table}" for area, title in AREAS if (table := _table(file, area, title)))
+
+
+def _table(file: FileEvaluation, area: str, title: str) -> str:
+    body = [row for row in rows(file) if row.area == area]
+    if not body:
+        return ""
+    columns = [*[n for n in ("input",) if n in file.sides], *methods_of(file), "reference"]
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
+    lines = []
+    for row in body:
+        cells = []
+        for name in columns:
+            score = row.scores.get(name)
+            note = f' title="{escape(score.note, quote=True)}"' if score is not None and score.note else ""
+            best = ' class="best"' if name in row.best else ""
+            star = "★ " if best else ""
+            cells.append(f"<td{best}{note}>{star}{score_text(score, row.info)}</td>")
+        name = f'<th scope="row">{_title(row.info)}</th>'
+        lines.append(f'<tr>{name}{"".join(cells)}<td class="better">{_BETTER[row.info.better]}</td></tr>')
+    label = escape(f"Measures: {title.lower()}", quote=True)
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table><thead><tr>'
+        f'<th scope="col">measure</th>{head}<td class="better"></td></tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    )
+
+
+def _title(info: MeasureInfo) -> str:
+    return escape(info.title + (f" ({info.unit})" if info.unit else ""))
+
+
+def _absent(files: Sequence[FileEvaluation]) -> Iterator[str]:
+    """Which measures have no value, and why."""
+    reasons: dict[str, list[str]] = {}
+    for file in files:
+        for name in methods_of(file):
+            for area, _ in AREAS:
+                for key, score in file.sides[name].area(area).items():
+                    if score.value is None and not score.identical and score.note:
+                        titles = reasons.setdefault(score.note, [])
+                        titles += [MEASURES[key].title] if MEASURES[key].title not in titles else []
+    for reason, titles in reasons.items():
+        yield f"n/a: {', '.join(titles)}: {reason}"
+
+
+def _file(number: int, file: FileEvaluation, crops: Sequence[Crops], several: bool) -> str:
+    """The curves and worst moments of one file; each file of several can be opened."""
+    parts = []
+    if several:
+        parts.append(_tables(file))
+    if plots := _plots(file):
+        parts.append(
+            f"<h3>Over time</h3>{_legend(file)}{plots}" if several else f"<h2>Over time</h2>{_legend(file)}{plots}"
+        )
+    if crops:
+        heading = "h3" if several else "h2"
+        pictures = [_moment_pictures(f"{number}-{place}", crop) for place, crop in enumerate(crops)]
+        parts.append(f"<{heading}>Worst moments</{heading}>{''.join(pictures)}")
+    if not several:
+        return "".join(parts)
+    open_ = " open" if number == 0 else ""
+    return f"<details{open_}><summary>{escape(file.name)}</summary>{''.join(parts)}</details>"
+
+
+def _styles(file: FileEvaluation) -> dict[str, int]:
+    return {
+        name: number
+        for number, name in enumerate([*methods_of(file), *[n for n in ("input", "reference") if n in file.sides]])
+    }
+
+
+def _plots(file: FileEvaluation) -> str:
+    if len(file.seconds) < 2:
+        return ""
+    styles = _styles(file)
+    figures = []
+    for area, where in AREAS:
+        for key, info in MEASURES.items():
+            series = {
+                name: score.series
+                for name in styles
+                if (score := file.sides[name].area(area).get(key)) is not None
+                and sum(value is not None for value in score.series) > 1
+            }
+            if any(name in series for name in methods_of(file)):
+                title = f"{info.title}{f' ({info.unit})' if info.unit else ''}, {where.lower()}"
+                figures.append(
+                    f'<figure><figcaption>{escape(title)} <span class="quiet small">{_BETTER[info.better]}</span>'
+                    f"</figcaption>{curves(title, file.seconds, series, styles)}</figure>"
+                )
+    return f'<div class="plots">{"".join(figures)}</div>' if figures else ""
+
+
+def _legend(file: FileEvaluation) -> str:
+    items = []
+    for name, style in _styles(file).items():
+        dash = MARKS[style % len(MARKS)]
+        dashes = "" if dash == "solid" else f' stroke-dasharray="{dash}"'
+        line = f'<svg viewBox="0 0 36 10" aria-hidden="true"><line x1="0" x2="36" y1="5" y2="5"{dashes}/></svg>'
+        items.append(f'<li style="--own: var(--curve-{style % 6})">{line}{escape(name)}</li>')
+    return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _moment_pictures(key: str, crop: Crops) -> str:
+    figures = "".join(
+        f'<figure><img data-moment="{key}" alt="{escape(name, quote=True)}" src="{_data_uri(image)}">'
+        f'<figcaption class="small">{escape(name)}</figcaption></figure>'
+        for name, image in crop.images.items()
+    )
+    return f'<p class="small"><b>{_when(crop)}</b>: {escape(crop.reason)}</p><div class="moments">{figures}</div>'
+
+
+def _when(crop: Crops) -> str:
+    return f"{crop.seconds:.2f} s, frame {crop.frame}"
+
+
+def _moment(crop: Crops, file: str) -> dict[str, str]:
+    """What the slider says about a moment; its pictures are those of the page."""
+    title = f"{file}: {_when(crop)}" if file else _when(crop)
+    return {"title": title, "reason": crop.reason}
+
+
+def _data_uri(image: NDArray[np.uint8]) -> str:
+    """A lossless WebP inside the page."""
+    done, data = cv2.imencode(".webp", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, 101])
+    assert done
+    return "data:image/webp;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+
+
+def _slider() -> str:
+    selects = "".join(
+        f'<label><span class="small">{label}</span><select name="{name}"></select></label>'
+        for name, label in (("moment", "Moment"), ("left", "Left"), ("right", "Right"))
+    )
+    return (
+        "<h2>Side by side</h2><noscript><p>The slider needs JavaScript; the pictures below do not.</p></noscript>"
+        f'<div class="slider" id="slider" hidden><div class="choices">{selects}</div>'
+        '<div class="pair"><img alt=""><img alt=""><span class="tag left"></span><span class="tag right"></span></div>'
+        '<label><span class="small">Divider: drag it, or use the arrow keys</span>'
+        '<input type="range" name="at" min="0" max="100" value="50"></label>'
+        '<p class="small quiet reason"></p></div>'
+    )
