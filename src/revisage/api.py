@@ -20,6 +20,7 @@ from revisage.core.progress import CancelToken, ProgressCallback
 from revisage.core.values import Face
 
 if TYPE_CHECKING:
+    from revisage.evaluate.record import Evaluation
     from revisage.media.collection import Collection
     from revisage.media.info import MediaInfo
     from revisage.pipeline.networks import Networks
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from revisage.pipeline.scan import Scan
     from revisage.restorers import FaceRestorer
 
-__all__ = ["detect_faces", "load_restorer", "probe", "restore", "restore_image", "scan"]
+__all__ = ["detect_faces", "evaluate", "load_restorer", "probe", "restore", "restore_image", "scan"]
 
 Image = NDArray[np.uint8]
 PathLike = str | Path
@@ -286,6 +287,41 @@ def detect_faces(
         threshold=config.detection_threshold,
     )
     return found(checked)
+
+
+def evaluate(
+    restored: PathLike,
+    reference: PathLike,
+    *,
+    input: PathLike | None = None,  # noqa: A002
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Measure a restored video, animated image or photo, or a folder of them, against the undamaged original.
+
+    Args:
+        restored: a file, or a folder whose files have the names of the reference's.
+        reference: the undamaged original.
+        input: what was restored, to be measured beside it.
+        progress: told of each frame.
+        cancel: stops the work from another thread.
+        **options: fields of :class:`revisage.evaluate.settings.EvaluateSettings`: area, resize, match, every,
+            max_frames, samples, detector, weights, device.
+
+    Returns:
+        The scores of the sides ``restored``, ``input`` and ``reference``. What cannot be measured has a note instead
+        of a value.
+
+    Raises:
+        UserError: a file cannot be read, frames have no partner, or an option is not allowed.
+        CancelledError: stopped through ``cancel``.
+    """
+    from revisage.evaluate.run import evaluate_sides
+    from revisage.evaluate.settings import make_settings
+
+    sides = {"restored": Path(restored)} | ({} if input is None else {"input": Path(input)})
+    return evaluate_sides(Path(reference), sides, make_settings(**options), progress=progress, cancel=cancel)
 
 
 def load_restorer(

@@ -104,7 +104,7 @@ def _measure(damaged: Path, restored: Path) -> tuple[tuple[float, float], tuple[
     """PSNR of both against the undamaged face, mean over frames; NIQE of all three."""
     from revisage.demo_scene import clean_frames, face_region
     from revisage.evaluate.fullref import psnr
-    from revisage.evaluate.niqe import niqe
+    from revisage.faces.niqe import niqe
     from revisage.media.source import open_source
 
     psnrs: list[tuple[float, float]] = []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from revisage.evaluate.fullref import psnr, ssim, vggd
-from revisage.evaluate.niqe import niqe
+from revisage.faces.niqe import niqe
 
 
 def photo(path: Path) -> np.ndarray:

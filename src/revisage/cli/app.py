@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-import revisage.cli.dataset_gif  # noqa: F401 - adds its commands to `dataset`
-import revisage.cli.dataset_store  # noqa: F401 - adds its command to `dataset`
+import revisage.cli.dataset_gif
+import revisage.cli.dataset_store
 import revisage.cli.evaluate_compare  # noqa: F401 - adds its command to `evaluate`
 from revisage._version import __version__
 from revisage.cli.dataset import dataset_app
@@ -17,6 +17,7 @@ from revisage.cli.evaluate import evaluate_app
 from revisage.cli.export import export
 from revisage.cli.models import models_app
 from revisage.cli.options import RESTORE_FIELDS, SCAN_FIELDS, with_config_options
+from revisage.cli.serve import add_service_commands
 from revisage.cli.show import print_lines, print_table, progress_bar, report_lines, warn
 from revisage.cli.store import store_app
 from revisage.cli.train import train_app
@@ -38,6 +39,7 @@ app.command()(ui)
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(store_app, name="store")
+add_service_commands(app)
 app.command()(export)
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; warnings and errors only.")]

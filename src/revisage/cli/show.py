@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["print_lines", "print_table", "progress_bar", "report_lines", "warn"]
 
-STAGES = {"scan": "Looking for faces", "restore": "Restoring", "finish": "Putting together"}
+STAGES = {"scan": "Looking for faces", "restore": "Restoring", "finish": "Putting together", "evaluate": "Measuring"}
 
 
 def print_lines(lines: Iterable[str]) -> None:

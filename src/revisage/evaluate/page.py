@@ -128,7 +128,8 @@ def _table(file: FileEvaluation, area: str, title: str) -> str:
     label = escape(f"Measures: {title.lower()}", quote=True)
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table><thead><tr>'
-        f'<th scope="col">measure</th>{head}<td class="better"></td></tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+        f'<th scope="col">measure</th>{head}<td class="better"></td></tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 

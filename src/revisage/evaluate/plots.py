@@ -100,7 +100,8 @@ class _Frame:
         parts = [_stroke(run, sparse) for run in runs if run]
         dash = MARKS[style % len(MARKS)]
         dashes = "" if dash == "solid" else f' stroke-dasharray="{dash}"'
-        return f'<g class="curve" style="--own: var(--curve-{style % 6})"{dashes}><title>{escape(name)}</title>{"".join(parts)}</g>'
+        colour = f"--own: var(--curve-{style % 6})"
+        return f'<g class="curve" style="{colour}"{dashes}><title>{escape(name)}</title>{"".join(parts)}</g>'
 
 
 def _stroke(run: Sequence[tuple[float, float]], dotted: bool) -> str:

@@ -107,7 +107,7 @@ class FileEvaluation(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """What :func:`revisage.evaluate` found.
+    """What :func:`revisage.api.evaluate` found.
 
     Attributes:
         revisage: version that measured.

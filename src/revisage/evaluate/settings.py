@@ -25,7 +25,7 @@ class EvaluateSettings(BaseModel):
         samples: on how many frames the heavy measures are taken, spread evenly; 0 takes all.
         detector: finds the faces in the reference.
         weights: a folder to look for the weights of LPIPS, VGGD and identity in, before the model folder.
-        device: of the detector and the measures' networks.
+        device: of the detector.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,9 +33,9 @@ class EvaluateSettings(BaseModel):
     area: Literal["both", "whole", "faces"] = "both"
     resize: Literal["restored", "reference"] | None = None
     match: Literal["exact", "nearest"] = "exact"
-    every: int = Field(1, ge=1)
-    max_frames: int | None = Field(None, ge=1)
-    samples: int = Field(24, ge=0)
+    every: int = Field(default=1, ge=1)
+    max_frames: int | None = Field(default=None, ge=1)
+    samples: int = Field(default=12, ge=0)
     detector: str = "compact"
     weights: Path | None = None
     device: str = "auto"

@@ -93,7 +93,7 @@ def warping_error(before: Image, now: Image, motion: Motion, region: Region | No
 def flicker(before: Image, now: Image, motion: Motion, region: Region | None = None) -> float:
     """Flicker: mean absolute change of the luma (in steps of 1/255) where the reference is still.
 
-    Still is where the reference moves by less than 0.5 px and the mean luma of 5 x 5 px around changes by at most 2/255.
+    Still is where the reference moves by less than 0.5 px and its mean luma over 5 x 5 px changes by at most 2/255.
 
     Args:
         before, now: ``(H, W, 3) uint8`` RGB, two frames in a row.

@@ -70,7 +70,7 @@ def fit_pristine(images: Iterable[Image], *, sharpest: float = 0.75) -> tuple[Fe
 @lru_cache(maxsize=4)
 def _pristine(path: str | None) -> tuple[Features, Features]:
     if path is None:
-        with resources.as_file(resources.files("revisage.evaluate") / "data" / "niqe_faces.npz") as file:
+        with resources.as_file(resources.files("revisage.faces") / "data" / "niqe_faces.npz") as file:
             data = np.load(file)
     else:
         data = np.load(path)

@@ -1,0 +1,202 @@
+"""``revisage evaluate``: measure a restoration against the undamaged original."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from revisage.cli.show import print_lines, print_table, progress_bar, warn
+
+if TYPE_CHECKING:
+    from revisage.evaluate.record import Evaluation, FileEvaluation, Score
+
+__all__ = ["evaluate_app"]
+
+_PLAIN = "files"
+_AREAS = (("whole", "Whole frame"), ("faces", "Inside faces"))
+_ARROWS = {"higher": "higher", "lower": "lower", "reference": "near the reference"}
+
+
+class _PlainByDefault(TyperGroup):
+    """A group whose words are those of its plain command, unless the first one names another command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the plain command's name before words that begin with no command's."""
+        if not args or args[0] not in self.commands:
+            args = [_PLAIN, *(args or ["--help"])]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command; the plain one without a name, so that its help reads as the user types it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return ("" if name == _PLAIN else name), command, rest
+
+
+evaluate_app = typer.Typer(
+    cls=_PlainByDefault,
+    help="Measure a restoration against the undamaged original.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@evaluate_app.callback()
+def _group() -> None:
+    """Measure a restoration against the undamaged original."""
+
+
+@evaluate_app.command(_PLAIN)
+def evaluate(
+    restored: Annotated[Path, typer.Argument(metavar="RESTORED", help="A video, GIF or photo; a folder of them.")],
+    reference: Annotated[
+        Path, typer.Option("--reference", metavar="CLEAN", help="The undamaged original; a folder, paired by name.")
+    ],
+    input: Annotated[  # noqa: A002 - the name that users expect
+        Path | None,
+        typer.Option("--input", metavar="DEGRADED", help="What was restored, measured beside it.", show_default=False),
+    ] = None,
+    faces_only: Annotated[
+        bool | None,
+        typer.Option("--faces-only/--whole", help="Measure inside faces only, or whole frames only; by default both."),
+    ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="restored|reference", help="Which gives way where sizes differ; else an error.", show_default=False
+        ),
+    ] = None,
+    match: Annotated[
+        str, typer.Option(metavar="exact|nearest", help="Frames pair by time: the same time, or the nearest.")
+    ] = "exact",
+    every: Annotated[int, typer.Option(metavar=">=1", help="Measure each N-th frame.")] = 1,
+    max_frames: Annotated[
+        int | None, typer.Option(metavar=">=1", help="Stop after so many measured frames.", show_default=False)
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(metavar=">=0", help="Frames that slow measures are taken on; 0 takes all.")
+    ] = 12,
+    detector: Annotated[str, typer.Option(metavar="NAME", help="Finds the faces in the reference.")] = "compact",
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Look here for the weights of LPIPS, VGGD, identity.", show_default=False),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Of the detector.")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")] = False,
+) -> int:
+    """Measure a restoration against the undamaged original, on the whole frame and inside faces.
+
+    Other commands: `evaluate compare` puts several restorations side by side, `evaluate study` makes a blind test.
+    """
+    from revisage.api import evaluate as run
+
+    with progress_bar(quiet) as progress:
+        found = run(
+            restored,
+            reference,
+            input=input,
+            progress=progress,
+            area={None: "both", True: "faces", False: "whole"}[faces_only],
+            resize=resize,
+            match=match,
+            every=every,
+            max_frames=max_frames,
+            samples=samples,
+            detector=detector,
+            weights=weights,
+            device=device,
+        )
+    failed = [file for file in found.files if file.error]
+    for file in found.files:
+        for text in file.warnings:
+            warn(f"warning: {text}")
+    for file in failed:
+        warn(f"error: {file.error}")
+    if as_json:
+        print_lines([found.to_json().rstrip()])
+    elif not quiet:
+        _print(found)
+    return 1 if failed else 0
+
+
+def _print(found: Evaluation) -> None:
+    files = [file for file in found.files if file.error is None]
+    if not files:
+        return
+    shown = _averaged(found, files) if len(files) > 1 else files[0]
+    print_lines(_headline(found, files))
+    for area, title in _AREAS:
+        rows = list(_rows(shown, area))
+        if rows:
+            print_lines(["", title])
+            names = [name for name in shown.sides if name != "reference"]
+            print_table(("measure", *reversed(names), "reference", "better"), rows)
+    print_lines(["", *_notes(files)])
+
+
+def _headline(found: Evaluation, files: list[FileEvaluation]) -> Iterator[str]:
+    frames = sum(len(file.frames) for file in files)
+    names = files[0].name if len(files) == 1 else f"{len(files)} files, mean over files"
+    tracks = sum(file.tracks for file in files)
+    yield f"{names}: {frames} frames, {tracks} face tracks, {found.total_seconds:.1f} s"
+
+
+def _averaged(found: Evaluation, files: list[FileEvaluation]) -> FileEvaluation:
+    """A file whose scores are the means over all."""
+    from revisage.evaluate.record import FileEvaluation, Score, Side
+
+    sides = {}
+    for name in files[0].sides:
+        areas = {
+            area: {key: Score(value=value) for key, value in found.mean.get(name, {}).get(area, {}).items()}
+            for area, _ in _AREAS
+        }
+        sides[name] = Side(path="", size_hw=(0, 0), **areas)
+    return FileEvaluation(name="", sides=sides)
+
+
+def _rows(file: FileEvaluation, area: str) -> Iterator[tuple[str, ...]]:
+    from revisage.evaluate.catalogue import MEASURES
+
+    others = [side.area(area) for name, side in reversed(file.sides.items()) if name != "reference"]
+    reference = file.sides["reference"].area(area)
+    for name, info in MEASURES.items():
+        scores = [scores.get(name) for scores in others]
+        if any(score is not None and (score.value is not None or score.identical) for score in scores):
+            unit = f" ({info.unit})" if info.unit else ""
+            cells = [_cell(score, info.digits) for score in (*scores, reference.get(name))]
+            yield (info.title + unit, *cells, _ARROWS[info.better])
+
+
+def _cell(score: Score | None, digits: int) -> str:
+    if score is None:
+        return ""
+    if score.value is None:
+        return "identical" if score.identical else "n/a"
+    return f"{score.value:.{digits}f}"
+
+
+def _notes(files: list[FileEvaluation]) -> Iterator[str]:
+    """One line for each reason why measures are absent."""
+    from revisage.evaluate.catalogue import MEASURES
+
+    reasons: dict[str, list[str]] = {}
+    for file in files:
+        for name, side in file.sides.items():
+            for area, _ in _AREAS:
+                for key, score in side.area(area).items():
+                    if score.value is None and not score.identical and score.note and name != "reference":
+                        titles = reasons.setdefault(score.note, [])
+                        title = MEASURES[key].title + (" inside faces" if area == "faces" else "")
+                        if title not in titles:
+                            titles.append(title)
+    for reason, titles in reasons.items():
+        whole = [title for title in titles if not title.endswith(" inside faces")]
+        inside = [title.removesuffix(" inside faces") for title in titles if title.endswith(" inside faces")]
+        inside = [title for title in inside if title not in whole]
+        told = [", ".join(whole)] if whole else []
+        told += [f"{', '.join(inside)} inside faces"] if inside else []
+        yield f"n/a: {'; '.join(told)}: {reason}"

@@ -1,0 +1,280 @@
+"""Evaluate: read a reference and what was made of it side by side, and measure frame after frame."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from revisage.core.errors import CancelledError, ConfigError, InputError, RevisageError
+from revisage.core.progress import CancelToken, Progress, ProgressCallback
+from revisage.core.values import Face, Region
+from revisage.evaluate.faces import ReferenceFaces, find_faces
+from revisage.evaluate.frames import Comparison, FrameScores
+from revisage.evaluate.pairing import Moment, Pairs, pair_folders
+from revisage.evaluate.record import Evaluation, FaceRegion, FileEvaluation, Side
+from revisage.evaluate.settings import EvaluateSettings
+from revisage.evaluate.tools import Tools
+
+if TYPE_CHECKING:
+    from revisage.media.info import MediaInfo
+
+__all__ = ["evaluate_sides"]
+
+Image = NDArray[np.uint8]
+
+_ALIKE = 0.5
+"""Thumbnails of a restoration and its reference correlate far above this; those of two scenes do not."""
+
+
+def evaluate_sides(
+    reference: Path,
+    sides: Mapping[str, Path],
+    settings: EvaluateSettings | None = None,
+    *,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> Evaluation:
+    """Measure one or more restorations (and their input, which is one more side) against a reference.
+
+    All are files, or all are folders whose files belong together by name. Memory holds two frames of each side.
+
+    Args:
+        reference: the undamaged video, animated image or photo; a folder of them.
+        sides: what to measure, by a name of your own other than ``reference``.
+        settings: how; the defaults when None.
+        progress: told of each frame.
+        cancel: looked at between frames.
+
+    Raises:
+        InputError: a file cannot be read, frames have no partner, or sizes differ and ``resize`` does not say how.
+            In a folder such a file has an ``error`` in the result, and the others go on.
+        ConfigError: there is nothing to measure, or files and folders are mixed.
+        CancelledError: stopped through ``cancel``.
+    """
+    chosen = settings or EvaluateSettings()
+    if not sides or "reference" in sides:
+        raise ConfigError("name at least one side to measure, and none of them 'reference'")
+    started = time.perf_counter()
+    tools = Tools(chosen.weights)
+    run = _Run(chosen, tools, progress or (lambda _: None), cancel or CancelToken())
+    files = [run.file(entry) for entry in _folder_entries(reference, sides, chosen)] if reference.is_dir() else None
+    if files is None:
+        files = [run.one(_single_entry(reference, sides))]
+    return Evaluation(
+        settings=chosen.model_dump(mode="json"),
+        networks=tools.networks,
+        files=files,
+        mean=_means(files),
+        total_seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+def _folder_entries(reference: Path, sides: Mapping[str, Path], settings: EvaluateSettings) -> list[dict[str, Path]]:
+    single = next((path for path in sides.values() if not path.is_dir()), None)
+    if single is not None:
+        raise ConfigError(f"{reference} is a folder and {single} is none; give files or folders, not both")
+    return pair_folders(reference, sides, settings)
+
+
+def _single_entry(reference: Path, sides: Mapping[str, Path]) -> dict[str, Path]:
+    folder = next((path for path in sides.values() if path.is_dir()), None)
+    if folder is not None:
+        raise ConfigError(f"{folder} is a folder and {reference} is none; give files or folders, not both")
+    return {"reference": reference, **sides}
+
+
+class _Run:
+    """What the files of one evaluation share."""
+
+    def __init__(
+        self, settings: EvaluateSettings, tools: Tools, progress: ProgressCallback, cancel: CancelToken
+    ) -> None:
+        self._settings = settings
+        self._tools = tools
+        self._progress = progress
+        self._cancel = cancel
+
+    def file(self, paths: Mapping[str, Path]) -> FileEvaluation:
+        """One reference of a folder; what is wrong with it becomes its ``error``."""
+        try:
+            return self.one(paths)
+        except CancelledError:
+            raise
+        except RevisageError as error:
+            return FileEvaluation(name=paths["reference"].name, error=str(error))
+
+    def one(self, paths: Mapping[str, Path]) -> FileEvaluation:
+        """One reference and the files that belong to it."""
+        from revisage.media.info import probe
+
+        infos = {name: probe(path) for name, path in paths.items()}
+        reference = infos["reference"]
+        size_hw = _common_size(infos, self._settings)
+        faces = self._faces(reference)
+        pairs = Pairs(
+            paths["reference"],
+            {name: path for name, path in paths.items() if name != "reference"},
+            self._settings,
+            self._cancel,
+        )
+        scores = FrameScores(self._tools, self._settings, faces.detector)
+        result = FileEvaluation(
+            name=reference.path.name, kind=reference.kind, size_hw=size_hw, tracks=len(faces.tracks)
+        )
+        self._measure(result, pairs, faces, scores, reference)
+        result.sides = {
+            name: Side(
+                path=str(path),
+                size_hw=(infos[name].height, infos[name].width),
+                frames=pairs.counts[name],
+                whole=scores.scores(name, "whole"),
+                faces=scores.scores(name, "faces"),
+            )
+            for name, path in paths.items()
+        }
+        return result
+
+    def _measure(
+        self, result: FileEvaluation, pairs: Pairs, faces: ReferenceFaces, scores: FrameScores, reference: MediaInfo
+    ) -> None:
+        """Go through the moments and note what each of them was."""
+        alike = _Likeness()
+        expected = _expected(reference, self._settings)
+        stride = _stride(expected, self._settings.samples)
+        detected_hw = (reference.height, reference.width)
+        for place, moment in enumerate(pairs):
+            images = _images(moment, result.size_hw)
+            found = [(track, _scaled(face, detected_hw, result.size_hw)) for track, face in faces.at(moment.index)]
+            spots = scores.take(Comparison(place, images, found, heavy=place % stride == 0))
+            alike.add(images)
+            result.frames.append(moment.index)
+            result.seconds.append(round(float(moment.seconds), 6))
+            result.regions.append([_region(track, region) for track, _, region in spots])
+            self._progress(Progress("evaluate", place + 1, expected, len(spots), result.name))
+        result.warnings = pairs.warnings + alike.warnings(result.name)
+
+    def _faces(self, reference: MediaInfo) -> ReferenceFaces:
+        if not self._settings.faces:
+            return ReferenceFaces([], None)
+        return find_faces(
+            reference.path,
+            self._settings,
+            total=reference.frame_count,
+            progress=self._progress,
+            cancel=self._cancel,
+        )
+
+
+class _Likeness:
+    """Whether a restoration shows what its reference shows: correlation of thumbnails."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._count = 0
+
+    def add(self, images: Mapping[str, Image]) -> None:
+        """Look at one moment; flat pictures say nothing."""
+        small = {side: _thumbnail(image) for side, image in images.items()}
+        if small["reference"].std() < 1:
+            return
+        self._count += 1
+        for side, picture in small.items():
+            alike = float(np.corrcoef(picture, small["reference"])[0, 1]) if picture.std() >= 1 else 0.0
+            self._sums[side] = self._sums.get(side, 0.0) + alike
+
+    def warnings(self, reference: str) -> list[str]:
+        """One line for each side that hardly resembles the reference."""
+        means = {side: total / self._count for side, total in self._sums.items()}
+        return [
+            f"{side} hardly resembles {reference} (correlation {mean:.2f}): is it the right reference?"
+            for side, mean in means.items()
+            if mean < _ALIKE
+        ]
+
+
+def _thumbnail(image: Image) -> NDArray[np.float64]:
+    grey = cv2.cvtColor(cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    return grey.astype(np.float64).ravel()
+
+
+def _common_size(infos: Mapping[str, MediaInfo], settings: EvaluateSettings) -> tuple[int, int]:
+    """Height and width at which frames are compared.
+
+    Raises:
+        InputError: sizes differ, and the settings do not say what to do about it.
+    """
+    reference = infos["reference"]
+    wanted = next((info for name, info in infos.items() if name != "reference"), reference)
+    for info in infos.values():
+        if settings.resize is None and (info.width, info.height) != (reference.width, reference.height):
+            raise InputError(
+                f"{info.path} is {info.width}x{info.height} and {reference.path} {reference.width}x{reference.height}: "
+                "--resize restored brings all to the reference's size, --resize reference to the restored one's"
+            )
+    chosen = wanted if settings.resize == "reference" else reference
+    return chosen.height, chosen.width
+
+
+def _expected(reference: MediaInfo, settings: EvaluateSettings) -> int | None:
+    """How many frames will be measured, as far as the file says; videos that do not say are asked packet by packet."""
+    from revisage.media.packets import stream_times
+
+    count = reference.frame_count
+    if count is None and reference.kind == "video":
+        count = len(stream_times(reference.path).video.pts)
+    if count is None:
+        return settings.max_frames
+    measured = -(-count // settings.every)
+    return measured if settings.max_frames is None else min(measured, settings.max_frames)
+
+
+def _stride(expected: int | None, samples: int) -> int:
+    """Heavy measures are taken on every so manyth frame."""
+    return 1 if not expected or not samples else max(1, -(-expected // samples))
+
+
+def _images(moment: Moment, size_hw: tuple[int, int]) -> dict[str, Image]:
+    frames = {"reference": moment.reference, **moment.sides}
+    return {name: _resized(frame.rgb(), size_hw) for name, frame in frames.items()}
+
+
+def _resized(image: Image, size_hw: tuple[int, int]) -> Image:
+    """At another size: by area where it shrinks, bicubic where it grows."""
+    height, width = image.shape[:2]
+    if (height, width) == size_hw:
+        return image
+    shrinks = size_hw[0] <= height and size_hw[1] <= width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    resized: Image = cv2.resize(image, size_hw[::-1], interpolation=method)
+    return resized
+
+
+def _scaled(face: Face, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Face:
+    from revisage.pipeline.facework import scaled_face
+
+    return face if from_hw == to_hw else scaled_face(face, (to_hw[1] / from_hw[1], to_hw[0] / from_hw[0]))
+
+
+def _region(track: int, region: Region) -> FaceRegion:
+    return FaceRegion(track=track, left=region.left, top=region.top, right=region.right, bottom=region.bottom)
+
+
+def _means(files: list[FileEvaluation]) -> dict[str, dict[str, dict[str, float]]]:
+    """For each side, area and measure the mean over the files that have a value."""
+    values: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for file in files:
+        for name, side in file.sides.items():
+            for area in ("whole", "faces"):
+                for measure, score in side.area(area).items():
+                    if score.value is not None:
+                        values.setdefault(name, {}).setdefault(area, {}).setdefault(measure, []).append(score.value)
+    return {
+        name: {area: {key: sum(v) / len(v) for key, v in found.items()} for area, found in areas.items()}
+        for name, areas in values.items()
+    }
