@@ -32,7 +32,7 @@ from typing import Any, BinaryIO, get_args
 from revisage.core.config import RestoreConfig, make_config
 from revisage.core.errors import ConfigError, OutputError
 from revisage.service.settings import ServiceSettings
-from revisage.service.store import BusyError, JobStore, NotFoundError, Page, QuotaError
+from revisage.service.store import BusyError, JobStore, NotFoundError, Page, QuotaError, StillAtWorkError
 from revisage.service.supervise import ensure_workers
 from revisage.service.values import ACTIVE, FINISHED, InputFile, Job, JobProgress, Kind, Status
 
@@ -50,6 +50,7 @@ __all__ = [
     "QuotaError",
     "ServiceSettings",
     "Status",
+    "StillAtWorkError",
     "TooLargeError",
     "checked_config",
     "ensure_workers",

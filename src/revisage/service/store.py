@@ -15,6 +15,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,22 @@ from revisage.service.sniff import Sniffed, sniff, sniff_file
 from revisage.service.tables import Database, inputs, jobs, workers
 from revisage.service.values import ACTIVE, QUICK_KINDS, InputFile, Job, JobProgress, Kind, Status, WorkerRow
 
-__all__ = ["BusyError", "JobStore", "NotFoundError", "Page", "QuotaError", "ReusedKeyError", "job_of", "job_query"]
+__all__ = [
+    "BusyError",
+    "JobStore",
+    "NotFoundError",
+    "Page",
+    "QuotaError",
+    "ReusedKeyError",
+    "StillAtWorkError",
+    "job_of",
+    "job_query",
+]
 
 _NAME_LENGTH = 200
+_QUICK_KEPT = 3600.0
+"""Seconds that results of quick jobs are kept."""
+
 _WORKER_SILENT = 3
 """A worker that has not been heard of for so many leases is taken for gone."""
 
@@ -45,6 +59,10 @@ class BusyError(UserError):
 
 class QuotaError(OutputError):
     """Uploads and results take as much space as they may."""
+
+
+class StillAtWorkError(UserError):
+    """The job is not finished."""
 
 
 class ReusedKeyError(UserError):
@@ -174,7 +192,7 @@ class JobStore:
             config: RestoreConfig fields as JSON values; check them with ``jobs.checked_config`` first.
             params: of the kind; for ``restore``: ``scan`` (a Scan as JSON values, its tracks perhaps fewer),
                 ``compare`` (true: also a labelled side-by-side).
-            owner: id of the token that asked for it.
+            owner: name of the token that asked for it.
             idempotency_key: a second job with the same key (and owner) is not made; the first is given back.
             request_digest: of all that was asked; a key that comes again with another one is refused.
             keep_seconds: deleted so long after its end; by default as the settings say.
@@ -201,7 +219,7 @@ class JobStore:
             "owner": owner,
             "idempotency_key": key,
             "request_digest": request_digest,
-            "keep_seconds": keep_seconds,
+            "keep_seconds": _QUICK_KEPT if keep_seconds is None and kind in QUICK_KINDS else keep_seconds,
             "created": self.clock(),
         }
         self.input(input_id)
@@ -252,12 +270,18 @@ class JobStore:
         return job_of(row, self.clock())
 
     def jobs(
-        self, *, kind: Kind = "restore", status: Status | None = None, limit: int = 50, after: str | None = None
+        self,
+        *,
+        kind: Kind = "restore",
+        status: Status | None = None,
+        owner: str | None = None,
+        limit: int = 50,
+        after: str | None = None,
     ) -> Page:
         """Jobs of a kind, the newest first.
 
         Args:
-            kind, status: which.
+            kind, status, owner: which; None means any.
             limit: at most so many.
             after: ``next`` of the page before.
 
@@ -267,6 +291,8 @@ class JobStore:
         query = job_query().where(jobs.c.kind == kind)
         if status is not None:
             query = query.where(jobs.c.status == status)
+        if owner is not None:
+            query = query.where(jobs.c.owner == owner)
         if after is not None:
             last = self.job(after)
             older = sa.and_(jobs.c.created == last.created, jobs.c.id < last.id)
@@ -298,15 +324,46 @@ class JobStore:
 
         Raises:
             NotFoundError: there is none of this id.
-            BusyError: it is not finished; cancel it first.
+            StillAtWorkError: it is not finished; cancel it first.
         """
         job = self.job(job_id)
         with self.database.write() as connection:
             gone = connection.execute(jobs.delete().where(jobs.c.id == job_id, jobs.c.status.not_in(ACTIVE)))
         if not gone.rowcount:
-            raise BusyError("the job is still at work; cancel it first")
+            raise StillAtWorkError("the job is still at work; cancel it first")
         self.folder.remove_job(job_id)
-        self.delete_input(job.input.id)
+        if job.kind == "restore" and not self._count(jobs.c.input_id == job.input.id, jobs.c.kind == "restore"):
+            self.forget(job.input.id)
+
+    def forget(self, input_id: str) -> None:
+        """Delete the quick jobs of a file with their results, and the file if no other job needs it. Those at work are
+        stopped and go with the next sweep."""
+        query = sa.select(jobs.c.id).where(jobs.c.input_id == input_id, jobs.c.kind != "restore")
+        with self.database.read() as connection:
+            quick = connection.scalars(query).all()
+        for job_id in quick:
+            with suppress(NotFoundError):
+                self.cancel(job_id)
+            self._delete_quietly(job_id)
+        self.delete_input(input_id)
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a failed or cancelled job again; what is finished of it is kept.
+
+        Raises:
+            NotFoundError: there is none of this id.
+            StillAtWorkError: it is not finished, or it is done.
+        """
+        values = {"status": "queued", "error": None, "error_code": None, "attempts": 0, "cancel_requested": False}
+        again = jobs.update().where(jobs.c.id == job_id, jobs.c.status.in_(("failed", "cancelled")))
+        with self.database.write() as connection:
+            changed = connection.execute(
+                again.values(**values, finished=None, progress=asdict(JobProgress()), version=jobs.c.version + 1)
+            )
+        job = self.job(job_id)
+        if not changed.rowcount:
+            raise StillAtWorkError(f"the job is {job.status}; only a failed or cancelled one can be tried again")
+        return job
 
     # ---- the whole
 
@@ -360,18 +417,18 @@ class JobStore:
     def _delete_quietly(self, job_id: str) -> None:
         try:
             self.delete(job_id)
-        except (NotFoundError, BusyError):
+        except (NotFoundError, StillAtWorkError):
             return  # another sweeper was quicker
 
     def _is_job(self, job_id: str) -> bool:
-        return self._exists(jobs, job_id)
+        return self._count(jobs.c.id == job_id) > 0
 
     def _is_input(self, input_id: str) -> bool:
-        return self._exists(inputs, input_id)
+        return self._count(inputs.c.id == input_id) > 0
 
-    def _exists(self, table: sa.Table, row_id: str) -> bool:
+    def _count(self, *conditions: sa.ColumnElement[bool]) -> int:
         with self.database.read() as connection:
-            return connection.scalar(sa.select(sa.func.count()).where(table.c.id == row_id)) == 1
+            return connection.scalar(sa.select(sa.func.count()).where(*conditions)) or 0
 
 
 def clean_name(name: str) -> str:
@@ -391,7 +448,7 @@ def job_of(row: Any, now: float) -> Job:
     """The value of a row of :func:`job_query`, as seen at ``now``."""
     values = row._mapping
     file = InputFile(**{column.name: values[f"input_{column.name}"] for column in inputs.c})
-    names = ("id", "kind", "status", "config", "params", "error", "error_code", "result", "attempts")
+    names = ("id", "kind", "status", "config", "params", "error", "error_code", "result", "attempts", "owner")
     more = ("cancel_requested", "created", "started", "finished", "version")
     late = values["status"] == "running" and (values["lease_until"] or 0) < now
     return Job(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -15,7 +18,12 @@ from revisage.service.store import JobStore
 from revisage.service.tables import workers
 from revisage.service.values import Lane
 
-__all__ = ["ensure_workers", "start_worker"]
+__all__ = ["Supervisor", "ensure_workers", "start_worker"]
+
+_LOG = logging.getLogger("revisage.service")
+_WATCH = 1.0
+_PATIENCE = 30.0
+"""Seconds that workers get to stop at a frame and give their jobs back."""
 
 IDLE_SECONDS = 900.0
 """Workers that nobody supervises end when they have had nothing to do for so long."""
@@ -84,6 +92,7 @@ def start_worker(
     worker_id: str | None = None,
     idle_seconds: float | None = None,
     detached: bool = False,
+    parent: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start one worker process on a store. Its settings travel in the environment: they may hold a password.
 
@@ -92,6 +101,7 @@ def start_worker(
         lane: of the jobs it takes.
         worker_id: under which it is known; its own choice when None.
         idle_seconds: it ends when it had nothing to do for so long; None: never.
+        parent: id of the process without which it ends.
         detached: it outlives this process, and writes its log to the data folder.
     """
     command = [sys.executable, "-m", "revisage.service.worker", "--lane", lane]
@@ -99,6 +109,8 @@ def start_worker(
         command += ["--id", worker_id]
     if idle_seconds is not None:
         command += ["--idle-exit", f"{idle_seconds:g}"]
+    if parent is not None:
+        command += ["--parent", str(parent)]
     environment = {**os.environ, **store.settings.environment()}
     if not detached:
         return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
@@ -106,3 +118,51 @@ def start_worker(
         return subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
+
+
+class Supervisor:
+    """Keeps worker processes alive for a server: restarts those that die, and ends them all with it.
+
+    The workers end by themselves, too, when the server has been killed.
+
+    Args:
+        store: which jobs.
+        restore: number of workers for restorations; with any, there is one more for quick jobs.
+    """
+
+    def __init__(self, store: JobStore, restore: int) -> None:
+        self._store = store
+        slow: list[Lane] = ["restore"]
+        quick: list[Lane] = ["quick"] if restore else []
+        self._lanes = slow * restore + quick
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="revisage-supervisor", daemon=True)
+
+    def start(self) -> None:
+        """Start the workers and watch over them."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the workers; each gives its job back."""
+        self._over.set()
+        self._thread.join()
+        for process in self._processes.values():
+            process.terminate()
+        deadline = time.monotonic() + _PATIENCE
+        for process in self._processes.values():
+            while process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.kill()
+            process.wait()
+
+    def _watch(self) -> None:
+        while self._lanes:
+            for number, lane in enumerate(self._lanes):
+                process = self._processes.get(number)
+                if process is None or process.poll() is not None:
+                    if process is not None:
+                        _LOG.warning("a worker ended with code %s; starting another", process.returncode)
+                    self._processes[number] = start_worker(self._store, lane, parent=os.getpid())
+            if self._over.wait(_WATCH):
+                return

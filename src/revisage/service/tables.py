@@ -61,7 +61,7 @@ jobs = sa.Table(
     sa.Column("cancel_requested", sa.Boolean, nullable=False, default=False),
     sa.Column("lease", sa.String(32)),
     sa.Column("lease_until", sa.Float(53)),
-    sa.Column("owner", sa.String(32)),
+    sa.Column("owner", sa.String(100)),
     sa.Column("idempotency_key", sa.String(300), unique=True),
     sa.Column("request_digest", sa.String(64)),
     sa.Column("keep_seconds", sa.Float(53)),

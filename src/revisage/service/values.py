@@ -101,6 +101,7 @@ class Job:
         error: one line for people when it failed, with no path in it.
         error_code: a word for programs: ``bad_input``, ``too_large``, ``no_memory``, ``disk_full``, …
         result: what came of it: names of files in its folder and numbers, as JSON values.
+        owner: name of the token that asked for it; None without tokens.
         attempts: how often a worker began with it.
         cancel_requested: somebody asked to stop it.
         stalled: it runs, but its worker has been silent for longer than a lease; another will take it up.
@@ -118,6 +119,7 @@ class Job:
     error: str | None
     error_code: str | None
     result: dict[str, Any]
+    owner: str | None
     attempts: int
     cancel_requested: bool
     stalled: bool

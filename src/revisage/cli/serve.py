@@ -1,0 +1,122 @@
+"""``revisage serve``, ``revisage worker`` and ``revisage token``: restoration behind an API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from revisage.cli.show import print_lines, print_table
+
+__all__ = ["add_service_commands"]
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", help="Folder for uploads and results.", show_default=False),
+]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        metavar="URL",
+        help="postgresql://USER:PASSWORD@HOST/NAME; by default SQLite in the data folder. "
+        "Put a password into REVISAGE_SERVICE_DATABASE_URL instead.",
+        show_default=False,
+    ),
+]
+Allowed = Annotated[
+    list[Path] | None,
+    typer.Option("--allow-folder", metavar="DIR", help="Requests may name files in this folder.", show_default=False),
+]
+
+token_app = typer.Typer(help="Tokens of the service: add, list, revoke.", no_args_is_help=True)
+
+
+def add_service_commands(app: typer.Typer) -> None:
+    """Give an app the commands of the service."""
+    app.command()(serve)
+    app.command()(worker)
+    app.add_typer(token_app, name="token")
+
+
+def serve(
+    host: Annotated[str, typer.Option("--host", help="Where to listen; others than this machine need a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, max=64, help="Restorations side by side; 0: `revisage worker` does it.")
+    ] = 1,
+    allow_folder: Allowed = None,
+    require_token: Annotated[bool, typer.Option("--require-token", help="Ask for a token on 127.0.0.1 too.")] = False,
+) -> None:
+    """Serve restoration over HTTP: POST /v1/jobs and so on, see /openapi.json.
+
+    Limits are settings in the environment, such as REVISAGE_SERVICE_MAX_UPLOAD_BYTES; docs/rest.md lists them.
+    """
+    from revisage.service.server import run_server
+    from revisage.service.settings import ServiceSettings
+
+    folders = tuple(allow_folder) if allow_folder else None
+    settings = ServiceSettings.load(data_dir=data_dir, database_url=database_url, allowed_folders=folders)
+    run_server(settings, host=host, port=port, workers=workers, needs_token=require_token)
+
+
+def worker(
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    lane: Annotated[
+        str, typer.Option("--lane", metavar="restore|quick", help="Restorations, or what somebody waits for.")
+    ] = "restore",
+) -> None:
+    """Work on the jobs of a service until stopped. Any number of workers may share one store."""
+    from revisage.core.errors import ConfigError
+    from revisage.service.log import set_up_log
+    from revisage.service.settings import ServiceSettings
+    from revisage.service.worker import run_worker
+
+    if lane not in ("restore", "quick"):
+        raise ConfigError(f"lane cannot be '{lane}'; choose one of restore, quick")
+    set_up_log()
+    run_worker(ServiceSettings.load(data_dir=data_dir, database_url=database_url), lane)
+
+
+@token_app.command("add")
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of whoever gets it.")],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Make a token and print it. It is shown this once."""
+    from revisage.service.jobs import open_store
+    from revisage.service.tokens import add_token
+
+    print_lines([add_token(open_store(data_dir=data_dir, database_url=database_url), name)])
+
+
+@token_app.command("list")
+def list_all(data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
+    """List the tokens, without their secrets."""
+    from revisage.service.jobs import open_store
+    from revisage.service.tokens import list_tokens
+    from revisage.service.values import iso
+
+    found = list_tokens(open_store(data_dir=data_dir, database_url=database_url))
+    rows = [(token.id, token.name, iso(token.created), iso(token.revoked) or "") for token in found]
+    print_table(("id", "name", "made", "revoked"), rows)
+
+
+@token_app.command("revoke")
+def revoke(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="Of `revisage token list`.")],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Make a token worthless at once."""
+    from revisage.service.jobs import open_store
+    from revisage.service.tokens import revoke_token
+
+    revoke_token(open_store(data_dir=data_dir, database_url=database_url), token_id)
