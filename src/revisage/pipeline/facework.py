@@ -14,6 +14,7 @@ from revisage.faces.blend import landmark_mask, matched_difference
 from revisage.faces.composite import composite
 from revisage.pipeline.networks import Networks
 from revisage.pipeline.plan import PlannedFace
+from revisage.pipeline.quality import FaceQuality
 from revisage.pipeline.stages import Item
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ __all__ = ["Change", "FaceWork", "scaled_face"]
 
 _MEASURE_EVERY = 10
 """The change inside faces is measured in one of so many frames: a sample is enough for a mean."""
+_LOOK_EVERY = 50
+"""Naturalness and components are measured in one of so many frames: they cost about as much as a restoration."""
 
 
 @dataclass
@@ -54,6 +57,7 @@ class FaceWork:
         self._size_hw = size_hw
         self._shown = 0
         self.change = Change()
+        self.quality = FaceQuality(networks)
 
     def align(self, frame: Frame, planned: PlannedFace) -> AlignedFace:
         """Cut a planned face out of a frame; the whole frame where the input is aligned already."""
@@ -70,7 +74,11 @@ class FaceWork:
     def show(self, canvas: Frame, item: Item) -> Frame:
         """Put the restored faces of an item into its canvas."""
         if self._aligned:
-            return _shown_whole(canvas, item)
+            result = _shown_whole(canvas, item)
+            if self._shown % _LOOK_EVERY == 0:
+                self.quality.look(item.aligned[0], _whole(result, item.aligned[0].size).crop)
+            self._shown += 1
+            return result
         height, width = item.frame.size_hw
         factors = (self._size_hw[1] / width, self._size_hw[0] / height)
         strengths = [planned.strength for planned in item.planned]
@@ -96,6 +104,8 @@ class FaceWork:
             self.change.full += float(full)
             self.change.got += float(got)
             self.change.measured += 1
+            if self._shown % _LOOK_EVERY == 0:
+                self.quality.look(before, after)
 
 
 def scaled_face(face: Face, factors: tuple[float, float]) -> Face:

@@ -95,6 +95,10 @@ class Measures(BaseModel):
         fei_measured: change found inside faces / change of a full restoration; None when no face was restored.
         fei_change: mean absolute change inside faces, in steps of 1/255.
         resolution_percent: VQ's first part: output height / input height x 100.
+        niqe_before, niqe_after: VQ's second part: NIQE (no reference, lower is more natural) of a sample of the faces,
+            as they were and as they are; None where no restored face was sampled or the crops are below 96 px.
+        fpa: facial parsing accuracy, 0 to 1: eyes, nose and mouth corners that a detector finds again in a sample of
+            the restored faces where they belong, to 0.15 of the eyes' distance / all.
         pt_seconds_per_frame: processing time.
         avs_ms: the largest difference in ms between audio and video (start, end, each packet) before against after;
             None without audio.
@@ -107,6 +111,9 @@ class Measures(BaseModel):
     fei_measured: float | None = None
     fei_change: float | None = None
     resolution_percent: float = 100.0
+    niqe_before: float | None = None
+    niqe_after: float | None = None
+    fpa: float | None = None
     pt_seconds_per_frame: float = 0.0
     avs_ms: float | None = None
 

@@ -61,6 +61,7 @@ class SpanResult:
         seconds: of work by stage.
         full, got: sums over the measured faces of the mean change (1/255) that a full restoration would make, and of
             the change found in the output; ``measured`` faces.
+        quality: sums of what :class:`revisage.pipeline.quality.QualitySums` holds.
     """
 
     frames: int = 0
@@ -72,6 +73,7 @@ class SpanResult:
     full: float = 0.0
     got: float = 0.0
     measured: int = 0
+    quality: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """This result as JSON values."""
@@ -133,6 +135,7 @@ def restore_span(
         raise ProcessingError(_lost(span, result.frames))
     result.seconds = {name: round(value, 4) for name, value in clock.seconds.items()}
     result.full, result.got, result.measured = work.change.full, work.change.got, work.change.measured
+    result.quality = asdict(work.quality.sums)
     return result
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from revisage._version import __version__
 from revisage.pipeline.networks import Networks
+from revisage.pipeline.quality import QualitySums
 from revisage.pipeline.report import FaceCounts, Measures, TrackSummary
 from revisage.pipeline.scan import Scan, ScannedTrack
 from revisage.pipeline.segment import SpanResult
@@ -23,6 +24,7 @@ class Totals:
     def __init__(self, results: Iterable[SpanResult]) -> None:
         self.frames = self.changed = self.failed = self.measured = 0
         self.full = self.got = 0.0
+        self.quality = QualitySums()
         self.failures: list[str] = []
         self.stages: dict[str, float] = {}
         self.restored: dict[int, tuple[int, float]] = {}
@@ -37,6 +39,7 @@ class Totals:
         self.full += result.full
         self.got += result.got
         self.measured += result.measured
+        self.quality.add(QualitySums(**result.quality))
         for stage, seconds in result.seconds.items():
             self.stages[stage] = round(self.stages.get(stage, 0.0) + seconds, 4)
         for track, (count, strength) in result.restored.items():
@@ -95,12 +98,17 @@ def measures(
 ) -> Measures:
     """The source project's measures; ``rates`` are frames per second of input and output."""
     before, after = rates
+    natural = totals.quality.niqe
+    fpa = totals.quality.fpa
     return Measures(
         frr=str(before / after) if before and after else None,
         fei_asked=None if totals.strength is None else round(totals.strength, 4),
         fei_measured=round(totals.got / totals.full, 4) if totals.full > 0 else None,
         fei_change=round(totals.got / totals.measured, 3) if totals.measured else None,
         resolution_percent=round(100 * output_hw[0] / size_hw[0], 2),
+        niqe_before=None if natural is None else round(natural[0], 3),
+        niqe_after=None if natural is None else round(natural[1], 3),
+        fpa=None if fpa is None else round(fpa, 4),
         avs_ms=avs_ms,
     )
 
