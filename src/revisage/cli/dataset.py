@@ -44,6 +44,15 @@ def align(
         int | None, typer.Option(help="Least px of the source across a crop.", show_default="half of the size")
     ] = None,
     min_sharpness: Annotated[float, typer.Option(help="Least sharpness, as the index states it.")] = 0.0,
+    max_yaw: Annotated[float, typer.Option(help="Leave out heads turned further, degrees.")] = 55.0,
+    identity: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Weights (ArcFace or MobileFaceNet) that tell people apart across files.",
+            show_default="arcface-r18 where it is installed",
+        ),
+    ] = None,
     detector: Annotated[str, typer.Option(help="Face detector.")] = "compact",
     licence: Annotated[str, typer.Option(metavar="TEXT", help="Licence of the sources, for the index.")] = "",
     overwrite: Overwrite = False,
@@ -62,6 +71,8 @@ def align(
         per_person=per_person,
         min_native=min_native,
         min_sharpness=min_sharpness,
+        max_yaw=max_yaw,
+        identity=identity,
         detector=detector,
         licence=licence,
     )

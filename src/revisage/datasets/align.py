@@ -28,8 +28,8 @@ from revisage.pipeline.networks import Networks
 
 if TYPE_CHECKING:
     from revisage.core.values import Track
-    from revisage.facestore.identity import Identity
     from revisage.media.frame import Frame
+    from revisage.train.identity import Recogniser
 
 __all__ = ["INDEX", "AlignOptions", "AlignReport", "AlignedCrop", "align_files", "make_align_options"]
 
@@ -37,8 +37,7 @@ INDEX = "index.csv"
 _COLUMNS = ("file", "source", "time", "native_px", "sharpness", "yaw", "score", "person", "licence", "sha256")
 # Crops of one person in one file that are looked at once more against those of other files.
 _IDENTITY_CROPS = 3
-
-Image = NDArray[np.uint8]
+_ARCFACE = "arcface-r18"
 
 
 class AlignOptions(BaseModel):
@@ -51,6 +50,8 @@ class AlignOptions(BaseModel):
     min_native: int | None = Field(None, ge=16, description="least px of the source across a crop; half of the size")
     outside: float = Field(0.1, ge=0, le=1, description="largest part of a crop that may lie outside of the picture")
     min_sharpness: float = Field(0.0, ge=0, description="least sharpness (see the index)")
+    max_yaw: float = Field(55.0, gt=0, le=90, description="heads turned further are left out, degrees")
+    identity: Path | None = Field(None, description="weights that tell people apart; ArcFace where it is installed")
     detector: Detector = Field("compact", description="face detector")
     detection_threshold: float | None = Field(None, gt=0, lt=1, description="score from which a face counts")
     licence: str = Field("", description="licence of the sources, for the index")
@@ -144,7 +145,8 @@ def align_files(
 
     Faces are found and followed as for a restoration. Of each person at most ``per_person`` crops are kept: sharp ones
     first, frontal ones before turned ones, and none that nearly repeats another. A person is a track within a file, and
-    an identity across files where MobileFaceNet's weights are among the models of this machine.
+    an identity across files where there is a network that tells people apart: ``identity``, or ArcFace among the
+    models of this machine.
 
     Args:
         inputs: files, or folders that are searched to their depth.
@@ -156,6 +158,7 @@ def align_files(
     Raises:
         InputError: no such file, or no media file at all, or no file could be read.
         OutputError: the folder holds an index, or cannot be written to.
+        ModelError: the weights of ``identity`` are missing or of another network.
     """
     options = options or AlignOptions()
     if output.resolve() in (path.resolve() for path in inputs):
@@ -163,8 +166,9 @@ def align_files(
     files = _media_files(inputs, output)
     if (output / INDEX).exists() and not overwrite:
         raise OutputError(f"{output / INDEX} exists; use --overwrite to replace it")
+    recogniser = _recogniser(options.identity)
     networks = Networks(RestoreConfig(detector=options.detector, detection_threshold=options.detection_threshold))
-    report = AlignReport()
+    report = AlignReport(known_people=recogniser is not None)
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".align-", dir=output) as folder:
@@ -173,7 +177,7 @@ def align_files(
                 cuts += _cut_or_noted(path, number, Path(folder), options, networks, report, progress)
             if len(report.failed) == len(files):
                 raise InputError(next(iter(report.failed.values())))
-            _publish(cuts, output, options, report)
+            _publish(cuts, output, options, recogniser, report)
     except OSError as error:
         raise output_error(output, error) from error
     write_text(output / INDEX, _index(report.crops), overwrite=True)
@@ -270,6 +274,8 @@ def _unfit(look: Look, options: AlignOptions) -> str | None:
         return f"smaller than {options.least_native:g} px in the source"
     if look.outside > options.outside:
         return f"more than {100 * options.outside:g} % outside of the picture"
+    if abs(look.yaw) > options.max_yaw:
+        return f"turned away by more than {options.max_yaw:g} degrees"
     return "not sharp enough" if look.sharpness < options.min_sharpness else None
 
 
@@ -310,13 +316,11 @@ def _cut_frames(
             yield _Cut(target, path, None if still else time - origin, candidate, (number, candidate.track))
 
 
-def _publish(cuts: Sequence[_Cut], output: Path, options: AlignOptions, report: AlignReport) -> None:
+def _publish(
+    cuts: Sequence[_Cut], output: Path, options: AlignOptions, recogniser: Recogniser | None, report: AlignReport
+) -> None:
     """Give every person a number, choose again where one has too many crops, and name what is kept."""
-    from revisage.facestore.identity import load_identity
-
-    identity = load_identity()
-    report.known_people = identity is not None
-    persons = _persons(cuts, identity)
+    persons = _persons(cuts, recogniser)
     groups: dict[int, list[_Cut]] = {}
     for cut in cuts:
         groups.setdefault(persons[cut.person], []).append(cut)
@@ -333,22 +337,38 @@ def _publish(cuts: Sequence[_Cut], output: Path, options: AlignOptions, report: 
     report.dropped += Counter()  # zeros go
 
 
-def _persons(cuts: Sequence[_Cut], identity: Identity | None) -> dict[tuple[int, int], int]:
+def _recogniser(weights: Path | None) -> Recogniser | None:
+    """The network that tells people apart, if there is one on this machine."""
+    from revisage.models import registry, store
+    from revisage.train.identity import load_recogniser
+
+    if weights is not None:
+        return load_recogniser(weights)
+    entry = registry.find(_ARCFACE)
+    return load_recogniser(store.local_path(_ARCFACE)) if store.is_present(entry) else None
+
+
+def _persons(cuts: Sequence[_Cut], recogniser: Recogniser | None) -> dict[tuple[int, int], int]:
     """A number for each track of each file; tracks of one identity share theirs."""
     tracks: dict[tuple[int, int], list[_Cut]] = {}
     for cut in cuts:
         tracks.setdefault(cut.person, []).append(cut)
-    if identity is None:
+    if recogniser is None:
         return {track: number for number, track in enumerate(tracks)}
-    vectors = [identity([_read(cut.path) for cut in members[:_IDENTITY_CROPS]]) for members in tracks.values()]
+    vectors = [_identity(members[:_IDENTITY_CROPS], recogniser) for members in tracks.values()]
     return dict(zip(tracks, people_of(vectors), strict=True))
 
 
-def _read(path: Path) -> Image:
+def _identity(cuts: Sequence[_Cut], recogniser: Recogniser) -> NDArray[np.float32]:
+    """The unit mean of the crops' identities."""
+    import torch
     from PIL import Image as Pillow
 
-    with Pillow.open(path) as picture:
-        return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+    pictures = np.stack([np.asarray(Pillow.open(cut.path).convert("RGB")) for cut in cuts])
+    faces = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        mean = torch.nn.functional.normalize(recogniser(faces), dim=1).mean(dim=0)
+    return np.asarray(torch.nn.functional.normalize(mean, dim=0).numpy(), dtype=np.float32)
 
 
 def _free_name(cut: _Cut, taken: set[str]) -> str:

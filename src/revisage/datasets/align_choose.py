@@ -16,7 +16,7 @@ _FRONTAL, _TURNED, _LOST = 12.0, 30.0, 70.0
 # Sharpness at which a face has half of the score that detail can give.
 _HALF_SHARP = 6.0
 # Mean squared difference of two small pictures (deviation 1) under which they show the same moment.
-_SAME = 0.04
+_SAME = 0.07
 # Each crop of a pose that is there already lowers the next one's worth to this part.
 _REPEATED = 0.85
 # Cosine of two identities above which they are one person (measured: other people reach 0.47).

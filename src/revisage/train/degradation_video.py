@@ -58,11 +58,11 @@ class VideoDegradation(Degradation):
     luma_noise: Range = Field(default=(1.0, 6.0), description="levels")
     chroma_noise: Range = Field(default=(1.0, 8.0), description="levels, in streaks along the lines")
     h264_probability: float = Field(default=0.65, ge=0, le=1, description="share coded as H.264, the rest as MPEG-2")
-    h264_crf: Range = Field(default=(19.0, 33.0), description="x264's CRF at the reduced size")
+    h264_crf: Range = Field(default=(19.0, 31.0), description="x264's CRF at the reduced size")
     deblock_probability: float = Field(
         default=0.75, ge=0, le=1, description="share of H.264 with its deblocking filter"
     )
-    mpeg2_quantiser: Range = Field(default=(2.0, 12.0), description="at the reduced size")
+    mpeg2_quantiser: Range = Field(default=(2.0, 10.0), description="at the reduced size")
     enlarge: tuple[Literal["linear", "cubic"], ...] = Field(default=("linear", "cubic"), min_length=1)
 
     def draw(self, size_hw: tuple[int, int], unit: float, random: np.random.Generator) -> VideoDamage:
