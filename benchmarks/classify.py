@@ -24,10 +24,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from measuring import finish, print_table
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from measuring import finish, print_table
 from revisage.datasets.classify import CATEGORIES, classify
 from revisage.datasets.damage import KINDS, apply_damage, draw_damage
 from revisage.datasets.signs import measure_signs

@@ -10,7 +10,8 @@ import typer
 
 import revisage.cli.dataset_gif
 import revisage.cli.dataset_store
-import revisage.cli.evaluate_compare  # noqa: F401 - adds its command to `evaluate`
+import revisage.cli.evaluate_compare
+import revisage.cli.evaluate_study  # noqa: F401 - adds its commands to `evaluate`
 from revisage._version import __version__
 from revisage.cli.dataset import dataset_app
 from revisage.cli.evaluate import evaluate_app

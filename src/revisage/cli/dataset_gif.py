@@ -112,14 +112,15 @@ def classify(
     from revisage.datasets.classify import classify as tell
     from revisage.media.collection import find_media
 
-    found: list[Classification] = []
-    failed = 0
-    for path in [path for name in files for path in find_media(name).files]:
+    def told(path: Path) -> Classification | None:
         try:
-            found.append(tell(path))
+            return tell(path)
         except InputError as error:
-            failed += 1
             warn(f"error: {error}")
+            return None
+
+    paths = [path for name in files for path in find_media(name).files]
+    found = [entry for entry in map(told, paths) if entry is not None]
     if as_json:
         print_lines([json.dumps({"files": [entry.to_json() for entry in found]}, indent=2)])
     elif found:
@@ -127,7 +128,7 @@ def classify(
             ("file", "category", "score", "noise", "blur", "resolution", "blockiness", "measured in"),
             [_row(entry) for entry in found],
         )
-    return 2 if failed else 0
+    return 2 if len(found) < len(paths) else 0
 
 
 def _row(entry: Classification) -> tuple[Any, ...]:

@@ -1,8 +1,8 @@
 """How expressive a face is along its track: the mouth and eyes move, beyond what the whole face does.
 
-A frame's face is aligned to the FFHQ template and made grey with its contrast divided out. What changes in the mouth and
-eyes from one look to the next, less what changes in the forehead and nose (noise, compression, light, jitter of the
-alignment), is expression. The change of the mouth's width over time is added from the landmarks.
+A frame's face is aligned to the FFHQ template and made grey with its contrast divided out. What changes in the mouth
+and eyes from one look to the next, less what changes in the forehead and nose (noise, compression, light, jitter of
+the alignment), is expression. The change of the mouth's width over time is added from the landmarks.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -111,7 +112,7 @@ def _windows(track: ScannedTrack, looks: Sequence[FaceLook], scan: Scan, options
         start, stop = run[0].index, min(track.stop, run[-1].index + 1)
         parts = math.ceil(_seconds(scan, start, stop) / options.max_seconds - 1e-6)
         edges = [start + round(number * (stop - start) / parts) for number in range(parts + 1)] if parts else []
-        for left, right in zip(edges, edges[1:], strict=False):
+        for left, right in itertools.pairwise(edges):
             inside = [look for look in run if left <= look.index < right]
             if len(inside) > 1 and _seconds(scan, left, right) >= options.min_seconds:
                 found.append(_window(track, left, right, inside, scan))
