@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 from fastapi import Request
 
+from revisage.service.errors import NotFoundError
 from revisage.service.schemas import job_body
-from revisage.service.store import JobStore, NotFoundError
+from revisage.service.store import JobStore
 from revisage.service.values import Job
 
 __all__ = ["event_stream"]

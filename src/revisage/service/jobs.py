@@ -31,8 +31,9 @@ from typing import Any, BinaryIO, get_args
 
 from revisage.core.config import RestoreConfig, make_config
 from revisage.core.errors import ConfigError, OutputError
+from revisage.service.errors import BusyError, NotFoundError, QuotaError, StillAtWorkError, TooLargeError
 from revisage.service.settings import ServiceSettings
-from revisage.service.store import BusyError, JobStore, NotFoundError, Page, QuotaError, StillAtWorkError
+from revisage.service.store import JobStore, Page
 from revisage.service.supervise import ensure_workers
 from revisage.service.values import ACTIVE, FINISHED, InputFile, Job, JobProgress, Kind, Status
 
@@ -67,10 +68,6 @@ __all__ = [
 _CHUNK = 2**20
 _RUN_SWITCHES = ("overwrite", "dry_run", "workers")
 """Fields about this machine's files and processes, which are the service's own business."""
-
-
-class TooLargeError(ConfigError):
-    """An upload is larger, or a medium longer or wider, than the service allows."""
 
 
 def open_store(**options: Any) -> JobStore:

@@ -14,10 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from revisage.core.errors import ConfigError, DiskFullError, InputError, ModelError, RevisageError
-from revisage.service.jobs import TooLargeError
+from revisage.service.errors import (
+    BusyError,
+    NotFoundError,
+    QuotaError,
+    ReusedKeyError,
+    StillAtWorkError,
+    TooLargeError,
+)
 from revisage.service.limits import MediumTooLargeError
 from revisage.service.public import error_code, public_error
-from revisage.service.store import BusyError, NotFoundError, QuotaError, ReusedKeyError, StillAtWorkError
 
 __all__ = ["Problem", "ProblemError", "add_handlers", "problem_response"]
 

@@ -12,9 +12,10 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from revisage.core.errors import ScanMismatchError
+from revisage.service.errors import NotFoundError
 from revisage.service.jobs import checked_config
 from revisage.service.problems import ProblemError
-from revisage.service.store import JobStore, NotFoundError
+from revisage.service.store import JobStore
 from revisage.service.upload import Form
 from revisage.service.values import InputFile, Job
 

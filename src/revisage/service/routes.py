@@ -68,7 +68,7 @@ async def create_job(request: Request, response: Response, owner: Owner, idempot
     """
     store = _store(request)
     async with read_form(request, store) as form:
-        config, params = config_of(form), params_of(form)
+        config, params = await asyncio.to_thread(lambda: (config_of(form), params_of(form)))
         digest = digest_of(form, config, params)
         known = await asyncio.to_thread(store.job_of_key, owner, idempotency_key, digest)
         if known is not None:
@@ -287,7 +287,7 @@ async def scan_file(request: Request, owner: Owner) -> Any:
 async def _at_once(request: Request, store: JobStore, kind: Kind, owner: str | None) -> Job:
     """A quick job on an upload, done."""
     async with read_form(request, store) as form:
-        config = config_of(form)
+        config = await asyncio.to_thread(config_of, form)
         file = await input_of(store, form)
         try:
             if kind == "image" and file.kind == "video":

@@ -22,24 +22,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from revisage.core.errors import OutputError, UserError
+from revisage.service.errors import BusyError, NotFoundError, QuotaError, ReusedKeyError, StillAtWorkError
 from revisage.service.files import DataFolder
 from revisage.service.settings import ServiceSettings
 from revisage.service.sniff import Sniffed, sniff, sniff_file
 from revisage.service.tables import Database, inputs, jobs, workers
 from revisage.service.values import ACTIVE, QUICK_KINDS, InputFile, Job, JobProgress, Kind, Status, WorkerRow
 
-__all__ = [
-    "BusyError",
-    "JobStore",
-    "NotFoundError",
-    "Page",
-    "QuotaError",
-    "ReusedKeyError",
-    "StillAtWorkError",
-    "job_of",
-    "job_query",
-]
+__all__ = ["JobStore", "Page", "job_of", "job_query"]
 
 _NAME_LENGTH = 200
 _QUICK_KEPT = 3600.0
@@ -47,26 +37,6 @@ _QUICK_KEPT = 3600.0
 
 _WORKER_SILENT = 3
 """A worker that has not been heard of for so many leases is taken for gone."""
-
-
-class NotFoundError(UserError):
-    """There is no such job or file in the store (any more)."""
-
-
-class BusyError(UserError):
-    """As many jobs as allowed are queued or running."""
-
-
-class QuotaError(OutputError):
-    """Uploads and results take as much space as they may."""
-
-
-class StillAtWorkError(UserError):
-    """The job is not finished."""
-
-
-class ReusedKeyError(UserError):
-    """An idempotency key came again with another request."""
 
 
 @dataclass(frozen=True)

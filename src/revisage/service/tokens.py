@@ -9,7 +9,8 @@ import secrets
 import sqlalchemy as sa
 
 from revisage.core.errors import ConfigError
-from revisage.service.store import JobStore, NotFoundError
+from revisage.service.errors import NotFoundError
+from revisage.service.store import JobStore
 from revisage.service.tables import tokens
 from revisage.service.values import Token
 

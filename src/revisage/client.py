@@ -1,0 +1,237 @@
+"""Talk to a revisage service.
+
+    from revisage.client import Client
+
+    with Client("http://127.0.0.1:8000") as service:
+        job = service.submit("tape.mpg", {"strength": 0.8})
+        job = service.wait(job["id"], progress=lambda job: print(job["progress"]["fraction"]))
+        service.download(job["id"], "tape_restored.mpg")
+
+Needs the extra ``client``. Jobs are the JSON objects of the service, as its /openapi.json describes them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from revisage.core.errors import InputError, MissingExtraError, OutputError, RevisageError
+
+try:
+    import httpx
+except ModuleNotFoundError:
+    raise MissingExtraError("The client of the service", "client") from None
+
+__all__ = ["Client", "JobFailedError", "ServiceError"]
+
+_FINISHED = ("done", "failed", "cancelled")
+_CHUNK = 2**20
+
+
+class ServiceError(RevisageError):
+    """The service refused a request or could not be reached.
+
+    Attributes:
+        status: of the answer; None when there was none.
+        code: the service's word for what went wrong.
+    """
+
+    def __init__(self, message: str, status: int | None = None, code: str = "unreachable") -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+class JobFailedError(ServiceError):
+    """A job ended without a result. ``job`` is its last state."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        error = job.get("error") or {}
+        super().__init__(error.get("message") or f"the job was {job['status']}", None, error.get("code", job["status"]))
+        self.job = job
+
+
+class Client:
+    """A service at an address.
+
+    Args:
+        address: such as ``http://127.0.0.1:8000``.
+        token: of ``revisage token add``, where the service asks for one.
+        timeout: seconds to wait for an answer.
+
+    Every method raises ServiceError when the service refuses or cannot be reached.
+    """
+
+    def __init__(self, address: str, *, token: str | None = None, timeout: float = 60.0) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        self._http = httpx.Client(base_url=address, headers=headers, timeout=timeout)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit(
+        self,
+        file: str | Path,
+        config: Mapping[str, Any] | None = None,
+        *,
+        scan: Mapping[str, Any] | None = None,
+        compare: bool = False,
+        playable: bool = False,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Upload a file and queue its restoration; gives the job.
+
+        Args:
+            file: a video, an animation or a photo.
+            config: fields of RestoreConfig as JSON values.
+            scan: of :meth:`scan`, perhaps with fewer tracks.
+            compare, playable: what else to make.
+            idempotency_key: submitting again with the same key gives the same job.
+        """
+        fields = {"config": json.dumps(dict(config or {})), "compare": str(compare), "playable": str(playable)}
+        if scan is not None:
+            fields["scan"] = json.dumps(dict(scan))
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
+        answer: dict[str, Any] = self._post("/v1/jobs", file, fields, headers).json()
+        return answer
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """A job as it is now."""
+        answer: dict[str, Any] = self._request("GET", f"/v1/jobs/{job_id}").json()
+        return answer
+
+    def jobs(self, status: str | None = None) -> Iterator[dict[str, Any]]:
+        """All jobs, the newest first, fetched a page at a time."""
+        after: str | None = None
+        while True:
+            params = {key: value for key, value in (("status", status), ("after", after)) if value is not None}
+            page = self._request("GET", "/v1/jobs", params=params).json()
+            yield from page["jobs"]
+            after = page["next"]
+            if after is None:
+                return
+
+    def wait(
+        self,
+        job_id: str,
+        *,
+        timeout: float | None = None,
+        poll: float = 0.5,
+        progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """The job when it is done.
+
+        Raises:
+            JobFailedError: it failed or was cancelled.
+            TimeoutError: it is not finished after ``timeout`` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            job = self.job(job_id)
+            if progress is not None:
+                progress(job)
+            if job["status"] == "done":
+                return job
+            if job["status"] in _FINISHED:
+                raise JobFailedError(job)
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"job {job_id} is not finished after {timeout:g} s")
+            time.sleep(poll)
+
+    def events(self, job_id: str) -> Iterator[dict[str, Any]]:
+        """The job whenever it changes, until it is finished."""
+        with self._http.stream("GET", f"/v1/jobs/{job_id}/events", timeout=None) as answer:
+            _check(answer)
+            for line in answer.iter_lines():
+                if line.startswith('data: {"'):
+                    yield json.loads(line.removeprefix("data: "))
+
+    def download(self, job_id: str, target: str | Path, file: str = "output") -> Path:
+        """Write a result (output, report, compare, playable) to ``target``; it appears when it is complete.
+
+        Raises:
+            OutputError: it exists, or cannot be written.
+        """
+        path = Path(target)
+        if path.exists():
+            raise OutputError(f"{path} exists; name another file")
+        partial = path.with_name(f".{path.name}.part")
+        try:
+            with self._http.stream("GET", f"/v1/jobs/{job_id}/{file}") as answer, partial.open("wb") as stream:
+                _check(answer)
+                for chunk in answer.iter_bytes(_CHUNK):
+                    stream.write(chunk)
+            partial.replace(path)
+        except httpx.TransportError as error:
+            raise ServiceError(f"the service does not answer ({type(error).__name__})") from None
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        """Cancel a job that is not finished; gives its state."""
+        job = self.job(job_id)
+        if job["status"] in _FINISHED:
+            return job
+        self._request("DELETE", f"/v1/jobs/{job_id}")
+        return self.job(job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Delete a finished job with all its files."""
+        if self.job(job_id)["status"] not in _FINISHED:
+            raise ServiceError("the job is still at work; cancel it first", 409, "conflict")
+        self._request("DELETE", f"/v1/jobs/{job_id}")
+
+    def scan(self, file: str | Path, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """All faces of a file, without restoring them."""
+        answer: dict[str, Any] = self._post("/v1/scan", file, {"config": json.dumps(dict(config or {}))}).json()
+        return answer
+
+    def restore_image(self, file: str | Path, config: Mapping[str, Any] | None = None) -> bytes:
+        """Restore a photo or a GIF at once; gives the bytes of a file of the same format."""
+        return self._post("/v1/images", file, {"config": json.dumps(dict(config or {}))}).content
+
+    def _post(
+        self, path: str, file: str | Path, fields: dict[str, str], headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        source = Path(file)
+        try:
+            with source.open("rb") as stream:
+                files = {"file": (source.name, stream)}
+                return self._request("POST", path, data=fields, files=files, headers=headers, timeout=None)
+        except OSError as error:
+            raise InputError(f"{source} cannot be read: {error.strerror or error}") from None
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise ServiceError(f"the service does not answer ({type(error).__name__})") from None
+        _check(answer)
+        return answer
+
+
+def _check(answer: httpx.Response) -> None:
+    if answer.is_success:
+        return
+    answer.read()
+    try:
+        problem = answer.json()
+        message, code = str(problem["detail"]), str(problem["code"])
+    except (ValueError, KeyError, TypeError):
+        message, code = f"the service answered {answer.status_code}", "unknown"
+    raise ServiceError(message, answer.status_code, code)
