@@ -8,8 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from revisage.train.discriminator import PatchDiscriminator, discriminator_loss, generator_loss, gradient_penalty
-from revisage.train.losses import charbonnier, feature_distance, pyramid_loss, random_windows, window_pair
+from revisage.nets.vgg import VGG19Deep
+from revisage.train.discriminator import (
+    PatchDiscriminator,
+    StyleDiscriminator,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    minibatch_deviation,
+)
+from revisage.train.losses import (
+    charbonnier,
+    feature_distance,
+    feature_l1,
+    gram,
+    gram_distance,
+    pyramid_loss,
+    random_windows,
+    window_pair,
+)
 
 
 def test_charbonnier_is_l1_far_from_zero_and_smooth_at_it() -> None:
@@ -37,6 +54,22 @@ def test_feature_distance_is_of_directions() -> None:
     expected = (2 - 2 * cosine).mean(dim=(1, 2))
     torch.testing.assert_close(feature_distance([a], [b]), expected)
     torch.testing.assert_close(feature_distance([a, a], [3 * b, a]), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_layers_count_as_much_as_their_weights() -> None:
+    a, b = torch.zeros(2, 3, 4, 4), torch.ones(2, 3, 4, 4)
+    assert float(feature_l1([a, a], [b, 2 * b], (0.5, 3.0))) == pytest.approx(0.5 + 6)
+    assert float(feature_l1([a, b], [a, b])) == 0
+    # Opposite directions are two apart; squared, four.
+    assert feature_distance([b, b], [-b, b], (0.25, 9.0)).tolist() == pytest.approx([1, 1])
+
+
+def test_gram_is_of_channels_and_blind_to_place() -> None:
+    features = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
+    torch.testing.assert_close(gram(features), torch.tensor([[[5.0, 11.0], [11.0, 25.0]]]) / 4)
+    random = torch.rand(2, 3, 4, 4)
+    assert float(gram_distance([random], [random.flip(3)])) == pytest.approx(0, abs=1e-6)
+    assert float(gram_distance([2 * features], [features], (10.0,))) == pytest.approx(10 * 3 * (5 + 11 + 11 + 25) / 16)
 
 
 def test_windows_lie_inside_and_cut_the_same_place() -> None:
@@ -68,3 +101,33 @@ def test_gradient_penalty_of_a_linear_judge() -> None:
 
 def test_a_discriminator_judges_patches() -> None:
     assert PatchDiscriminator((8, 8, 8, 8))(torch.rand(2, 3, 64, 32)).shape == (2, 1, 4, 2)
+
+
+def test_a_style_discriminator_judges_whole_faces() -> None:
+    judge = StyleDiscriminator(32, 0.0625)
+    faces = torch.rand(4, 3, 32, 32) * 2 - 1
+    assert judge(faces).shape == (4, 1)
+    # R1 differentiates twice, through the deviation of the batch too.
+    gradient_penalty(judge, faces).backward()
+    assert all(
+        bool(torch.isfinite(parameter.grad).all()) for parameter in judge.parameters() if parameter.grad is not None
+    )
+
+
+def test_minibatch_deviation_tells_alike_faces_from_different_ones() -> None:
+    pairs = torch.stack([torch.zeros(3, 2, 2), 2 * torch.ones(3, 2, 2), torch.ones(3, 2, 2), torch.ones(3, 2, 2)])
+    channel = minibatch_deviation(pairs, group=2)[:, 3]
+    assert channel[:2].mean() == pytest.approx(1)  # of 0 and 2
+    assert float(channel[2:].max()) == pytest.approx(1e-4)  # none: the root of what keeps it smooth
+    assert minibatch_deviation(pairs[:3], group=2).shape == (3, 4, 2, 2)
+
+
+def test_the_deep_vgg_has_torchvisions_layers() -> None:
+    """The published convolutions of VGG19 up to conv5_4 lie at these indices; features halve four times."""
+    net = VGG19Deep().requires_grad_(False)
+    indexes = [int(key.split(".")[1]) for key in net.state_dict() if key.endswith("weight")]
+    assert indexes == [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34]
+    features = net(torch.rand(1, 3, 32, 32))
+    shapes = [tuple(feature.shape[1:]) for feature in features]
+    assert shapes == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 2, 2)]
+    assert all(float(feature.min()) < 0 for feature in features)  # taken before the ReLU

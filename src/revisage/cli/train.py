@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any
 
 import typer
 
 from revisage.cli.show import print_lines
-from revisage.core.errors import ConfigError
+from revisage.core.config import nearest
+from revisage.core.errors import ConfigError, ModelError
 
 __all__ = ["train_app"]
 
-train_app = typer.Typer(help="Train a restorer or a detector of the compact kind.", no_args_is_help=True)
+train_app = typer.Typer(help="Train restorers and detectors, and see how a run is doing.", no_args_is_help=True)
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder for checkpoints, weights and the log.")]
 ConfigFile = Annotated[
@@ -27,11 +30,60 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last chec
 
 
 @train_app.command()
-def restorer(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Resume = False) -> None:
-    """Train a face restorer."""
+def restorer(
+    run: Run,
+    config: ConfigFile = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Start from these weights: a model's name, a file, or another run.",
+            show_default=False,
+        ),
+    ] = None,
+    prior: Annotated[
+        Path | None,
+        typer.Option("--prior", metavar="PRIOR", help="A run of train prior for the decoder.", show_default=False),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", metavar="NAME", help="Train on this degradation alone.", show_default=False),
+    ] = None,
+    set_: Settings = None,
+    resume: Resume = False,
+) -> None:
+    """Train or fine-tune a face restorer: compact, or GFP-GAN's own net."""
     from revisage.train.restorer import RestorerTrainConfig, train_restorer
 
-    train_restorer(_settings(RestorerTrainConfig, config, set_), run, resume=resume, progress=_print_record)
+    options = {
+        **({"start": start} if start is not None else {}),
+        **({"prior": str(prior)} if prior is not None else {}),
+        **({"mixture": [(preset, 1.0)]} if preset is not None else {}),
+    }
+    settings = _settings(RestorerTrainConfig, _base(run, config, resume), set_, options)
+    train_restorer(settings, run, resume=resume, progress=_print_record, measures=_measures())
+
+
+@train_app.command()
+def prior(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Resume = False) -> None:
+    """Train the generative prior of a GFP-GAN: a StyleGAN2 of faces."""
+    from revisage.train.prior import PriorTrainConfig, train_prior
+
+    settings = _settings(PriorTrainConfig, _base(run, config, resume), set_)
+    train_prior(settings, run, resume=resume, progress=_print_record)
+
+
+@train_app.command()
+def status(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Tell how a run is doing: step, pace, time left, losses, measures, checkpoints."""
+    from revisage.train.status import read_status
+
+    found = read_status(run)
+    print_lines([json.dumps(found.to_json(), indent=2)] if as_json else found.lines())
 
 
 @train_app.command()
@@ -41,29 +93,66 @@ def detector(run: Run, config: ConfigFile = None, set_: Settings = None, resume:
 
     if not resume and run.is_dir() and any(run.glob("checkpoint*")):
         raise ConfigError(f"{run} holds a run already; go on with --resume, or name another folder")
-    train_detector(_settings(DetectorTrainConfig, config, set_), run, report=_print_record)
+    train_detector(_settings(DetectorTrainConfig, _read(config) if config else {}, set_), run, report=_print_record)
 
 
-def _settings(kind: Any, file: Path | None, pairs: list[str] | None) -> Any:
-    """A settings record from a file and NAME=VALUE pairs.
+def _base(run: Path, config: Path | None, resume: bool) -> dict[str, Any]:
+    """The settings before any on the command line: those of a file, or those that a run to resume was begun with."""
+    if config is not None:
+        return _read(config)
+    record = run / "config.json"
+    return _read(record) if resume and record.is_file() else {}
+
+
+def _settings(kind: Any, values: dict[str, Any], pairs: list[str] | None, options: dict[str, Any] | None = None) -> Any:
+    """A settings record from those of a file, options and NAME=VALUE pairs, where a later one wins.
 
     Raises:
-        ConfigError: the file is no JSON object, a pair has no "=", or a value is not allowed.
+        ConfigError: a pair has no "=", or a value is not allowed.
     """
     from pydantic import ValidationError
 
-    values = _read(file) if file is not None else {}
+    values = {**values, **(options or {})}
     for pair in pairs or ():
         name, equals, text = pair.partition("=")
         if not equals:
             raise ConfigError(f"--set needs NAME=VALUE, got '{pair}'")
-        values[name] = _value(text)
+        _put(values, name.split("."), _value(text))
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"setting {place}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+        raise ConfigError(_told(error.errors(include_url=False)[0], kind)) from None
+
+
+def _put(values: dict[str, Any], names: list[str], value: Any) -> None:
+    """Set a value by its path: net.size=128 changes one setting of the net."""
+    for name in names[:-1]:
+        inner = values.get(name)
+        values[name] = dict(inner) if isinstance(inner, dict) else {} if inner is None else {"architecture": inner}
+        values = values[name]
+    values[names[-1]] = value
+
+
+def _told(problem: Any, kind: Any) -> str:
+    """A refused setting in one line; an unknown one with the name that was probably meant."""
+    place = ".".join(map(str, problem["loc"]))
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"unknown setting {place}{nearest(place, kind.model_fields)}"
+    return f"setting {place}: {message[:1].lower()}{message[1:]}" if place else message
+
+
+def _measures() -> dict[str, Any]:
+    """Measures of the fixed check beside the training's own: NIQE, and LPIPS where its networks are installed."""
+    from revisage.evaluate.perceptual import Lpips
+    from revisage.evaluate.weights import ALEXNET, LPIPS_HEADS, find_weights
+    from revisage.faces.niqe import niqe
+
+    found: dict[str, Any] = {"niqe": lambda images, _: niqe(images)}
+    with contextlib.suppress(ModelError):
+        lpips = Lpips(find_weights(ALEXNET).path, find_weights(LPIPS_HEADS).path)
+        found["lpips"] = lambda images, targets: fmean(map(lpips, images, targets))
+    return found
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -28,12 +28,12 @@ __all__ = [
 ]
 
 COMPONENTS = ("left_eye", "right_eye", "mouth")
-# Sides as parts of the crop: an eye with its brow, the mouth with the folds beside it. The side in samples is 5/7 of
-# it, the proportion of the published 80 samples for an eye of 112 px at 512.
-_EYE, _MOUTH = 112 / 512, 144 / 512
-_SAMPLED = 5 / 7
-# Brows are above the eyes: the centre of an eye's region lies above the pupil by this part of the crop.
-_ABOVE = 10 / 512
+# All as parts of the crop. Sides: an eye with its brow, the mouth with its corners.
+_EYE, _MOUTH = 112 / 512, 128 / 512
+# Samples a side, the published 80 and 120 at 512 px.
+_EYE_SAMPLES, _MOUTH_SAMPLES = 80 / 512, 120 / 512
+# Brows are above the eyes, and the lips of most open mouths hang below its corners.
+_ABOVE, _BELOW = 10 / 512, 6 / 512
 _WEIGHTS = (0.5, 1.0)
 
 
@@ -46,16 +46,16 @@ def component_boxes(size: int) -> dict[str, NDArray[np.float64]]:
     template = ffhq_template(size) + 0.5
     mirrored = template[[1, 0, 2, 4, 3]] * (-1, 1) + (size, 0)
     left, right, _, mouth_left, mouth_right = (template + mirrored) / 2
-    above = np.array((0, _ABOVE * size))
-    centres = {"left_eye": left - above, "right_eye": right - above, "mouth": (mouth_left + mouth_right) / 2}
+    above, below = np.array((0, _ABOVE * size)), np.array((0, _BELOW * size))
+    centres = {"left_eye": left - above, "right_eye": right - above, "mouth": (mouth_left + mouth_right) / 2 + below}
     halves = {"left_eye": _EYE * size / 2, "right_eye": _EYE * size / 2, "mouth": _MOUTH * size / 2}
     return {name: np.concatenate((centres[name] - halves[name], centres[name] + halves[name])) for name in COMPONENTS}
 
 
 def component_side(name: str, size: int) -> int:
     """Side in samples of a component's region in a crop of `size` px: a multiple of 4, at least 16."""
-    part = _MOUTH if name == "mouth" else _EYE
-    return max(16, 4 * round(part * size * _SAMPLED / 4))
+    part = _MOUTH_SAMPLES if name == "mouth" else _EYE_SAMPLES
+    return max(16, 4 * round(part * size / 4))
 
 
 def roi_align(images: Tensor, box_xyxy: NDArray[np.float64], side: int) -> Tensor:

@@ -34,6 +34,11 @@ class Group:
         """Whether this process logs, checks and saves for all."""
         return self.rank == 0
 
+    def share(self, batch: int, accumulate: int, part: int) -> tuple[int, slice]:
+        """How many images a step takes, and which of them are this process's in a part of the step."""
+        first = (part * self.size + self.rank) * batch
+        return batch * accumulate * self.size, slice(first, first + batch)
+
 
 @contextmanager
 def join(device: torch.device) -> Iterator[Group]:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from revisage.core.errors import DeviceError
 from revisage.train.settings import StageConfig
@@ -34,6 +34,13 @@ class Compute:
     def scaler(self) -> torch.amp.GradScaler:
         """Scales losses so that float16 gradients do not vanish; does nothing for other types."""
         return torch.amp.GradScaler(self.device.type, enabled=self.low is torch.float16, init_scale=2.0**14)
+
+    def place(self, module: nn.Module) -> None:
+        """Move a module to the device, its convolutions' weights channels last. In place."""
+        module.to(self.device)
+        for parameter in module.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def images(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) uint8 to float32 [-1, 1] on the device, channels last."""

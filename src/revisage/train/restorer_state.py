@@ -75,7 +75,7 @@ def initial_state(config: RestorerTrainConfig, compute: Compute, start: dict[str
     components = ComponentAdversaries(config.net.size, config.component_channels) if config.component_weight else None
     for module in (net, average, adversary, components):
         if module is not None:
-            module.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            compute.place(module)
     return RestorerState(
         net,
         average,
