@@ -1,0 +1,98 @@
+"""The settings, with a person's words first and the rest folded away; they make a RestoreConfig."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from revisage.core.config import make_config
+from revisage.core.errors import ConfigError
+
+__all__ = ["LOOKS", "USUAL_THRESHOLD", "ask_settings"]
+
+USUAL_THRESHOLD = 0.48
+"""About what the embedded detector asks for; left alone, its own threshold counts."""
+
+LOOKS = {"Natural": 50, "Balanced": 80, "Maximum": 100}
+"""Strength in percent by the name of a look."""
+
+_SIZES = {"Same size": 1.0, "1.5 times": 1.5, "2 times": 2.0, "4 times": 4.0}
+_BACKGROUNDS = {
+    "Leave it as it is": "none",
+    "Sharpen it, twice the size (Real-ESRGAN, slow)": "realesrgan-x2",
+    "Sharpen it, four times the size (Real-ESRGAN, very slow)": "realesrgan-x4",
+}
+
+
+def ask_settings() -> dict[str, Any]:
+    """Show the settings; returns the fields of a RestoreConfig that differ from their defaults, as JSON values."""
+    values = {"strength": _strength(), "upscale": _size(), "background": _background()}
+    steady = st.toggle(
+        "Keep faces steady from frame to frame",
+        value=True,
+        key="steady",
+        help="Smooths what flickers in a video. Photos are not affected.",
+    )
+    values["temporal"] = "flow" if steady else "off"
+    with st.expander("More settings"):
+        values |= _more()
+    return _changed(values)
+
+
+def _strength() -> float:
+    def take_look() -> None:
+        if st.session_state.look is not None:
+            st.session_state.strength = LOOKS[st.session_state.look]
+
+    def forget_look() -> None:
+        percent = st.session_state.strength
+        st.session_state.look = next((name for name, value in LOOKS.items() if value == percent), None)
+
+    st.session_state.setdefault("strength", 100)
+    st.session_state.setdefault("look", "Maximum")
+    st.segmented_control("Look", list(LOOKS), key="look", on_change=take_look, help="How far faces are restored.")
+    st.slider("Strength", 0, 100, key="strength", format="%d %%", on_change=forget_look)
+    return st.session_state.strength / 100
+
+
+def _size() -> float:
+    return _SIZES[st.selectbox("Size of the result", list(_SIZES), key="size")]
+
+
+def _background() -> str:
+    return _BACKGROUNDS[st.selectbox("Everything around the faces", list(_BACKGROUNDS), key="background")]
+
+
+def _more() -> dict[str, Any]:
+    st.session_state.setdefault("threshold", USUAL_THRESHOLD)
+    threshold = st.slider(
+        "How sure the search for faces must be",
+        0.20,
+        0.90,
+        step=0.01,
+        key="threshold",
+        help="Lower finds more faces, and more that are none.",
+    )
+    smallest = st.number_input("Smallest face to restore (px)", 1, 1000, 16, key="smallest")
+    center = st.checkbox("Only the face nearest to the middle", key="center")
+    begin = st.text_input("Begin at (seconds or h:mm:ss)", key="begin", placeholder="from the start")
+    end = st.text_input("Stop at (seconds or h:mm:ss)", key="end", placeholder="to the end")
+    crf = st.slider("Quality of the video file (CRF, lower is better and larger)", 0, 40, 16, key="crf")
+    values: dict[str, Any] = {"min_face": int(smallest), "only_center_face": center}
+    if threshold != USUAL_THRESHOLD:
+        values["detection_threshold"] = threshold
+    if crf != 16:
+        values["crf"] = crf
+    return values | {name: text for name, text in (("start", begin.strip()), ("end", end.strip())) if text}
+
+
+def _changed(values: dict[str, Any]) -> dict[str, Any]:
+    """The values that differ from the defaults, checked; a mistake is shown beside the settings."""
+    try:
+        config = make_config(values)
+    except ConfigError as error:
+        st.error(str(error), icon=":material/error:")
+        return {}
+    given: dict[str, Any] = config.model_dump(mode="json", exclude_defaults=True)
+    return given

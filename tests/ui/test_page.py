@@ -1,0 +1,210 @@
+"""The page in a real browser: upload, preview, run, play, download, and everything that goes wrong.
+
+One server and one browser for all; each test gets a page of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("streamlit", reason="the extra `ui` is not installed")
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
+    pytest.mark.timeout(600),
+]
+PATIENCE = 120_000
+"""Milliseconds: the first look at a file loads the networks, on a busy machine too."""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    data = tmp_path_factory.mktemp("page")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "revisage", "ui", "--no-browser", "--port", str(port), "--data-dir", str(data)]
+    environment = {**os.environ, "REVISAGE_SERVICE_LEASE_SECONDS": "5"}
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for_server(url)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(20)
+        stop_workers(data)
+
+
+def wait_for_server(url: str) -> None:
+    deadline = time.monotonic() + 120
+    while not answers(f"{url}/_stcore/health"):
+        assert time.monotonic() < deadline, "the page did not come up"
+        time.sleep(0.3)
+
+
+def answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=2).read()
+    except OSError:
+        return False
+    return True
+
+
+def stop_workers(data: Path) -> None:
+    """The workers outlive the page on purpose: end those of this test's store."""
+    import signal
+
+    from revisage.service.jobs import open_store
+
+    store = open_store(data_dir=data)
+    for worker in store.workers():
+        if worker.pid > 0:
+            os.kill(worker.pid, signal.SIGTERM)
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1000, "height": 1400}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto(address)
+    button(page, "Restore").wait_for()
+    yield page
+    remote = [
+        url for url in requested if not url.startswith((address, "data:", "blob:", address.replace("http", "ws")))
+    ]
+    context.close()
+    assert remote == [], "the page must work without a network"
+
+
+def button(page: Any, name: str) -> Any:
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def choose(page: Any, *files: Path) -> None:
+    page.locator("input[type=file]").set_input_files([str(file) for file in files])
+
+
+@pytest.fixture(scope="module")
+def talking(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second of a talking face with sound, as a valid mp4."""
+    from revisage.api import restore
+
+    target = tmp_path_factory.mktemp("clips") / "talking.mp4"
+    restore(shared / "clips" / "swiz3n.mpg", target, strength=0, end="1")
+    return target
+
+
+def test_valid_mp4(page: Any, talking: Path) -> None:
+    choose(page, talking)
+    page.get_by_text("Found here").wait_for()
+    page.get_by_role("img", name=re.compile(r"talking\.mp4")).first.wait_for()
+    button(page, "Preview").click()
+    page.get_by_role("img", name=re.compile(r"^After: talking\.mp4")).wait_for()
+    button(page, "Restore").click()
+    button(page, "Download video").wait_for()
+    assert "job=" in page.url
+
+    button(page, "Play both videos").click()
+    page.wait_for_function("[...document.querySelectorAll('video')].every(video => video.currentTime > 0.2)")
+    first, second = page.evaluate("[...document.querySelectorAll('video')].map(video => video.currentTime)")
+    assert abs(first - second) < 0.15
+
+    with page.expect_download() as download:
+        button(page, "Download video").click()
+    assert download.value.suggested_filename == "talking_restored.mp4"
+    from revisage.media import probe
+
+    restored, original = probe(Path(download.value.path())), probe(talking)
+    assert restored.frame_count == original.frame_count == 25
+    assert [stream.codec for stream in restored.audio] == [stream.codec for stream in original.audio]
+    with page.expect_download() as download:
+        button(page, "Download report").click()
+    assert '"faces"' in Path(download.value.path()).read_text(encoding="utf-8")
+
+
+def test_wrong_format(page: Any, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.mp4"
+    notes.write_text("this is a letter, whatever its name says", encoding="utf-8")
+    choose(page, notes)
+    message = page.get_by_role("alert").filter(has_text="notes.mp4")
+    message.wait_for()
+    assert "mp4, mov, mkv" in message.inner_text()
+    assert "Traceback" not in page.content()
+
+
+def test_missing_upload(page: Any) -> None:
+    button(page, "Restore").click()
+    page.get_by_text("Choose a video first.").wait_for()
+    button(page, "Preview").click()
+    page.get_by_text("Choose a video first.").wait_for()
+
+
+def test_broken_file(page: Any, talking: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(talking.read_bytes()[:3000])
+    choose(page, broken)
+    page.get_by_role("alert").filter(has_text="broken.mp4").wait_for()
+    assert "Traceback" not in page.content()
+
+
+def test_a_job_survives_a_reload_and_can_be_cancelled(page: Any, shared: Path) -> None:
+    choose(page, shared / "clips" / "s18.mp4")
+    page.get_by_text("Found here").wait_for()
+    button(page, "Restore").click()
+    page.get_by_text(re.compile(r"s18\.mp4: (Waiting|Looking|Restoring)")).wait_for()
+    page.reload()
+    page.get_by_text(re.compile(r"s18\.mp4: (Waiting|Looking|Restoring)")).wait_for()
+    button(page, "Cancel").click()
+    page.get_by_text("s18.mp4: stopped. Nothing was kept").wait_for()
+
+
+def test_nobody_in_the_picture(page: Any, tmp_path: Path) -> None:
+    import cv2
+    import numpy as np
+
+    empty = tmp_path / "sky.png"
+    cv2.imwrite(str(empty), np.full((200, 300, 3), (230, 200, 120), np.uint8))
+    choose(page, empty)
+    page.get_by_text("No faces were found").wait_for()
+    button(page, "Search again with a lower threshold").wait_for()
+
+
+def test_narrow_and_dark(browser: Any, address: str) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    button(page, "Restore").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    background = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
+    assert sum(map(int, re.findall(r"\d+", background)[:3])) < 200
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement !== document.body")
+    context.close()
