@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from revisage.core.errors import ModelError
 
 if TYPE_CHECKING:
     from revisage.engines import Engine
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Identity", "load_identity"]
 
 _ARCHITECTURE = "mobilefacenet"
+_FILES = ("mobilefacenet.onnx", "mobilefacenet.safetensors")
 _SIZE = 112
 # MobileFaceNet's frame of 112 px, in FFHQ crops of 512 px: scale and offset of the similarity between both templates.
 _TEMPLATE_112 = np.array(
@@ -41,21 +45,33 @@ class Identity:
 
 
 def load_identity() -> Identity | None:
-    """The identity network, when its weights are among the models of this machine; nothing is fetched.
+    """The identity network, when its weights are in the folder of models; nothing is fetched.
 
     Raises ModelError when they are damaged.
     """
+    from revisage.models import store
+
+    files = (store.folder() / name for name in _FILES)
+    found = next((file for file in files if file.is_file()), None)
+    return None if found is None else Identity(_engine(found))
+
+
+def _engine(file: Path) -> Engine:
     from revisage.engines import make_engine
-    from revisage.models import loading, registry, store
+    from revisage.engines.openvino_engine import OpenVinoEngine
+    from revisage.engines.openvino_runtime import compile_model, core
+    from revisage.models import loading
     from revisage.nets.build import build
 
-    for entry in registry.entries():
-        if entry.arch == _ARCHITECTURE and store.is_present(entry):
-            verified = store.verify(entry)
-            net = build(entry.arch, {})
-            net.load_state_dict(loading.load_state(verified.path, entry.params_key))
-            return Identity(make_engine(net, (_SIZE, _SIZE), device="cpu", precision="fp32"))
-    return None
+    side = (_SIZE, _SIZE)
+    try:
+        if file.suffix == ".onnx":
+            return OpenVinoEngine(compile_model(core().read_model(str(file)), "fp32"), side, "fp32")
+        net = build(_ARCHITECTURE, {})
+        net.load_state_dict(loading.load_state(file))
+    except RuntimeError as error:
+        raise ModelError(f"{file} is damaged or another network: {' '.join(str(error).split())[:120]}") from error
+    return make_engine(net.float(), side, device="cpu", precision="fp32")
 
 
 def _prepared(crop: NDArray[np.uint8]) -> NDArray[np.float32]:

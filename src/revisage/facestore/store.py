@@ -61,9 +61,7 @@ class FaceStore:
             ConfigError: its index is in a database whose address is not known.
             MissingExtraError: the extra ``store`` is not installed.
         """
-        store = cls(find_place(folder))
-        store._check_index()
-        return store
+        return cls(find_place(folder))._checked()
 
     @classmethod
     def create(cls, folder: Path) -> FaceStore:
@@ -72,10 +70,7 @@ class FaceStore:
         Raises:
             UserError: as :meth:`open`, and when the folder holds other things or cannot be written.
         """
-        store = cls(create_place(folder))
-        store._index.create()
-        store._check_index(claim=True)
-        return store
+        return cls(create_place(folder))._checked(new=True)
 
     def __enter__(self) -> FaceStore:
         return self
@@ -172,6 +167,17 @@ class FaceStore:
             for folder in (self._place.pictures, self._place.folder):
                 folder.rmdir()
         return count
+
+    def _checked(self, *, new: bool = False) -> FaceStore:
+        """This store, its tables made where they may be ``new``; closed when its index is not the right one."""
+        try:
+            if new:
+                self._index.create()
+            self._check_index(claim=new)
+        except BaseException:
+            self._index.close()
+            raise
+        return self
 
     def _check_index(self, *, claim: bool = False) -> None:
         """Make sure that index and folder belong together; a new index is claimed for the folder."""
