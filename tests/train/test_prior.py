@@ -130,12 +130,13 @@ def test_it_learns_in_twenty_steps(trained: Path) -> None:
 
 def test_a_resumed_prior_gives_the_same_bits(material: Path, trained: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prior, "follow", _stop_at(12))
+        patch.setattr(prior, "follow", _stop_at(20))
         with pytest.raises(KeyboardInterrupt):
-            train_prior(prior_config(material), tmp_path / "run")
-    assert read_checkpoint(tmp_path / "run")["step"] == 10
-    train_prior(prior_config(material), tmp_path / "run", resume=True)
-    assert same(read_checkpoint(tmp_path / "run"), read_checkpoint(trained))
+            train_prior(prior_config(material, checkpoint_every=18), tmp_path / "run")
+    assert read_checkpoint(tmp_path / "run")["step"] == 18
+    train_prior(prior_config(material, checkpoint_every=10), tmp_path / "run", resume=True)
+    ours, theirs = read_checkpoint(tmp_path / "run"), read_checkpoint(trained)
+    assert all(same(ours[name], theirs[name]) for name in theirs.keys() - {"config"})
 
 
 def _stop_at(call: int) -> Any:
@@ -152,9 +153,7 @@ def _stop_at(call: int) -> Any:
 
 def test_a_loss_that_bursts_stops_with_step_and_samples(material: Path, tmp_path: Path) -> None:
     config = prior_config(material, learning_rate=1e30, steps=4, path_weight=0)
-    with pytest.raises(
-        ProcessingError, match=r"not finite at step [23] \(samples \d+ to \d+\); there is no checkpoint"
-    ):
+    with pytest.raises(ProcessingError, match=r"not finite at step [23] \(samples \d+ to \d+\); there is no"):
         train_prior(config, tmp_path / "run")
 
 
@@ -164,7 +163,7 @@ def test_a_gfpgan_begins_at_its_priors_mean_face(material: Path, trained: Path) 
     load_prior(net, trained, seed=1)
     average = read_checkpoint(trained)["average"]
     assert same(dict(net.stylegan_decoder.state_dict()), dict(average))
-    latents = net.final_linear.bias.unflatten(0, (net.stylegan_decoder.latent_count, -1))
+    latents = net.final_linear.bias.detach().unflatten(0, (net.stylegan_decoder.latent_count, -1))
     assert float(latents.std(dim=0).max()) == 0  # one mean style for all layers
     assert float(latents.norm()) > 0
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from runs import SMALL, SMALL_GFPGAN, config_of
 
-from revisage.cli import main
+from revisage.cli.entry import run as main
 from revisage.core.errors import InputError
 from revisage.train.status import read_status
 
@@ -69,7 +69,7 @@ def test_a_run_that_has_not_begun_and_none_at_all(tmp_path: Path) -> None:
 def of_command(material: Path, steps: int, **changes: Any) -> list[str]:
     """The settings of a small run as words of the command line."""
     settings = json.loads(config_of(material, steps=steps, perceptual_weight=0, **changes).model_dump_json())
-    del settings["data"]
+    del settings["data"], settings["mixture"]
     words = [f"--set=data={material / 'faces'}"]
     return [*words, *(f"--set={name}={json.dumps(value)}" for name, value in settings.items() if value is not None)]
 
