@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import pickle
+import tarfile
 import threading
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from revisage.core.errors import InputError
+from revisage.core.errors import InputError, OutputError
 from revisage.train.data import DegradedFaces, FaceSource, ImageCache, batches, load_images
 from revisage.train.degradation import PRESETS
 
@@ -126,3 +129,100 @@ def test_a_worker_process_gives_the_same_batches_and_ends_when_left(cache: Image
         assert torch.equal(targets, targets_there)
     stream.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "training batches"]
+
+
+def write_shard(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return path
+
+
+def test_a_webdataset_shard_is_read_in_its_order(folder: Path, tmp_path: Path) -> None:
+    images = [(folder / f"face_{index}.png").read_bytes() for index in (2, 1)]
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    members = {"b/7.png": images[0], "b/7.json": b'{"license": "CC0"}', "a/1.face.png": images[1], "a/1.json": b"[]"}
+    write_shard(shards / "set-000.tar", {**members, "a/broken.jpg": b"no picture"})
+    for path in (shards, shards / "set-000.tar"):
+        cache = load_images([FaceSource(path=path, weights={"7*": 3.0})], 64)
+        assert cache.pixels[:, 1, 0].tolist() == [[100, 100, 200], [50, 100, 200]]
+        assert cache.weights.tolist() == [3.0, 1.0]
+        assert cache.licences == {"CC0": 1, "not stated": 1}
+        assert "set-000.tar/a/broken.jpg is no image" in cache.skipped[0]
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+    shard = tmp_path / "bad.tar"
+    shard.write_bytes(b"this is no archive" * 100)
+    with pytest.raises(InputError, match=r"bad\.tar is no uncompressed tar"):
+        load_images([FaceSource(path=shard)], 64)
+
+
+def test_a_jpeg_that_ends_early_is_left_out(folder: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    _, data = cv2.imencode(".jpg", noise)
+    (folder / "whole.jpg").write_bytes(data.tobytes())
+    (folder / "cut.jpg").write_bytes(data.tobytes()[: len(data) * 2 // 3])
+    cache = load_images([FaceSource(path=folder)], 64)
+    assert len(cache.files) == 5
+    assert [line.rpartition("/")[2] for line in cache.skipped] in (
+        ["cut.jpg is a JPEG that ends early"],
+        ["cut.jpg is no image that can be decoded"],
+    )
+
+
+def test_decoded_images_are_kept_and_mapped(folder: Path, tmp_path: Path, cache: ImageCache) -> None:
+    (folder / "empty.png").touch()
+    kept = tmp_path / "decoded"
+    first = load_images([FaceSource(path=folder)], 64, cache=kept)
+    written = sorted(path.name for path in kept.iterdir())
+    again = load_images([FaceSource(path=folder, weight=2.0)], 64, cache=kept)
+    assert sorted(path.name for path in kept.iterdir()) == written
+    assert [Path(name).suffix for name in written] == [".json", ".pixels"]
+    for found in (first, again):
+        assert torch.equal(found.pixels, cache.pixels)
+        assert found.digest == cache.digest
+        assert "empty.png" in found.skipped[0]
+    assert again.weights.tolist() == [2.0] * 4
+
+
+def test_a_changed_or_damaged_decoded_set_is_made_anew(folder: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "decoded"
+    first = load_images([FaceSource(path=folder)], 64, cache=kept)
+    assert first.mapped is not None
+    with first.mapped.pixels.open("r+b") as stream:
+        stream.truncate(100)
+    assert load_images([FaceSource(path=folder)], 64, cache=kept).digest == first.digest
+    write_image(folder / "face_1.png", (9, 9, 9), size=72)
+    assert load_images([FaceSource(path=folder)], 64, cache=kept).digest != first.digest
+
+
+def test_mapped_images_travel_as_a_name(folder: Path, tmp_path: Path) -> None:
+    cache = load_images([FaceSource(path=folder)], 64, cache=tmp_path / "decoded")
+    sent = pickle.dumps(cache)
+    assert len(sent) < 4 * 64 * 64 * 3 / 4
+    assert torch.equal(pickle.loads(sent).pixels, cache.pixels)
+
+
+def test_a_set_too_large_for_memory_asks_for_a_folder(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="name a folder for decoded images") as caught:
+        load_images([FaceSource(path=folder)], 64, memory=30_000)
+    assert "\n" not in str(caught.value)
+    assert len(load_images([FaceSource(path=folder)], 64, memory=30_000, cache=tmp_path / "decoded").files) == 4
+
+
+def test_decoded_images_need_a_folder_that_can_be_made(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file", encoding="utf-8")
+    with pytest.raises(OutputError, match="taken"):
+        load_images([FaceSource(path=folder)], 64, cache=tmp_path / "taken")
+    assert load_images([FaceSource(path=folder)], 64).files
+
+
+def test_every_new_preset_feeds_a_training(cache: ImageCache) -> None:
+    faces = DegradedFaces(cache, [(PRESETS[name], 1.0) for name in ("video", "gif", "archive", "webcam")], seed=5)
+    for index in range(8):
+        inputs, targets = faces[index]
+        assert inputs.shape == targets.shape == (3, 64, 64)

@@ -43,7 +43,7 @@ class WebcamDegradation(Degradation):
     downsample: Range = Field(default=(1.5, 6.0), description="factor of the reduction, at 512")
     exposure: Range = Field(default=(0.65, 1.0), description="level of the picture: low light is not all made up for")
     cast: float = Field(default=0.06, ge=0, le=0.5, description="largest gain or loss of red and blue")
-    electrons: Range = Field(default=(120.0, 3000.0), description="light that fills a pixel; fewer make more noise")
+    electrons: Range = Field(default=(80.0, 2000.0), description="light that fills a pixel; fewer make more noise")
     read_noise: Range = Field(default=(1.0, 4.0), description="of the amplifier, electrons")
     mosaic_probability: float = Field(default=0.8, ge=0, le=1, description="share whose colours lie under a mosaic")
     denoise_sigma: Range = Field(
