@@ -21,9 +21,8 @@ __all__ = ["frame_at", "show_result"]
 _FACES_SHOWN = 12
 _HINTS = {
     "disk_full": "Make room on the disk, or delete earlier work below; then try again.",
-    "quota": "Delete earlier work below; then try again.",
-    "worker_lost": "What is finished is kept: try again, and the work goes on where it stopped.",
-    "timeout": "Try a shorter part of it (Begin at, Stop at).",
+    "worker_died": "What is finished is kept: try again, and the work goes on where it stopped.",
+    "too_large": "Try a shorter part of it (Begin at, Stop at), or a smaller size of the result.",
     "no_memory": "Try a smaller size of the result, or a shorter part of it.",
 }
 
