@@ -90,7 +90,8 @@ def _align_lines(folder: Path, report: AlignReport) -> Iterator[str]:
     people = len({crop.person for crop in report.crops})
     known = "told apart by identity" if report.known_people else "one for each track"
     yield str(folder / "index.csv")
-    yield f"  {len(report.crops)} crops of {people} people ({known}) from {report.looked_at} faces seen"
+    yield f"  crops kept: {len(report.crops)}, of faces seen: {report.looked_at}"
+    yield f"  people: {people} ({known})"
     yield from (f"  left out: {count} {reason}" for reason, count in report.dropped.most_common())
 
 

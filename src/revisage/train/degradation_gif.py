@@ -24,7 +24,7 @@ _BAYER_2 = np.array([[0, 2], [3, 1]])
 _BAYER_4 = np.kron(np.ones((2, 2), int), 4 * _BAYER_2) + np.kron(_BAYER_2, np.ones((2, 2), int))
 _BAYER_8 = np.kron(np.ones((2, 2), int), 4 * _BAYER_4) + np.kron(_BAYER_2, np.ones((4, 4), int))
 # A palette is found from every so many-th pixel along each side, so that about this many are looked at.
-_SAMPLES, _LARGEST_STEP = 1500, 3
+_SAMPLES, _LARGEST_STEP = 1000, 4
 _THRESHOLDS = ((_BAYER_8 + 0.5) / 64 - 0.5).astype(np.float32)
 
 
