@@ -65,8 +65,12 @@ _MPEG_RATES = frozenset(
     ["24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60"],
 )
 _REORDERING = ("libx264", "libx264rgb", "libx265", "mpeg1video", "mpeg2video")
-_WITHOUT_REORDERING = ("avi", "mpeg", "vob")
+_WITHOUT_REORDERING = ("asf", "avi", "mpeg", "vob")
 """Containers without times below zero or without two times per frame: frames must be stored as they are shown."""
+_SHOWN_LATE = ("libx264", "libx264rgb", "libx265")
+_PREFERRED = {"asf": ("mpeg4", "wmv2"), "avi": ("mpeg4",), "mpeg": ("mpeg2video",), "vob": ("mpeg2video",)}
+"""What comes before H.264 and its kin: with one time per frame (ASF, AVI) FFmpeg and all that read with it show those a
+frame late, and in a program stream, which does not name its codecs, it may take a short video for sound."""
 
 _NO_SCENE_CUTS = {"sc_threshold": "1000000000"}
 """FFmpeg's MPEG encoders close groups of pictures only if they do not look for cuts."""
@@ -159,7 +163,9 @@ def _default_encoder(info: MediaInfo, muxer: str) -> str | None:
     wanted = []
     if info.codec in _KEPT:
         wanted.append("libx264rgb" if info.codec == "h264" and _is_rgb(info) else _ENCODERS.get(info.codec, info.codec))
-    for name in (*wanted, *_FALLBACKS):
+    if muxer in _PREFERRED:
+        wanted = [name for name in wanted if name not in _SHOWN_LATE]
+    for name in (*wanted, *_PREFERRED.get(muxer, ()), *_FALLBACKS):
         if name in ("mpeg1video", "mpeg2video") and str(info.average_rate) not in _MPEG_RATES:
             continue
         if _is_video_encoder(name) and can_hold(muxer, name):
