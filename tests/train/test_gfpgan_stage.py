@@ -148,6 +148,20 @@ def test_fine_tuning_starts_from_weights_and_takes_their_net(material: Path, who
         train_restorer(settings, tmp_path / "other")
 
 
+def test_a_trained_compact_grows_and_muon_moves_its_kernels(material: Path, tmp_path: Path) -> None:
+    changes = {"perceptual_weight": 0, "steps": 1, "ema": 0.0}
+    train_restorer(config_of(material, **changes), tmp_path / "small")
+    grown = SMALL.model_copy(update={"detail_blocks": (1,)})
+    more = {**changes, "start": str(tmp_path / "small"), "learning_rate": 1e-12, "warm_up_steps": 0}
+    train_restorer(config_of(material, net=grown, optimiser="muon", **more), tmp_path / "grown")
+    small, large = read_checkpoint(tmp_path / "small"), read_checkpoint(tmp_path / "grown")
+    assert all(torch.allclose(large["average"][name], value, atol=1e-6) for name, value in small["average"].items())
+    assert len(large["kernels_optimiser"]["state"]) > 5
+    back = {**more, "start": str(tmp_path / "grown")}
+    with pytest.raises(ModelError, match=r"do not fit the net: detail\.0\.0"):
+        train_restorer(config_of(material, **back), tmp_path / "back")
+
+
 def test_fine_tuning_the_embedded_model(material: Path, tmp_path: Path) -> None:
     settings = config_of(material, steps=1, batch=1, perceptual_weight=0)
     with pytest.raises(InputError, match=r"no training image of 256 px or more.*64x64"):

@@ -176,17 +176,20 @@ class _Views:
 def _settle_net(config: RestorerTrainConfig, resume: bool) -> tuple[RestorerTrainConfig, dict[str, Tensor] | None]:
     """The settings with the net of the weights that the run starts from, and these weights.
 
-    Raises ConfigError when the settings ask for another net than that of the weights.
+    Raises ConfigError when the settings ask for another net than that of the weights; more detail blocks may be asked
+    for, by which a trained compact grows.
     """
     if config.start is None:
         return config, None
     net, state = starting_net(config.start)
-    if "net" in config.model_fields_set and config.net != net:
-        differing = [name for name, value in net if getattr(config.net, name, None) != value]
+    if "net" not in config.model_fields_set:
+        config = config.model_copy(update={"net": net})
+    differing = [name for name, value in net if getattr(config.net, name, None) != value]
+    if set(differing) - {"detail_blocks"}:
         raise ConfigError(
             f"{config.start} holds a net of another {', '.join(differing)} than the setting net: leave net out"
         )
-    return config.model_copy(update={"net": net}), None if resume else state
+    return config, None if resume else state
 
 
 def _learning_rate(config: RestorerTrainConfig, step: int) -> float:
@@ -201,8 +204,9 @@ def _learning_rate(config: RestorerTrainConfig, step: int) -> float:
 
 def _set_rates(config: RestorerTrainConfig, state: RestorerState, step: int) -> None:
     rate = _learning_rate(config, step)
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate * group.get("share", 1.0)
+    for optimiser in (state.optimiser, state.kernels_optimiser):
+        for group in optimiser.param_groups if optimiser is not None else ():
+            group["lr"] = rate * group.get("share", 1.0)
     for optimiser in (state.adversary_optimiser, state.components_optimiser):
         for group in optimiser.param_groups if optimiser is not None else ():
             group["lr"] = config.adversarial_rate

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from revisage.core.errors import ModelError
 from revisage.nets.gfpgan_clean import GFPGANClean
 from revisage.train.components import ComponentAdversaries
 from revisage.train.discriminator import PatchDiscriminator, StyleDiscriminator
 from revisage.train.hardware import Compute
+from revisage.train.muon import Muon, split_parameters
 from revisage.train.networks import RestorerNet, build_restorer, load_prior
 from revisage.train.settings import RestorerTrainConfig
 
@@ -25,6 +27,7 @@ class RestorerState:
     net: RestorerNet
     average: RestorerNet
     optimiser: torch.optim.Optimizer
+    kernels_optimiser: torch.optim.Optimizer | None
     adversary: nn.Module
     adversary_optimiser: torch.optim.Optimizer
     components: ComponentAdversaries | None
@@ -44,7 +47,7 @@ class RestorerState:
 
     def optimisers(self) -> list[torch.optim.Optimizer]:
         """Those that this step has gradients for."""
-        found = [self.optimiser, self.adversary_optimiser, self.components_optimiser]
+        found = [self.optimiser, self.kernels_optimiser, self.adversary_optimiser, self.components_optimiser]
         return [
             optimiser
             for optimiser in found
@@ -65,7 +68,7 @@ def initial_state(config: RestorerTrainConfig, compute: Compute, start: dict[str
     torch.manual_seed(config.seed)
     net = build_restorer(config.net)
     if start is not None:
-        net.load_state_dict(start)
+        _begin_from(net, start)
     if config.prior is not None:
         load_prior(net, config.prior, seed=config.seed)
     average = build_restorer(config.net)
@@ -79,7 +82,7 @@ def initial_state(config: RestorerTrainConfig, compute: Compute, start: dict[str
     return RestorerState(
         net,
         average,
-        _make_optimiser(config, net),
+        *_make_optimisers(config, net),
         adversary,
         _make_adversary_optimiser(config, adversary),
         components,
@@ -94,15 +97,28 @@ def _make_adversary(config: RestorerTrainConfig) -> nn.Module:
     return StyleDiscriminator(config.net.size, config.adversary_width)
 
 
-def _make_optimiser(config: RestorerTrainConfig, net: RestorerNet) -> torch.optim.Optimizer:
-    groups: list[dict[str, Any]] = [{"params": list(net.parameters()), "share": 1.0}]
+def _begin_from(net: RestorerNet, start: dict[str, Tensor]) -> None:
+    """Load weights, in place; a compact may have more detail blocks than they have, which begin as the identity."""
+    missing, unknown = net.load_state_dict(start, strict=False)
+    foreign = [*unknown, *(key for key in missing if not key.startswith("detail."))]
+    if foreign:
+        raise ModelError(f"the weights to start from do not fit the net: {foreign[0]}; leave the setting net out")
+
+
+def _make_optimisers(
+    config: RestorerTrainConfig, net: RestorerNet
+) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer | None]:
+    """Adam, and Muon for the kernels where it is wanted; each group's `share` is its factor of the learning rate."""
+    kernels, rest = split_parameters(net) if config.optimiser == "muon" else ([], list(net.parameters()))
+    groups: list[dict[str, Any]] = [{"params": rest, "share": 1.0}]
     if isinstance(net, GFPGANClean) and config.decoder_rate != 1:
         prior = list(net.stylegan_decoder.parameters())
         net.stylegan_decoder.requires_grad_(config.decoder_rate > 0)
         own = {id(parameter) for parameter in prior}
-        rest = [parameter for parameter in net.parameters() if id(parameter) not in own]
-        groups = [{"params": rest, "share": 1.0}, {"params": prior, "share": config.decoder_rate}]
-    return torch.optim.Adam(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
+        others = [parameter for parameter in rest if id(parameter) not in own]
+        groups = [{"params": others, "share": 1.0}, {"params": prior, "share": config.decoder_rate}]
+    adam = torch.optim.Adam(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
+    return adam, Muon(kernels, lr=config.learning_rate) if kernels else None
 
 
 def _make_adversary_optimiser(config: RestorerTrainConfig, adversary: nn.Module) -> torch.optim.Optimizer:

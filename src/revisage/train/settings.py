@@ -80,6 +80,9 @@ class RestorerTrainConfig(StageConfig):
     start: str | None = Field(default=None, description="weights to start from: a model's name, a file, or a run")
     prior: Path | None = Field(default=None, description="a StyleGAN2 prior for the decoder: a run of `train prior`")
 
+    optimiser: Literal["adam", "muon"] = Field(
+        default="adam", description="muon: orthogonalised steps for the convolutions between hidden layers, Adam else"
+    )
     learning_rate: float = Field(default=8e-4, gt=0, description="paper: 2e-3")
     decoder_rate: float = Field(
         default=1.0,
