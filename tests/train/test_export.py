@@ -143,7 +143,7 @@ def test_a_file_that_disagrees_is_not_left(run: Path, tmp_path: Path, monkeypatc
         return real(other, size_hw)
 
     monkeypatch.setattr(export_formats, "convert", wrong)
-    with pytest.raises(ProcessingError, match=r"m\.xml was not written: .*largest difference 0\.0[45]"):
+    with pytest.raises(ProcessingError, match=r"m\.xml was not written: .*largest difference"):
         export_run(run, tmp_path / "m.xml")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 

@@ -74,7 +74,7 @@ def forget(store: Store, person: Who) -> None:
     """Delete all faces of a person: pictures, rows, and what the database's files remember."""
     with _open(store) as opened:
         count = opened.forget(person)
-    print_lines([f"{count} faces of {person} deleted from {store}"])
+    print_lines([f"{_faces(count)} of {person} deleted from {store}"])
 
 
 @store_app.command()
@@ -88,7 +88,11 @@ def purge(
             count = sum(len(entry.faces) for entry in opened.people())
             typer.confirm(f"Delete all {count} faces of {store}?", abort=True, err=True)
         count = opened.purge()
-    print_lines([f"{count} faces deleted; {store} is gone" if not store.exists() else f"{count} faces deleted"])
+    print_lines([f"{_faces(count)} deleted" + ("" if store.exists() else f"; {store} is gone")])
+
+
+def _faces(count: int) -> str:
+    return "1 face" if count == 1 else f"{count} faces"
 
 
 def _open(store: Path) -> FaceStore:
