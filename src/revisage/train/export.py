@@ -23,7 +23,7 @@ __all__ = ["FORMATS", "Format", "card_path", "export_run"]
 
 Format = Literal["safetensors", "onnx", "openvino"]
 FORMATS: dict[str, Format] = {".safetensors": "safetensors", ".onnx": "onnx", ".xml": "openvino"}
-_CALIBRATION_FACES = 96
+_CALIBRATION_FACES = 48
 _CHECKED_FACES = 8
 
 

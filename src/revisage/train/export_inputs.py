@@ -55,14 +55,17 @@ def _spread(folder: Path | None, sources: Sequence[FaceSource], size: int, count
     wanted = [FaceSource(path=folder)] if folder is not None else list(sources)
     for source in wanted:
         listed = listed_images(source) if source.path.exists() else []
-        places = np.linspace(0, len(listed) - 1, min(len(listed), 2 * count)).astype(int) if listed else []
-        images = (read_image(listed[place]) for place in places)
+        images = (read_image(listed[place]) for place in _places(len(listed), 2 * count))
         found = [image for image in images if not isinstance(image, str) and min(image.shape[:2]) >= size]
         if found:
-            chosen = np.linspace(0, len(found) - 1, min(len(found), count)).astype(int)
-            return [found[place] for place in chosen]
+            return [found[place] for place in _places(len(found), count)]
     where = str(folder) if folder is not None else "the folders that the run was trained on"
     raise InputError(f"no pictures of {size} px or more in {where} to check the file with: name a folder with --faces")
+
+
+def _places(length: int, count: int) -> list[int]:
+    """At most `count` indexes, spread evenly over a list of that length."""
+    return [int(place) for place in np.linspace(0, length - 1, min(length, count))] if length else []
 
 
 def _batch(images: Image) -> Batch:

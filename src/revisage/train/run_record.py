@@ -141,7 +141,9 @@ def _detector(folder: Path, checkpoint: Choice | None) -> TrainedRun:
     known = _read_json(folder / "config.json")
     config = known.get("config", known)
     records = list(_log(folder))
-    data = {name: known[name] for name in ("scenes", "aligned", "held_out", "labels_sha256") if name in known}
+    data: dict[str, Any] = {
+        name: known[name] for name in ("scenes", "aligned", "held_out", "labels_sha256") if name in known
+    }
     data["skipped"] = len(known.get("skipped", ()))
     step = int(about.get("step", 0))
     return TrainedRun(
