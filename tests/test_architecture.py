@@ -41,7 +41,7 @@ OUTSIDE = {
     "media": {"av", "PIL", "numpy", "cv2"},
     "models": {"pooch", "safetensors", "torch", "numpy"},
     "nets": {"torch", "numpy", "pydantic"},
-    "temporal": {"numpy", "cv2"},
+    "temporal": {"numpy", "cv2", "torch", "torchvision"},
     "pipeline": {"numpy", "pydantic"},
     "cli": {"typer", "rich", "pydantic"},
 }

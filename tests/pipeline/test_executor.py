@@ -14,7 +14,7 @@ from PIL import Image
 import revisage
 from revisage.core.errors import CancelledError, OutputError, ProcessingError
 from revisage.core.progress import CancelToken, Progress
-from revisage.pipeline import plan
+from revisage.pipeline import blocks, plan
 from revisage.pipeline.segment import SpanResult
 from sample_media import audio_packets, face_frames, plain_frames, read_video, write_video
 
@@ -31,6 +31,8 @@ def left_in(folder: Path) -> set[str]:
 @pytest.fixture
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan.make_plan, "__kwdefaults__", {"longest": 4})
+    monkeypatch.setattr(blocks, "BLOCK", 4)
+    monkeypatch.setattr(blocks, "RUN_IN", 2)
 
 
 def test_a_video_is_restored_where_its_face_is_and_nowhere_else(

@@ -10,16 +10,18 @@ from hypothesis import strategies as st
 from pipeline_fakes import scan, track
 
 from revisage.core.config import RestoreConfig
+from revisage.pipeline.blocks import BLOCK, RUN_IN, usual_step
 from revisage.pipeline.plan import busiest_frame, make_plan, planned_faces, whole
 
 DEFAULT = RestoreConfig()
+SMOOTH = RestoreConfig(temporal="smooth")
 
 
 @given(lengths=st.lists(st.integers(1, 700), min_size=1, max_size=6), longest=st.integers(1, 300))
 def test_segments_cover_all_frames_and_never_cross_a_cut(lengths: list[int], longest: int) -> None:
     edges = [sum(lengths[:n]) for n in range(len(lengths) + 1)]
     shots = list(itertools.pairwise(edges))
-    plan = make_plan(scan(edges[-1], shots=shots), DEFAULT, longest=longest)
+    plan = make_plan(scan(edges[-1], shots=shots), SMOOTH, longest=longest)
     assert [s.start for s in plan.segments] == [0, *(s.stop for s in plan.segments)][:-1]
     assert plan.segments[-1].stop == edges[-1]
     assert all(0 < s.frames <= longest for s in plan.segments)
@@ -28,9 +30,45 @@ def test_segments_cover_all_frames_and_never_cross_a_cut(lengths: list[int], lon
     assert [s.first_pts for s in plan.segments] == [40 * s.start for s in plan.segments]
 
 
+@given(
+    lengths=st.lists(st.integers(1, 700), min_size=1, max_size=6),
+    longest=st.integers(1, 300),
+    passes=st.integers(1, 2),
+)
+def test_recursions_begin_at_the_same_frames_whatever_the_segments_are(
+    lengths: list[int], longest: int, passes: int
+) -> None:
+    edges = [sum(lengths[:n]) for n in range(len(lengths) + 1)]
+    found = scan(edges[-1], shots=list(itertools.pairwise(edges)))
+    config = RestoreConfig(temporal_passes=passes)
+    segments = make_plan(found, config, longest=longest).segments
+    assert tuple(block for s in segments for block in s.blocks) == whole(found, config).blocks
+    for s in segments:
+        assert 0 < s.frames <= max(longest, BLOCK)
+        assert [b.start for b in s.blocks] == [s.start, *(b.stop for b in s.blocks)][:-1]
+        assert s.blocks[-1].stop == s.stop
+        shot = next((a, b) for a, b in found.shots if a <= s.start < b)
+        assert s.read == range(max(shot[0], s.start - RUN_IN), min(shot[1], s.stop + RUN_IN * (passes - 1)))
+        assert s.first_pts == 40 * s.read.start
+
+
+def test_frames_around_a_segment_have_their_faces() -> None:
+    found = scan(100, tracks=[track(0, 0, 100)])
+    segments = make_plan(found, RestoreConfig(temporal_passes=2), longest=32).segments
+    plan = make_plan(found, DEFAULT)
+    assert [len(planned_faces(found, plan, s)) for s in segments] == [40, 48, 44, 12]
+    assert all(faces[0].track == 0 for s in segments for faces in planned_faces(found, plan, s))
+
+
+@pytest.mark.parametrize(("pts", "step"), [([0], 1), ([0, 40, 80, 160], 40), ([5, 5, 5], 1), ([0, 33, 67, 100], 33)])
+def test_the_usual_step_between_frames(pts: list[int], step: int) -> None:
+    assert usual_step(pts) == step
+
+
 def test_a_long_shot_is_cut_evenly() -> None:
-    plan = make_plan(scan(260), DEFAULT, longest=250)
+    plan = make_plan(scan(260), SMOOTH, longest=250)
     assert [s.frames for s in plan.segments] == [130, 130]
+    assert [s.frames for s in make_plan(scan(260), DEFAULT, longest=250).segments] == [128, 132]
 
 
 def test_the_plan_is_the_same_for_any_number_of_workers() -> None:

@@ -32,7 +32,8 @@ def frames(counts: Iterable[int]) -> list[Item]:
 
 
 def cut(frame: Frame, planned: PlannedFace) -> Any:
-    return SimpleNamespace(crop=np.full((64, 64, 3), frame.rgb()[0, 0, 0], np.uint8))
+    crop = np.full((64, 64, 3), frame.rgb()[0, 0, 0], np.uint8)
+    return SimpleNamespace(crop=crop, input=crop)
 
 
 def run(items: list[Item], restorer: Any, batch: int = 4, **kwargs: Any) -> list[Item]:

@@ -25,6 +25,7 @@ __all__ = ["BACKGROUNDS", "DETECTORS", "RestoreConfig", "make_config"]
 
 Background = Literal["none", "lanczos", "realesrgan-x2", "realesrgan-x4", "realesr-general-x4"]
 Detector = Literal["compact", "retinaface-r50", "retinaface-mobile", "yunet"]
+Temporal = Literal["off", "smooth", "flow", "raft"]
 BACKGROUNDS: tuple[str, ...] = get_args(Background)
 DETECTORS: tuple[str, ...] = get_args(Detector)
 
@@ -90,6 +91,18 @@ class RestoreConfig(BaseModel):
     only_center_face: bool = Field(False, description="Restore only the face nearest to the centre.")
     aligned: bool = Field(False, description="The input already is one aligned face (FFHQ framing) per image.")
 
+    temporal: Temporal = Field(
+        "flow",
+        description="Stability: off (each frame by itself), smooth (steady landmarks), flow or raft (average along the "
+        "motion too; raft needs the extra 'flow' and is slow without a GPU).",
+    )
+    temporal_passes: int = Field(
+        1,
+        ge=1,
+        le=2,
+        description="2 averages over the frames ahead as well (flow and raft); about 50 frames wait in memory.",
+    )
+
     start: Time | None = Field(None, description="Begin here: seconds or h:mm:ss.")
     end: Time | None = Field(None, description="Stop here: seconds or h:mm:ss.")
 
@@ -123,12 +136,19 @@ class RestoreConfig(BaseModel):
             raise ValueError(f"end ({float(self.end):g} s) must lie after start ({float(self.start):g} s)")
         if self.max_face is not None and self.max_face < self.min_face:
             raise ValueError(f"max_face ({self.max_face}) must not be below min_face ({self.min_face})")
+        if self.temporal_passes > 1 and not self.recurrent:
+            raise ValueError(f"temporal_passes {self.temporal_passes} needs temporal flow or raft, not {self.temporal}")
         consent = (self.consent or "").strip()
         if self.collect is not None and not consent:
             raise ValueError("collect keeps faces only with consent: state in words what the people shown agreed to")
         if self.consent is not None and self.collect is None:
             raise ValueError("consent is about faces that are kept: name a store with collect, or leave it out")
         return self
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether faces are averaged along their motion."""
+        return self.temporal in ("flow", "raft")
 
     def settings(self) -> dict[str, Any]:
         """What decides about the result, as JSON values: without paths of side outputs and run switches."""

@@ -58,6 +58,8 @@ class AlignedFace:
         region: the part of the frame that the crop shows, cut at the frame's border.
         landmarks: ``(5, 2) float32``, the face's landmarks in the crop (px).
         mask: ``(size, size) float32`` 0 to 1 where the restoration is shown; None takes the landmarks' mask.
+        steady: ``(size, size, 3) uint8 RGB``, the crop with its noise averaged over time: what is restored, and whose
+            low frequencies are kept; None takes the crop itself.
     """
 
     crop: NDArray[np.uint8]
@@ -65,6 +67,12 @@ class AlignedFace:
     region: Region
     landmarks: NDArray[np.float32]
     mask: NDArray[np.float32] | None = None
+    steady: NDArray[np.uint8] | None = None
+
+    @property
+    def input(self) -> NDArray[np.uint8]:
+        """What a restorer is given: the crop, steady where it is."""
+        return self.crop if self.steady is None else self.steady
 
     @property
     def size(self) -> int:

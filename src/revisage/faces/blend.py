@@ -95,7 +95,10 @@ def _window(count: int) -> NDArray[np.float32]:
 
 
 def matched_difference(
-    crop: NDArray[np.uint8], restored: NDArray[np.uint8], mask: NDArray[np.float32]
+    crop: NDArray[np.uint8],
+    restored: NDArray[np.uint8],
+    mask: NDArray[np.float32],
+    colours: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.float32]:
     """What the restoration changes, once its colours are matched to the input's.
 
@@ -104,9 +107,10 @@ def matched_difference(
     a restorer makes of the background does not tint the face.
 
     Args:
-        crop: ``(size, size, 3) uint8 RGB``, what the restorer was given.
+        crop: ``(size, size, 3) uint8 RGB``, as the frame shows it.
         restored: the same shape, what it made.
         mask: ``(size, size) float32`` 0 to 1.
+        colours: the shape of ``crop``, the input whose low frequencies are kept; None takes ``crop``.
 
     Returns:
         ``(size, size, 3) float32 RGB`` in steps of 1/255, not masked; exactly 0 where nothing was restored.
@@ -114,7 +118,8 @@ def matched_difference(
     difference = cv2.subtract(restored, crop, dtype=cv2.CV_32F)
     size = crop.shape[0]
     weights = _coarse(mask)
-    drift = _coarse(cv2.multiply(difference, cv2.merge((mask, mask, mask))))
+    drift = difference if colours is None else cv2.subtract(restored, colours, dtype=cv2.CV_32F)
+    drift = _coarse(cv2.multiply(drift, cv2.merge((mask, mask, mask))))
     drift /= (weights + 1e-3)[..., None]
     drift = cv2.resize(drift, (size, size), interpolation=cv2.INTER_LINEAR)
     matched: NDArray[np.float32] = cv2.subtract(difference, drift)

@@ -101,7 +101,7 @@ def _change(
     region = _support(mask, to_frame, size_hw)
     if region is None:
         return None
-    difference = matched_difference(face.crop, restored, mask)
+    difference = matched_difference(face.crop, restored, mask, face.steady)
     weighted = cv2.multiply(difference, cv2.merge((mask, mask, mask)), scale=strength)
     to_frame[:, 2] -= (region.left, region.top)
     return _Change(region, _warp(weighted, to_frame, region.size_hw, cv2.INTER_CUBIC), mask, to_frame)

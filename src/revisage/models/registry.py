@@ -13,7 +13,11 @@ __all__ = ["DEFAULT", "ModelEntry", "Registry", "entries", "find"]
 _GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
 _FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
 _REALESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download"
+# Addresses as torchvision 0.27 lists them in models/optical_flow/raft.py. A file's name ends in the first eight digits
+# of its SHA-256; the whole of it is not published.
+_TORCHVISION = "https://download.pytorch.org/models"
 _FFHQ_LICENCE = "Apache-2.0; trained on FFHQ (CC BY-NC-SA 4.0)"
+_RAFT_LICENCE = "of torchvision (BSD-3-Clause); trained on FlyingChairs and FlyingThings3D, large on Sintel too"
 _OWN_LICENCE = "Apache-2.0; see the model card beside the weights for the licence of the training data"
 
 
@@ -27,7 +31,8 @@ class ModelEntry:
         url: where `revisage.models.pull` fetches it; None for embedded weights.
         sha256: of the whole file in lower-case hex; None where the publisher's is not known here.
         bytes: size of the file; None where not known here.
-        arch: architecture name for `revisage.nets.build`; ``yunet`` is run by OpenCV instead.
+        arch: architecture name for `revisage.nets.build`; ``yunet`` and ``mobilefacenet-onnx`` are run by OpenCV, RAFT by
+            torchvision.
         params_key: entry of the checkpoint that holds the state dict; None when the file is the state dict itself.
         licence: of the weights, and of the data they were trained on where that binds the user.
         embedded: whether the file ships inside the package.
@@ -207,6 +212,36 @@ DEFAULT = Registry(
             licence="as GFPGAN",
         ),
         ModelEntry(
+            name="mobilefacenet",
+            file="mobilefacenet.onnx",
+            url="https://github.com/foamliu/MobileFaceNet/raw/master/weights/MobileFaceNet.onnx",
+            sha256="b7120c095d60094f28a4a54ba6a8bf51b297a6273fb40ef6350dfec1f63d9507",
+            bytes=3998070,
+            arch="mobilefacenet-onnx",
+            params_key=None,
+            licence="Apache-2.0; trained on MS-Celeb-1M (research)",
+        ),
+        ModelEntry(
+            name="alexnet",
+            file="alexnet-owt-7be5be79.pth",
+            url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+            sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+            bytes=244408911,
+            arch="alexnet_features",
+            params_key=None,
+            licence="BSD-3-Clause (torchvision); trained on ImageNet (research)",
+        ),
+        ModelEntry(
+            name="lpips-alex",
+            file="lpips_v0.1_alex.pth",
+            url="https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/alex.pth",
+            sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+            bytes=6009,
+            arch="lpips_heads",
+            params_key=None,
+            licence="BSD-2-Clause",
+        ),
+        ModelEntry(
             name="realesrgan-x2",
             file="RealESRGAN_x2plus.pth",
             url=f"{_REALESRGAN}/v0.2.1/RealESRGAN_x2plus.pth",
@@ -245,6 +280,26 @@ DEFAULT = Registry(
             arch="stylegan2_512",
             params_key="params_ema",
             licence="NVIDIA non-commercial lineage",
+        ),
+        ModelEntry(
+            name="raft-small",
+            file="raft_small_C_T_V2-01064c6d.pth",
+            url=f"{_TORCHVISION}/raft_small_C_T_V2-01064c6d.pth",
+            sha256=None,
+            bytes=None,
+            arch="raft_small",
+            params_key=None,
+            licence=_RAFT_LICENCE,
+        ),
+        ModelEntry(
+            name="raft-large",
+            file="raft_large_C_T_SKHT_V2-ff5fadd5.pth",
+            url=f"{_TORCHVISION}/raft_large_C_T_SKHT_V2-ff5fadd5.pth",
+            sha256=None,
+            bytes=None,
+            arch="raft_large",
+            params_key=None,
+            licence=_RAFT_LICENCE,
         ),
         ModelEntry(
             name="yunet",

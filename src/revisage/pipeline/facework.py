@@ -99,7 +99,7 @@ class FaceWork:
             after = align(result, scaled_face(planned.face, factors), before.size).crop
             mask = landmark_mask(before.landmarks, before.size)
             inside = mask > 0.9
-            full = np.abs(matched_difference(before.crop, restored, mask)[inside]).mean()
+            full = np.abs(matched_difference(before.crop, restored, mask, before.steady)[inside]).mean()
             got = np.abs(after[inside].astype(np.int16) - before.crop[inside]).mean()
             self.change.full += float(full)
             self.change.got += float(got)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from revisage.core.config import RestoreConfig
 from revisage.core.errors import ProcessingError
 from revisage.core.progress import CancelToken, Progress, ProgressCallback
+from revisage.pipeline.blocks import usual_step
 from revisage.pipeline.collect import Picks, PickTarget, pick_target
 from revisage.pipeline.encode import EncodeJob, closing, each, run_job
 from revisage.pipeline.networks import Networks
@@ -47,7 +48,7 @@ class Work:
 
     def span(self, segment: Segment) -> Span:
         """A segment with all that a worker needs."""
-        frames = slice(segment.start, segment.stop)
+        frames = slice(segment.read.start, segment.read.stop)
         return Span(
             source=self.source,
             info=self.info,
@@ -55,6 +56,7 @@ class Work:
             segment=segment,
             first=self.scan.first,
             pts=tuple(self.scan.pts[frames]),
+            step=usual_step(self.scan.pts),
             planned=planned_faces(self.scan, self.plan, segment),
             size_hw=self.target.size_hw,
         )
@@ -211,7 +213,7 @@ def _in_one(work: Work, finished: Path, counter: Callable[[int], None]) -> Writt
         picks = Picks(target) if target is not None else None
         if picks is not None:
             writers.append(picks.write)
-        span = work.span(whole(work.scan))
+        span = work.span(whole(work.scan, work.config))
         result = restore_span(span, work.networks, lambda item: each(writers, item), work.cancel, counter)
         if picks is not None:
             picks.save()

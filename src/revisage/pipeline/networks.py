@@ -11,6 +11,7 @@ from revisage.pipeline.stages import Crop
 if TYPE_CHECKING:
     from revisage.faces.detect import FaceDetector
     from revisage.restorers import FaceRestorer, Upscaler
+    from revisage.temporal.flow import FlowEstimator
 
 __all__ = ["Networks"]
 
@@ -61,6 +62,17 @@ class Networks:
 
         return load_upscaler(self.config.background, tile=self.config.tile, **self._place)
 
+    @cached_property
+    def flow(self) -> FlowEstimator:
+        """Finds the motion of faces."""
+        if self.config.temporal == "raft":
+            from revisage.temporal.raft import load_raft
+
+            return load_raft(self.config.device)
+        from revisage.temporal.flow import DisFlow
+
+        return DisFlow("fast")
+
     @property
     def _place(self) -> dict[str, str]:
         """Where networks run; int8 concerns the restorer alone."""
@@ -78,7 +90,7 @@ class Networks:
     def calibrated(self, crops: Crop) -> Networks:
         """These networks with a restorer in int8, made for the footage that ``crops`` were cut from."""
         other = Networks(self.config, crops)
-        for name in {"detector", "upscaler"} & self.__dict__.keys():
+        for name in {"detector", "flow", "upscaler"} & self.__dict__.keys():
             other.__dict__[name] = self.__dict__[name]
         return other
 
@@ -92,6 +104,8 @@ class Networks:
 
         resolve(self.config.device, self.config.engine, self.config.precision)
         _ = self.upscaler, self.uncalibrated.restorer
+        if self.config.temporal == "raft":
+            _ = self.flow
 
     def hashes(self) -> dict[str, Any]:
         """What the result depends on: weights, engine, precision and device of each network."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from revisage.core.config import RestoreConfig
 from revisage.core.values import Face
+from revisage.pipeline import blocks
+from revisage.pipeline.blocks import Block
 from revisage.pipeline.choose import chosen_weights
 from revisage.pipeline.scan import Scan
 
@@ -38,18 +40,27 @@ class Segment:
     Attributes:
         number: counted from 0.
         start, stop: indices of frames in the scan.
-        first_pts: pts of the first frame, to begin decoding at.
+        first_pts: pts of the first frame that is read, to begin decoding at.
+        blocks: where recursions over time begin anew; none where there are no recursions.
     """
 
     number: int
     start: int
     stop: int
     first_pts: int
+    blocks: tuple[Block, ...] = ()
 
     @property
     def frames(self) -> int:
         """Number of frames."""
         return self.stop - self.start
+
+    @property
+    def read(self) -> range:
+        """Frames that are read: those of the segment, and those around it that its recursions begin with."""
+        if not self.blocks:
+            return range(self.start, self.stop)
+        return range(self.blocks[0].first, self.blocks[-1].last)
 
 
 @dataclass(frozen=True)
@@ -85,17 +96,18 @@ def make_plan(scan: Scan, config: RestoreConfig, *, longest: int = LONGEST) -> P
     for track in scan.tracks:
         for offset, weight in enumerate(weights[track.id]):
             counts[track.start + offset] += weight > 0
-    return Plan(_segments(scan, longest), weights, sum(counts), sum(count > 0 for count in counts))
+    return Plan(_segments(scan, config, longest), weights, sum(counts), sum(count > 0 for count in counts))
 
 
 def planned_faces(scan: Scan, plan: Plan, segment: Segment) -> tuple[tuple[PlannedFace, ...], ...]:
-    """For each frame of a segment the faces to restore in it."""
-    frames: list[list[PlannedFace]] = [[] for _ in range(segment.frames)]
+    """For each frame that a segment reads the faces to restore in it."""
+    read = segment.read
+    frames: list[list[PlannedFace]] = [[] for _ in read]
     for track in scan.tracks:
-        for index in range(max(track.start, segment.start), min(track.stop, segment.stop)):
+        for index in range(max(track.start, read.start), min(track.stop, read.stop)):
             strength = plan.weights[track.id][index - track.start]
             if strength > 0:
-                frames[index - segment.start].append(PlannedFace(track.id, track.face(index), strength))
+                frames[index - read.start].append(PlannedFace(track.id, track.face(index), strength))
     return tuple(map(tuple, frames))
 
 
@@ -109,16 +121,26 @@ def busiest_frame(scan: Scan, plan: Plan) -> int:
     return best[1]
 
 
-def whole(scan: Scan) -> Segment:
-    """All frames as one segment, for outputs that are written in one pass."""
-    return Segment(0, 0, scan.frames, scan.pts[0])
+def whole(scan: Scan, config: RestoreConfig | None = None) -> Segment:
+    """All frames as one segment, for outputs that are written in one pass; without a config without recursions."""
+    return _segment(scan, config, 0, 0, scan.frames)
 
 
-def _segments(scan: Scan, longest: int) -> tuple[Segment, ...]:
+def _segments(scan: Scan, config: RestoreConfig, longest: int) -> tuple[Segment, ...]:
     segments: list[Segment] = []
+    step = blocks.BLOCK if config.recurrent else 1
     for start, stop in scan.shots:
-        pieces = math.ceil((stop - start) / longest)
-        edges = [start + (stop - start) * piece // pieces for piece in range(pieces + 1)]
+        steps = math.ceil((stop - start) / step)
+        pieces = math.ceil(steps / max(1, longest // step))
+        edges = [min(start + steps * piece // pieces * step, stop) for piece in range(pieces + 1)]
         for first, end in itertools.pairwise(edges):
-            segments.append(Segment(len(segments), first, end, scan.pts[first]))
+            segments.append(_segment(scan, config, len(segments), first, end))
     return tuple(segments)
+
+
+def _segment(scan: Scan, config: RestoreConfig | None, number: int, start: int, stop: int) -> Segment:
+    inside: tuple[Block, ...] = ()
+    if config is not None and config.recurrent:
+        inside = blocks.blocks_of(scan.shots, start, stop, ahead=config.temporal_passes > 1)
+    first = inside[0].first if inside else start
+    return Segment(number, start, stop, scan.pts[first], inside)

@@ -41,7 +41,7 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ScanSettings(BaseModel):
-    """What a scan depends on besides the source."""
+    """What a scan depends on besides the source; ``smooth``: whether landmarks are steadied along their tracks."""
 
     model_config = _STRICT
 
@@ -49,6 +49,7 @@ class ScanSettings(BaseModel):
     detector_hash: str
     detection_threshold: float | None = None
     aligned: bool = False
+    smooth: bool = True
     deinterlace: bool = False
     start: _Seconds | None = None
     end: _Seconds | None = None

@@ -62,6 +62,7 @@ def scan_settings(config: RestoreConfig, networks: Networks) -> ScanSettings:
         detector_hash="" if config.aligned else networks.detector.weight_hash,
         detection_threshold=config.detection_threshold,
         aligned=config.aligned,
+        smooth=config.temporal != "off",
         deinterlace=config.deinterlace,
         start=config.start,
         end=config.end,
@@ -138,7 +139,9 @@ def _read(
     tell: Callable[[int, int], None],
 ) -> _Book:
     detector = None if config.aligned else networks.detector
-    book = _Book(0.0 if detector is None else detector.threshold, aligned=config.aligned)
+    book = _Book(
+        0.0 if detector is None else detector.threshold, aligned=config.aligned, smooth=config.temporal != "off"
+    )
     with Stages(cancel) as stages:
         decoded = stages.ahead(frames, depth=_AHEAD, name="scan-decode")
         looks = stages.ahead(lambda: _detected(decoded, detector), depth=_AHEAD, name="scan-detect")
@@ -185,10 +188,11 @@ def _detected(frames: Iterator[Frame], detector: FaceDetector | None) -> Iterato
 class _Book:
     """Collects looks into shots and tracks."""
 
-    def __init__(self, start_score: float, *, aligned: bool) -> None:
+    def __init__(self, start_score: float, *, aligned: bool, smooth: bool) -> None:
         from revisage.faces.shots import ShotDetector
 
         self._aligned = aligned
+        self._smooth = smooth
         self._start_score = start_score
         self._new_shot = ShotDetector()
         self._first: _Look | None = None
@@ -220,8 +224,8 @@ class _Book:
 
         if self._tracker is not None:
             for track in self._tracker.finish():
-                numbered = replace(smooth_track(track), id=len(self._tracks))
-                self._tracks.append(ScannedTrack.of(numbered))
+                steady = smooth_track(track) if self._smooth else track
+                self._tracks.append(ScannedTrack.of(replace(steady, id=len(self._tracks))))
 
     def scan(self, source_print: Fingerprint, settings: ScanSettings, end: _End) -> Scan:
         """All that was found; at least one frame must have been added."""

@@ -12,6 +12,7 @@ from revisage.core.errors import ProcessingError
 from revisage.core.progress import CancelToken
 from revisage.pipeline.plan import PlannedFace, Segment
 from revisage.pipeline.stages import Item, StageClock, align_faces, restore_faces, show_faces
+from revisage.pipeline.steady import steady_inputs, steady_restored
 from revisage.pipeline.threads import Stages
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ class Span:
         config: of the run.
         segment: which frames of the scan.
         first: number of the source's frames before the scan's first.
-        pts: of each frame of the segment.
-        planned: faces to restore in each frame of the segment.
+        pts: of each frame that the segment reads.
+        step: usual time between two frames of the scan.
+        planned: faces to restore in each frame that the segment reads.
         size_hw: of the output's frames (px).
     """
 
@@ -45,6 +47,7 @@ class Span:
     segment: Segment
     first: int
     pts: tuple[int, ...]
+    step: int
     planned: tuple[tuple[PlannedFace, ...], ...]
     size_hw: tuple[int, int]
 
@@ -120,12 +123,12 @@ def restore_span(
     restorer = networks.restorer if faces else None
     with Stages(cancel) as stages:
         aligned = stages.ahead(lambda: align_faces(_items(span, clock), work.align, clock), depth=_AHEAD, name="decode")
+        steady = _steadied(aligned, span, networks, stages, clock)
         restored = stages.ahead(
-            lambda: restore_faces(aligned, restorer, span.config.batch, clock), depth=_AHEAD, name="restore"
+            lambda: restore_faces(steady, restorer, span.config.batch, clock), depth=_AHEAD, name="restore"
         )
-        shown = stages.ahead(
-            lambda: show_faces(restored, work.canvas, work.show, clock), depth=_AHEAD, name="composite"
-        )
+        kept = steady_restored(restored, clock) if span.config.recurrent else restored
+        shown = stages.ahead(lambda: show_faces(kept, work.canvas, work.show, clock), depth=_AHEAD, name="composite")
         for index, item in enumerate(shown, span.segment.start):
             with clock("encode"):
                 write(item)
@@ -139,21 +142,35 @@ def restore_span(
     return result
 
 
+def _steadied(
+    items: Iterator[Item], span: Span, networks: Networks, stages: Stages, clock: StageClock
+) -> Iterator[Item]:
+    """The items with their crops averaged over time, where that is asked for and there are faces."""
+    if not span.config.recurrent:
+        return items
+    passes = span.config.temporal_passes
+    return stages.ahead(lambda: steady_inputs(items, networks.flow, passes, clock), depth=_AHEAD, name="follow")
+
+
 def _items(span: Span, clock: StageClock) -> Iterator[Item]:
-    """The frames of the span as the scan saw them, with the faces planned for them."""
+    """The frames that the span reads as the scan saw them, with the faces planned for them."""
     from revisage.media.source import open_source
 
-    first = span.first + span.segment.start
+    read = span.segment.read
+    first = span.first + read.start
     with open_source(span.source, deinterlace=span.config.deinterlace, info=span.info) as source:
-        frames = source.frames(first, first + span.segment.frames, first_pts=span.segment.first_pts)
+        frames = source.frames(first, first + len(read), first_pts=span.segment.first_pts)
         for number, frame in enumerate(clock.timed("decode", frames)):
             if frame.pts != span.pts[number]:
                 raise ProcessingError(_lost(span, number))
-            yield Item(frame, span.planned[number])
+            index = read[number]
+            blocks = tuple(block for block in span.segment.blocks if block.first <= index < block.last)
+            lapse = max(1.0, (frame.pts - span.pts[max(0, number - 1)]) / span.step)
+            yield Item(frame, span.planned[number], index=index, blocks=blocks, lapse=lapse)
 
 
 def _lost(span: Span, number: int) -> str:
     return (
-        f"{span.source}: frame {span.segment.start + number} is not where the scan saw it; "
+        f"{span.source}: frame {span.segment.read[0] + number} is not where the scan saw it; "
         "the file is damaged there or changed while it was read"
     )

@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.core.errors import CancelledError, UserError
+from revisage.pipeline.blocks import Block
 from revisage.pipeline.plan import PlannedFace
 
 if TYPE_CHECKING:
     from revisage.faces.align import AlignedFace
     from revisage.media.frame import Frame
     from revisage.restorers import FaceRestorer
+    from revisage.temporal.motion import Motion
 
 __all__ = ["Crop", "Item", "StageClock", "align_faces", "restore_faces", "show_faces"]
 
@@ -41,6 +43,10 @@ class Item:
         aligned, restored: their crops before and after; equally long once restored.
         result: the frame to encode.
         problem: why the restoration failed and the frame is kept as it was.
+        index: number of the frame in the scan.
+        blocks: those that read the frame; none where faces are not averaged over time.
+        lapse: time since the frame before, in parts of the usual time between two, at least 1.
+        motions: of each face since the frame before; None where it was not there.
     """
 
     frame: Frame
@@ -49,6 +55,20 @@ class Item:
     restored: list[Crop] = field(default_factory=list)
     result: Frame | None = None
     problem: str | None = None
+    index: int = 0
+    blocks: tuple[Block, ...] = ()
+    lapse: float = 1.0
+    motions: list[Motion | None] = field(default_factory=list)
+
+    @property
+    def block(self) -> Block | None:
+        """The block that the frame's result is taken from; None for a frame that is read for others only."""
+        return next((block for block in self.blocks if block.start <= self.index < block.stop), None)
+
+    @property
+    def faces(self) -> list[tuple[PlannedFace, AlignedFace]]:
+        """The planned faces and their crops; none once they were given up."""
+        return [] if self.problem else list(zip(self.planned, self.aligned, strict=True))
 
     @property
     def shown(self) -> Frame:
@@ -112,19 +132,28 @@ def restore_faces(
 ) -> Iterator[Item]:
     """Restore the crops of several frames at a time, ``batch`` at once.
 
-    Which crops share a batch follows from the frames alone. Frames that wait for a batch to fill are bounded in
+    Which crops share a batch follows from the frames alone; blocks share none, so that batches are the same wherever a
+    segment begins. Frames that wait for a batch to fill are bounded in
     number and in memory; frames without faces in front of the queue pass at once.
     """
     queue: deque[Item] = deque()
     for item in items:
+        if item.block is not None and item.block.start == item.index:
+            yield from _emptied(queue, restorer, batch, clock)
         queue.append(item)
         most = _most_held(item.frame, batch)
         while queue and (sum(entry.waiting for entry in queue) >= batch or len(queue) > most):
             _restore_batch(queue, restorer, batch, clock)
             yield from _done(queue)
         yield from _done(queue)
+    yield from _emptied(queue, restorer, batch, clock)
+
+
+def _emptied(queue: deque[Item], restorer: FaceRestorer | None, batch: int, clock: StageClock) -> Iterator[Item]:
+    """Restore all that waits."""
     while queue:
-        _restore_batch(queue, restorer, batch, clock)
+        if queue[0].waiting:
+            _restore_batch(queue, restorer, batch, clock)
         yield from _done(queue)
 
 
@@ -152,7 +181,7 @@ def _restore_batch(queue: deque[Item], restorer: FaceRestorer | None, batch: int
         return
     with clock("restore"):
         try:
-            crops = list(restorer(np.stack([face.crop for _, face in wanted])))
+            crops = list(restorer(np.stack([face.input for _, face in wanted])))
         except (UserError, CancelledError):
             raise
         except Exception:
@@ -168,7 +197,7 @@ def _restore_singly(wanted: list[tuple[Item, AlignedFace]], restorer: FaceRestor
         if item.problem:
             continue
         try:
-            item.restored.append(restorer(face.crop[None])[0])
+            item.restored.append(restorer(face.input[None])[0])
         except (UserError, CancelledError):
             raise
         except Exception as error:

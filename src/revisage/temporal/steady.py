@@ -1,0 +1,126 @@
+"""Average a face along its motion, so that noise goes and what happens stays.
+
+A one-pole recursion (Kalman's filter with a fixed gain, as video denoisers have it): the average so far is warped onto
+this frame and mixed with it. What may be mixed is decided pixel by pixel:
+
+* the motion must be trusted: forward and backward flow agree, the inputs match, the move is small;
+* the difference must be noise. Noise changes sign from pixel to pixel; a blink, a word or a turning head differs with
+  one sign over an area. So the smoothed difference, in parts of its own usual size, takes the weight away;
+* whatever passes that is limited: a pixel that differs by many times the noise is left as it is now.
+
+Warps are bicubic: in a recursion bilinear ones would blur again at each step. Averaging takes fine detail away all
+the same where the restorer invents it anew in each frame; :class:`Sharpness` gives the finest band its strength back.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from revisage.temporal.flow import warp
+from revisage.temporal.motion import GRID, Motion, inner
+
+__all__ = ["Recursion", "Sharpness"]
+
+Picture = NDArray[np.float32]
+
+# Noise of the difference (1/255): bounds, and how many times it a pixel may differ before it counts half.
+_QUIET, _LOUD, _TIMES_NOISE = 0.4, 6.0, 5.0
+# Smoothed difference: sigma (px of the grid), bounds of its usual size (1/255), how many times that is still noise.
+_AREA, _CALM, _BUSY, _TIMES_CALM = 1.5, 0.3, 4.0, 4.0
+# Finest band: sigma in parts of the side, the most of it that may be added, how fast that follows.
+_FINEST, _MOST, _FOLLOWS = 1.4 / 256, 0.6, 0.5
+
+
+class Recursion:
+    """The running average of one face.
+
+    Args:
+        share: of the past in the average, 0 to 1, where nothing speaks against it. Noise falls to
+            ``sqrt((1 - share) / (1 + share))`` of what it was.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._average: Picture | None = None
+
+    def __call__(self, crop: NDArray[np.uint8], motion: Motion | None, lapse: float = 1.0) -> NDArray[np.uint8]:
+        """The average up to this crop.
+
+        Args:
+            crop: ``(size, size, 3) uint8 RGB``.
+            motion: from the crop before; None begins anew.
+            lapse: time since the crop before, in parts of the usual time between two. The past fades by it.
+        """
+        now = crop.astype(np.float32)
+        if self._average is not None and motion is not None:
+            difference = cv2.subtract(warp(self._average, motion.flow, interpolation=cv2.INTER_CUBIC), now)
+            weight = motion.trust * _noise_alone(difference) * np.float32(self._share**lapse)
+            now += cv2.multiply(difference, cv2.merge((weight, weight, weight)))
+        self._average = now
+        return to_picture(now)
+
+
+def _noise_alone(difference: Picture) -> Picture:
+    """How far a difference is noise and not something that happened, ``(size, size) float32`` 0 to 1."""
+    square = cv2.transform(cv2.multiply(difference, difference), np.full((1, 3), 1 / 3, np.float32))
+    noise = _usual(cv2.sqrt(square), _QUIET, _LOUD)
+    limit = 1 + np.square(square / (_TIMES_NOISE * noise) ** 2)
+    weight: Picture = _chance(difference) / limit
+    return weight
+
+
+def _chance(difference: Picture) -> Picture:
+    """1 where the difference averages out over an area, 0 where it has one sign all over it."""
+    size = difference.shape[0]
+    grey = cv2.transform(difference, np.full((1, 3), 1 / 3, np.float32))
+    area = np.abs(cv2.GaussianBlur(cv2.resize(grey, (GRID, GRID), interpolation=cv2.INTER_AREA), (0, 0), _AREA))
+    beyond = np.maximum(area / _usual(area, _CALM, _BUSY) - _TIMES_CALM, 0)
+    chance = np.exp(-np.minimum(np.square(beyond) / 2, 50))
+    full: Picture = cv2.resize(chance, (size, size), interpolation=cv2.INTER_LINEAR)
+    return full
+
+
+def _usual(size: Picture, least: float, most: float) -> float:
+    """The standard deviation that the median of absolute values stands for, within bounds."""
+    return float(np.clip(1.4826 * np.median(inner(size)[::2, ::2]), least, most))
+
+
+class Sharpness:
+    """Gives an average the sharpness that its frames have one by one.
+
+    So much of the finest band is added, all over the face alike, that the variance of the Laplacian is what it is in
+    the frame that was not averaged. The amount follows slowly, so that it does not flicker itself.
+    """
+
+    def __init__(self) -> None:
+        self._added = 0.0
+
+    def __call__(self, average: NDArray[np.uint8], frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """``average`` as sharp as ``frame``; both ``(size, size, 3) uint8 RGB``."""
+        smooth = cv2.GaussianBlur(average, (0, 0), max(0.5, _FINEST * average.shape[0]))
+        wanted = float(np.clip(_missing(average, smooth, frame), 0, _MOST))
+        self._added += _FOLLOWS * (wanted - self._added)
+        sharper: NDArray[np.uint8] = cv2.addWeighted(average, 1 + self._added, smooth, -self._added, 0)
+        return sharper
+
+
+def _missing(average: NDArray[np.uint8], smooth: NDArray[np.uint8], frame: NDArray[np.uint8]) -> float:
+    """How much of ``average - smooth`` must be added for the Laplacian to vary as much as in ``frame``."""
+    has, less, wants = (_laplacian(picture) for picture in (average, smooth, frame))
+    band = has - less
+    own, cross, power = has.var(), (has * band).mean() - has.mean() * band.mean(), band.var()
+    if power < 1e-3 or wants.var() <= own:
+        return 0.0
+    return float((np.sqrt(cross**2 + power * (wants.var() - own)) - cross) / power)
+
+
+def _laplacian(crop: NDArray[np.uint8]) -> Picture:
+    """The Laplacian in the face."""
+    return inner(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
+
+
+def to_picture(values: Picture) -> NDArray[np.uint8]:
+    """Values in 1/255, rounded and clipped to uint8."""
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
