@@ -15,7 +15,17 @@ from torch import Tensor, nn
 
 from revisage.nets.compact_blocks import ResidualBlock, unit
 
-__all__ = ["CROP", "ENLARGED", "OUTPUTS", "REFINER_WIDTHS", "CompactRefiner", "crop_affines", "decode_crops", "rolls"]
+__all__ = [
+    "CROP",
+    "ENLARGED",
+    "OUTPUTS",
+    "REFINER_WIDTHS",
+    "CompactRefiner",
+    "crop_affines",
+    "decode_crops",
+    "rolls",
+    "unmirrored",
+]
 
 CROP = 64
 """Side of the crops, px."""
@@ -24,6 +34,7 @@ ENLARGED = 1.5
 # Score logit; the box's centre x, y in crop sides; log width and height over the crop's side / 1.5; five points x, y.
 OUTPUTS = 1 + 2 + 2 + 10
 REFINER_WIDTHS = (16, 32, 48, 56)
+_MIRRORED = [1, 0, 2, 4, 3]
 # exp(1) times the proposal: a bound for bad weights.
 _MAX_LOG_SIZE = 1.0
 
@@ -82,6 +93,14 @@ def crop_affines(boxes: Floats, angles: Floats) -> npt.NDArray[np.float64]:
     linear = np.stack((np.stack((cosines, sines), axis=1), np.stack((-sines, cosines), axis=1)), axis=1)
     shift = (CROP - 1) / 2 - np.einsum("nij,nj->ni", linear, centres)
     return np.concatenate((linear, shift[:, :, None]), axis=2)
+
+
+def unmirrored(outputs: Floats) -> npt.NDArray[np.float32]:
+    """What (N, 15) raw outputs for mirrored crops say of the crops as they were."""
+    turned = outputs.astype(np.float32)
+    turned[:, 1] *= -1
+    turned[:, 5:] = (turned[:, 5:].reshape(-1, 5, 2)[:, _MIRRORED] * np.array([-1, 1], np.float32)).reshape(-1, 10)
+    return turned
 
 
 def decode_crops(

@@ -16,6 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -89,6 +90,8 @@ def train_refiner(
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
+    # Before a data process is forked: it could not end OpenCV's threads, which it does not have.
+    cv2.setNumThreads(1)
     torch.manual_seed(config.seed)
     (run_dir / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2), "utf-8")
     log = RunLog(run_dir / "log.jsonl", report)

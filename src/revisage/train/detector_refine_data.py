@@ -24,7 +24,14 @@ from revisage.nets.compact_refiner import CROP, ENLARGED, crop_affines, rolls
 from revisage.train.detector_damage import cover_mouth, damage_image
 from revisage.train.detector_data import LabelledImage, random_view
 
-__all__ = ["RefineDataset", "RefinePatch", "face_patches", "load_patches", "mine_false_alarms", "save_patches"]
+__all__ = [
+    "RefineDataset",
+    "RefinePatch",
+    "face_patches",
+    "load_patches",
+    "mine_false_alarms",
+    "save_patches",
+]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +41,7 @@ _LARGEST_FACE, _LARGEST_ALARM = 48.0, 36.0
 _SMALLEST = 12.0
 # Below this root of a box's area little damage leaves nothing of a face.
 _FRAGILE = 24.0
-# Per sample: is a face; weight of the landmarks; the 14 outputs after the score; 1 / the landmarks' unit in crop sides.
+# Per sample: is a face (0/1); its landmarks count (0/1); the 14 outputs after the score; crop sides per landmark unit.
 TARGET_COLUMNS = 17
 _MIRRORED = [1, 0, 2, 4, 3]
 # A proposal with less overlap than this with every face, seen or ignored, is a false alarm.
@@ -223,26 +230,23 @@ def cover_part(image: UInt8, box: Float, rng: np.random.Generator) -> None:
 
 def refine_sample(patch: RefinePatch, rng: np.random.Generator) -> tuple[UInt8, npt.NDArray[np.float32]]:
     """The crop of a proposal near a patch's box, (64, 64, 3) uint8, and its targets."""
-    proposal, angle = _moved(patch, rng)
-    affine = crop_affines(proposal[None], np.array([angle]))[0]
-    crop = upright_crop(patch.image, affine, CROP)
+    affine = proposal_affine(patch, rng)
+    return upright_crop(patch.image, affine, CROP), targets_of(patch, affine)
+
+
+def targets_of(patch: RefinePatch, affine: Float) -> npt.NDArray[np.float32]:
+    """(TARGET_COLUMNS,) targets of the crop under an affine: those outputs that decode to the patch's face."""
     target = np.zeros(TARGET_COLUMNS, np.float32)
-    target[0] = patch.face
     if patch.face:
-        target[1] = 1.0
-        target[2:16] = _wanted(patch, affine)
-        target[16] = 1 / landmark_unit(target[6:16].reshape(5, 2))
-    return crop, target
-
-
-def _wanted(patch: RefinePatch, affine: Float) -> Float:
-    """The outputs after the score that `decode_crops` would turn into the patch's box and landmarks."""
-    scale = np.sqrt(np.linalg.det(affine[:, :2]))
-    centre = (patch.box[:2] + patch.box[2:]) / 2
-    points = np.concatenate((centre[None], patch.landmarks)) @ affine[:, :2].T + affine[:, 2]
-    local = (points - (CROP - 1) / 2) / CROP
-    size = upright_size(patch.box[2:] - patch.box[:2], float(rolls(patch.landmarks[None])[0]))
-    return np.concatenate((local[0], np.log(size * scale / (CROP / ENLARGED)), local[1:].ravel()))
+        scale = np.sqrt(np.linalg.det(affine[:, :2]))
+        centre = (patch.box[:2] + patch.box[2:]) / 2
+        points = np.concatenate((centre[None], patch.landmarks)) @ affine[:, :2].T + affine[:, 2]
+        local = (points - (CROP - 1) / 2) / CROP
+        size = upright_size(patch.box[2:] - patch.box[:2], float(rolls(patch.landmarks[None])[0]))
+        target[:2] = 1.0
+        target[2:4], target[4:6], target[6:16] = local[0], np.log(size * scale / (CROP / ENLARGED)), local[1:].ravel()
+        target[16] = 1 / landmark_unit(local[1:])
+    return target
 
 
 def upright_size(size: Float, angle: float) -> Float:
@@ -260,8 +264,8 @@ def landmark_unit(points: npt.NDArray[np.floating]) -> float:
     return max(float(np.linalg.norm(points[0] - points[1])), height / 3, 0.02)
 
 
-def _moved(patch: RefinePatch, rng: np.random.Generator) -> tuple[Float, float]:
-    """A proposal beside the box and its roll: as after a second look, as the first stage gives it, or worse."""
+def proposal_affine(patch: RefinePatch, rng: np.random.Generator) -> Float:
+    """Image to crop for a proposal beside the patch's box: as after a second look, as the first gives it, or worse."""
     shift, stretch, turn = _SPREADS[int(rng.choice(len(_SPREADS), p=_SPREAD_PARTS))]
     if not patch.face:
         shift, stretch, turn = shift / 2, stretch / 2, turn / 2
@@ -270,7 +274,7 @@ def _moved(patch: RefinePatch, rng: np.random.Generator) -> tuple[Float, float]:
     centre = (patch.box[:2] + patch.box[2:]) / 2 + rng.normal(0, shift, 2).clip(-0.3, 0.3) * root
     size = size * np.exp(rng.normal(0, stretch) + rng.normal(0, stretch / 2, 2)).clip(0.65, 1.5)
     angle = float(rolls(patch.landmarks[None])[0] + rng.normal(0, turn))
-    return np.concatenate((centre - size / 2, centre + size / 2)), angle
+    return crop_affines(np.concatenate((centre - size / 2, centre + size / 2))[None], np.array([angle]))[0]
 
 
 # Spreads of shift (parts of the box), log size and roll (radians) of proposals, and how often each is drawn.

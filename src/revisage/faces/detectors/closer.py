@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.faces.detectors.found import Found, suppressed
-from revisage.nets.compact_refiner import CROP, crop_affines, decode_crops, rolls
+from revisage.nets.compact_refiner import CROP, OUTPUTS, crop_affines, decode_crops, rolls, unmirrored
 
 __all__ = ["CROP", "CloserLook", "upright_crop"]
 
@@ -35,39 +35,51 @@ class CloserLook:
     Those that hold are looked at once more from where the first look put them.
     """
 
-    def __init__(self, net: Callable[[Floats], Sequence[Floats]], *, first_part: float = _FIRST_PART) -> None:
-        """net: ``(N, 3, 64, 64) float32`` in [-1, 1] to one output ``(N, 15)``.
+    lowest = _LOWEST
 
-        first_part: how much of a score, as an exponent, is the first stage's.
-        """
-        self.lowest = _LOWEST
+    def __init__(self, net: Callable[[Floats], Sequence[Floats]]) -> None:
+        """net: ``(N, 3, 64, 64) float32`` in [-1, 1] to one output ``(N, 15)``."""
         self._net = net
-        self._first_part = first_part
 
     def __call__(self, image: NDArray[np.uint8], proposals: Found, min_score: float) -> Found:
         """Of the proposals in an ``(H, W, 3) uint8 RGB`` image those of ``min_score`` or more, without duplicates."""
         proposals = suppressed(proposals, _SAME_BEFORE)
         proposals = proposals[np.arange(min(len(proposals), _MOST))]
-        found = self._look(image, proposals)
-        first = proposals.scores**self._first_part
-        scores = first * found.scores ** (1 - self._first_part)
-        kept = scores >= min_score
-        again = self._look(image, found[kept])
-        scores = first[kept] * np.sqrt(found.scores[kept] * again.scores) ** (1 - self._first_part)
-        again = Found(again.boxes_xyxy, again.landmarks, scores.astype(np.float32))
-        return suppressed(again[scores >= min_score], _SAME)
+        first = proposals.scores**_FIRST_PART
+        once = self._look(image, proposals)
+        kept = first * once.scores ** (1 - _FIRST_PART) >= min_score
+        twice = self._look(image, once[kept], mirrored=True)
+        # Three looks in all: one, and one with its mirror image.
+        odds = (_log_odds(once.scores[kept]) + 2 * _log_odds(twice.scores)) / 3
+        scores = first[kept] * (0.5 + 0.5 * np.tanh(0.5 * odds)) ** (1 - _FIRST_PART)
+        found = Found(twice.boxes_xyxy, twice.landmarks, scores.astype(np.float32))
+        return suppressed(found[scores >= min_score], _SAME)
 
-    def _look(self, image: NDArray[np.uint8], proposals: Found) -> Found:
-        parts = [Found.none()]
-        for start in range(0, len(proposals), _BATCHES[-1]):
-            some = proposals[np.arange(start, min(start + _BATCHES[-1], len(proposals)))]
-            affines = crop_affines(some.boxes_xyxy, rolls(some.landmarks))
-            batch = np.zeros((next(size for size in _BATCHES if size >= len(some)), 3, CROP, CROP), np.float32)
-            for place, affine in zip(batch, affines, strict=False):
-                crop = upright_crop(image, affine, CROP).transpose(2, 0, 1)
-                np.subtract(crop / np.float32(127.5), np.float32(1), out=place)
-            parts.append(Found(*decode_crops(self._net(batch)[0][: len(some)], affines)))
-        return Found.joined(parts)
+    def _look(self, image: NDArray[np.uint8], faces: Found, *, mirrored: bool = False) -> Found:
+        """The faces as their crops show them; if mirrored, the mean of each crop and its mirror image."""
+        affines = crop_affines(faces.boxes_xyxy, rolls(faces.landmarks))
+        crops = np.empty((len(faces), 3, CROP, CROP), np.float32)
+        for place, affine in zip(crops, affines, strict=True):
+            pixels = upright_crop(image, affine, CROP).transpose(2, 0, 1)
+            np.subtract(pixels / np.float32(127.5), np.float32(1), out=place)
+        outputs = self._outputs(crops)
+        if mirrored:
+            outputs = (outputs + unmirrored(self._outputs(crops[..., ::-1]))) / 2
+        return Found(*decode_crops(outputs, affines))
+
+    def _outputs(self, crops: Floats) -> Floats:
+        parts = [np.zeros((0, OUTPUTS), np.float32)]
+        for start in range(0, len(crops), _BATCHES[-1]):
+            some = crops[start : start + _BATCHES[-1]]
+            batch = np.zeros((next(size for size in _BATCHES if size >= len(some)), *some.shape[1:]), np.float32)
+            batch[: len(some)] = some
+            parts.append(self._net(batch)[0][: len(some)])
+        return np.concatenate(parts)
+
+
+def _log_odds(scores: Floats) -> Floats:
+    inside = np.clip(scores.astype(np.float64), 1e-6, 1 - 1e-6)
+    return np.log(inside / (1 - inside)).astype(np.float32)
 
 
 def upright_crop(image: NDArray[np.uint8], affine: NDArray[np.float64], side: int) -> NDArray[np.uint8]:

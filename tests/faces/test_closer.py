@@ -1,0 +1,112 @@
+"""The closer look: crops of the right pixels, proposals set right, false ones gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from revisage.faces.detect import FaceDetector, load_detector
+from revisage.faces.detectors import Found
+from revisage.faces.detectors.closer import CROP, upright_crop
+from revisage.nets.compact_refiner import crop_affines
+
+MODEL_PHOTO = Path(__file__).parents[2] / "src" / "revisage" / "demo_data" / "astronaut.webp"
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    return np.ascontiguousarray(cv2.imread(str(MODEL_PHOTO))[..., ::-1])
+
+
+@pytest.fixture(scope="module")
+def compact() -> FaceDetector:
+    return load_detector("compact", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def seen(compact: FaceDetector, photo: np.ndarray) -> Found:
+    """The one face of the photo."""
+    (face,) = compact(photo)
+    left, top, width, height = face.box
+    box = np.array([[left, top, left + width, top + height]], np.float32)
+    return Found(box, face.landmarks[None].astype(np.float32), np.array([face.score], np.float32))
+
+
+def smooth(height: int, width: int) -> np.ndarray:
+    """A picture whose red is the column and whose green is the row."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack((columns, rows, np.zeros_like(rows)), axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("side", [20, 40, 100, 170])
+def test_a_crop_holds_the_pixels_of_its_place(side: int) -> None:
+    """Enlarged or reduced by averaging: red and green still tell where a pixel was."""
+    image = smooth(256, 256)
+    box = np.array([[128 - side / 2, 120 - side / 2, 128 + side / 2, 120 + side / 2]])
+    affine = crop_affines(box, np.array([0.2]))[0]
+    crop = upright_crop(image, affine, CROP).astype(float)
+    rows, columns = np.mgrid[4 : CROP - 4, 4 : CROP - 4]
+    points = np.stack((columns.ravel(), rows.ravel()), axis=1)
+    source = (points - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T
+    inside = ((source > 8) & (source < 247)).all(axis=1)
+    shown = crop[rows.ravel(), columns.ravel(), :2]
+    np.testing.assert_allclose(shown[inside], source[inside], atol=1.6)
+
+
+def test_a_crop_far_outside_is_made_of_the_border() -> None:
+    image = np.full((40, 60, 3), 77, np.uint8)
+    for place in (-500.0, 2000.0):
+        box = np.array([[place, place, place + 300, place + 300]])
+        crop = upright_crop(image, crop_affines(box, np.zeros(1))[0], CROP)
+        assert (crop == 77).all()
+
+
+def test_proposals_beside_a_face_are_set_right(compact: FaceDetector, photo: np.ndarray, seen: Found) -> None:
+    closer = compact._finder.closer
+    assert closer is not None
+    root = float(np.sqrt((seen.boxes_xyxy[0, 2:] - seen.boxes_xyxy[0, :2]).prod()))
+    for shift in ((0.12, 0), (-0.12, 0), (0, 0.12), (0, -0.12)):
+        moved = np.array(shift, np.float32) * root
+        proposal = Found(seen.boxes_xyxy + np.tile(moved, 2), seen.landmarks + moved, seen.scores)
+        found = closer(photo, proposal, 0.3)
+        assert len(found) == 1
+        assert np.linalg.norm(found.landmarks - seen.landmarks, axis=2).mean() < 0.04 * root
+
+
+def test_a_proposal_without_a_face_is_dropped(compact: FaceDetector, photo: np.ndarray, seen: Found) -> None:
+    closer = compact._finder.closer
+    assert closer is not None
+    away = np.array([0, photo.shape[0] - 90], np.float32) - seen.boxes_xyxy[0, :2]
+    wrong = Found(seen.boxes_xyxy + np.tile(away, 2), seen.landmarks + away, np.array([0.5], np.float32))
+    assert len(closer(photo, wrong, 0.3)) == 0
+    assert len(closer(photo, Found.none(), 0.3)) == 0
+
+
+def test_many_proposals_of_one_face_are_one_face(compact: FaceDetector, photo: np.ndarray, seen: Found) -> None:
+    """More of them than fill a batch."""
+    closer = compact._finder.closer
+    assert closer is not None
+    rng = np.random.default_rng(0)
+    moved = rng.normal(0, 0.1 * (seen.boxes_xyxy[0, 2] - seen.boxes_xyxy[0, 0]), (70, 2)).astype(np.float32)
+    many = Found(seen.boxes_xyxy + np.tile(moved, 2), seen.landmarks + moved[:, None], np.full(70, 0.5, np.float32))
+    assert len(closer(photo, many, 0.2)) == 1
+
+
+def test_a_rolled_face_has_rolled_landmarks(compact: FaceDetector, photo: np.ndarray, seen: Found) -> None:
+    height, width = photo.shape[:2]
+    affine = cv2.getRotationMatrix2D((width / 2, height / 2), 30, 1.0)
+    turned = cv2.warpAffine(photo, affine, (width, height)).astype(np.uint8)
+    expected = seen.landmarks[0] @ affine[:, :2].T + affine[:, 2]
+    best = max(compact(turned), key=lambda face: face.score)
+    assert np.linalg.norm(best.landmarks - expected, axis=1).mean() < 0.06 * best.size
+
+
+def test_engines_agree(photo: np.ndarray, compact: FaceDetector) -> None:
+    (by_openvino,) = compact(photo)
+    (by_torch,) = load_detector("compact", device="cpu", engine="torch")(photo)
+    np.testing.assert_allclose(by_torch.landmarks, by_openvino.landmarks, atol=0.05)
+    np.testing.assert_allclose(by_torch.box, by_openvino.box, atol=0.05)
+    assert by_torch.score == pytest.approx(by_openvino.score, abs=1e-3)
