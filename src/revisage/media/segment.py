@@ -96,7 +96,7 @@ class SegmentSink:
     def __init__(self, path: Path, info: MediaInfo, options: EncodeOptions) -> None:
         self._path, self._info = path, info
         self._options = resolve_options(info, path, options)
-        self._rate = _rate(info)
+        self._rate = _rate(info, self._options.codec)
         self._times: list[tuple[int, int | None]] = []
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
@@ -177,6 +177,9 @@ class SegmentSink:
             self._container.mux(packet)
 
 
-def _rate(info: MediaInfo) -> Fraction:
+def _rate(info: MediaInfo, encoder: str | None) -> Fraction:
     rate = info.average_rate
-    return rate.limit_denominator(1_000_000) if rate and 0 < rate <= 1000 else Fraction(25)
+    if not rate or not 0 < rate <= 1000:
+        return Fraction(25)
+    # MPEG-4 has 16 bits for the ticks of a second. The true times are put on the packets in any case.
+    return rate.limit_denominator(int(65535 / rate) if encoder == "mpeg4" else 1_000_000)

@@ -42,6 +42,7 @@ def _entry(module: str, maker: str, **preset: Any) -> Architecture:
 
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
     {
+        "alexnet_features": _entry("lpips", "AlexNetFeatures"),
         "arcface_resnet18": _entry("arcface", "ArcFace"),
         "compact": _entry("build", "_compact"),
         "compact-detector": _entry("build", "_compact_detector"),
@@ -49,6 +50,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         "gfpgan_clean_512": _entry("gfpgan_clean", "GFPGANClean", out_size=512, channel_multiplier=2),
         "gfpgan_v1": _entry("gfpgan_v1", "GFPGANv1"),
         "gfpgan_v1_512": _entry("gfpgan_v1", "GFPGANv1", out_size=512, channel_multiplier=1),
+        "lpips_heads": _entry("lpips", "LPIPSHeads"),
         "mobilefacenet": _entry("mobilefacenet", "MobileFaceNet"),
         "parsenet": _entry("parsenet", "ParseNet"),
         "parsenet_512": _entry("parsenet", "ParseNet", in_size=512, out_size=512),
