@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from revisage.core.config import Detector, RestoreConfig
+from revisage.core.config import Detector, make_config
 from revisage.core.errors import ConfigError, InputError, OutputError
 from revisage.core.progress import Progress, ProgressCallback
 from revisage.datasets.align_choose import Candidate, Look, chosen, people_of, score
@@ -45,16 +45,22 @@ class AlignOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(512, ge=64, le=2048, description="side of the crops, px")
-    per_person: int = Field(20, ge=1, description="at most this many crops of one person")
-    min_native: int | None = Field(None, ge=16, description="least px of the source across a crop; half of the size")
-    outside: float = Field(0.1, ge=0, le=1, description="largest part of a crop that may lie outside of the picture")
-    min_sharpness: float = Field(0.0, ge=0, description="least sharpness (see the index)")
-    max_yaw: float = Field(55.0, gt=0, le=90, description="heads turned further are left out, degrees")
-    identity: Path | None = Field(None, description="weights that tell people apart; ArcFace where it is installed")
-    detector: Detector = Field("compact", description="face detector")
-    detection_threshold: float | None = Field(None, gt=0, lt=1, description="score from which a face counts")
-    licence: str = Field("", description="licence of the sources, for the index")
+    size: int = Field(default=512, ge=64, le=2048, description="side of the crops, px")
+    per_person: int = Field(default=20, ge=1, description="at most this many crops of one person")
+    min_native: int | None = Field(
+        default=None, ge=16, description="least px of the source across a crop; half of the size"
+    )
+    outside: float = Field(
+        default=0.1, ge=0, le=1, description="largest part of a crop that may lie outside of the picture"
+    )
+    min_sharpness: float = Field(default=0.0, ge=0, description="least sharpness (see the index)")
+    max_yaw: float = Field(default=55.0, gt=0, le=90, description="heads turned further are left out, degrees")
+    identity: Path | None = Field(
+        default=None, description="weights that tell people apart; ArcFace where it is installed"
+    )
+    detector: Detector = Field(default="compact", description="face detector")
+    detection_threshold: float | None = Field(default=None, gt=0, lt=1, description="score from which a face counts")
+    licence: str = Field(default="", description="licence of the sources, for the index")
 
     @property
     def least_native(self) -> float:
@@ -167,7 +173,7 @@ def align_files(
     if (output / INDEX).exists() and not overwrite:
         raise OutputError(f"{output / INDEX} exists; use --overwrite to replace it")
     recogniser = _recogniser(options.identity)
-    networks = Networks(RestoreConfig(detector=options.detector, detection_threshold=options.detection_threshold))
+    networks = Networks(make_config(detector=options.detector, detection_threshold=options.detection_threshold))
     report = AlignReport(known_people=recogniser is not None)
     try:
         output.mkdir(parents=True, exist_ok=True)
