@@ -31,8 +31,8 @@ class ModelEntry:
         url: where `revisage.models.pull` fetches it; None for embedded weights.
         sha256: of the whole file in lower-case hex; None where the publisher's is not known here.
         bytes: size of the file; None where not known here.
-        arch: architecture name for `revisage.nets.build`; ``yunet`` and ``mobilefacenet-onnx`` are run by OpenCV, RAFT by
-            torchvision.
+        arch: architecture name for `revisage.nets.build`; ``yunet`` and ``mobilefacenet-onnx`` are run by OpenCV, RAFT
+            by torchvision.
         params_key: entry of the checkpoint that holds the state dict; None when the file is the state dict itself.
         licence: of the weights, and of the data they were trained on where that binds the user.
         embedded: whether the file ships inside the package.
