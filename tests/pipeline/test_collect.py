@@ -99,7 +99,7 @@ def test_a_run_that_is_taken_up_again_keeps_the_same_faces(face_clip: Path, tiny
         if progress.stage == "restore" and progress.done == 9:
             raise MemoryError("simulated crash")
 
-    whole = {"model": str(tiny_model), "consent": "yes", "collect_frames": 2}
+    whole = {"model": str(tiny_model), "consent": "yes", "collect_frames": 2, "temporal": "off"}
     revisage.restore(face_clip, tmp_path / "whole.mkv", collect=tmp_path / "a", **whole)
     with pytest.raises(MemoryError):
         revisage.restore(face_clip, tmp_path / "out.mkv", collect=tmp_path / "b", progress=crash, **whole)
