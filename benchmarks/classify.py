@@ -243,9 +243,9 @@ def fit(vectors: NDArray[np.float64], labels: NDArray[np.int64], *, seed: int = 
     )
     inputs = torch.from_numpy((vectors - mean) / scale).float()
     targets = torch.from_numpy(labels)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=0.01, weight_decay=0.05)
-    for _ in range(1500):
-        noisy = inputs + 0.05 * torch.randn_like(inputs)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=0.01, weight_decay=0.5)
+    for _ in range(600):
+        noisy = inputs + 0.15 * torch.randn_like(inputs)
         loss = torch.nn.functional.cross_entropy(net(noisy), targets, label_smoothing=0.03)
         optimiser.zero_grad()
         loss.backward()

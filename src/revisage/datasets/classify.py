@@ -67,8 +67,8 @@ class Classification:
         file: its path.
         category: the one of :data:`CATEGORIES` with the highest score.
         scores: for each category 0 to 1; together 1.
-        noise, blur, resolution, blockiness: medians of :class:`~revisage.datasets.signs.Signs`; the noise is that of
-            the picture at half size where it has a palette, whose dither is no noise.
+        noise, blur, resolution, blockiness: medians of :class:`~revisage.datasets.signs.Signs`; where the picture has a
+            palette, whose dither is no noise, the noise is not above that of the picture at half size.
         measured: ``faces`` or ``frame``; ``samples`` of them, in ``frames`` frames.
     """
 
@@ -100,7 +100,7 @@ def classify(path: Path, *, detect: Detect | None = None) -> Classification:
     """
     found = measure_file(path, detect=detect)
     scores = _scores(found.vector())
-    noise = [signs.coarse_noise if signs.colours else signs.noise for signs in found.signs]
+    noise = [min(signs.noise, signs.coarse_noise) if signs.colours else signs.noise for signs in found.signs]
 
     def median(values: Sequence[float]) -> float:
         return round(float(np.median(values)), 3)

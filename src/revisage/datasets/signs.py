@@ -25,7 +25,9 @@ SMALLEST = 48
 
 _SEGMENT = 32
 _BANDS = ((3, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14), (14, 17))
-_CUT = 0.02
+_CUT, _FALLEN = 0.02, 0.05
+_ROUNDING = 0.1
+"""Power of the rounding to whole levels, behind the window."""
 _NEAR, _FAR = 1.0, 2.0
 
 
@@ -38,7 +40,8 @@ class Signs:
         coarse_noise: the same in the picture at half size, times two: equal to ``noise`` where it is white, and far
             below it where it is the dither of a palette.
         blur: standard deviation of the blur of the sharpest tenth of the edges (px).
-        resolution: highest frequency that the picture fills, as a part of what its pixels can hold (0 to 1).
+        resolution: lowest frequency at which the spectrum falls away from that of natural pictures, as a part of what
+            the pixels can hold (0 to 1); a reduction by 2 leaves about 0.6.
         interpolation: strength of the period that an enlargement leaves; 1 where there is none.
         blockiness: step across the lines of the 8 x 8 grid over the steps elsewhere; 1 where there is no grid.
         colours: 1 where the picture has at most 256 colours (a GIF's palette), else 0.
@@ -55,9 +58,9 @@ class Signs:
     texture: tuple[float, ...]
 
     def vector(self) -> NDArray[np.float64]:
-        """All signs as one vector ``(N_SIGNS,)``, ratios and levels in logarithms."""
+        """What the classifier sees, ``(21,)``: levels and ratios in logarithms."""
         logs = np.log([self.noise + 0.1, self.coarse_noise + 0.1, self.blur + 0.1, self.interpolation, self.blockiness])
-        return np.array([*logs, self.resolution, self.colours, *self.texture])
+        return np.array([*logs, self.colours, *self.texture])
 
 
 def measure_signs(image: Image) -> Signs:
@@ -70,7 +73,7 @@ def measure_signs(image: Image) -> Signs:
         Signs whose ``texture`` holds: noise at a quarter of the size; the noise of all over that of the calmer blocks;
         noise beside edges over noise away from them; the blur of the median edge; the noise of the colours; the power
         in seven bands of frequency over that of the lowest; the share of flat cells of the 4 x 4 grid; the share of
-        equal neighbours.
+        equal neighbours; the highest frequency with more than 2 % of natural power.
 
     Raises:
         ValueError: another shape or type, or a side is too short.
@@ -85,7 +88,7 @@ def measure_signs(image: Image) -> Signs:
     chroma = _noise_blocks(np.ascontiguousarray(planes[..., 1]))
     calm = [float(np.quantile(blocks, 0.3)) for blocks in (fine, half, quarter, chroma)]
     sharpest, median, edges = edge_blur(luma)
-    bands, resolution = _spectrum(luma)
+    bands, resolution, filled = _spectrum(luma)
     period, grid = _periods(luma)
     texture = (
         np.log(calm[2] + 0.1),
@@ -96,6 +99,7 @@ def measure_signs(image: Image) -> Signs:
         *bands,
         _flat_cells(luma),
         float((np.diff(luma, axis=1) == 0).mean()),
+        filled,
     )
     few = len(np.unique(image.reshape(-1, 3).astype(np.uint32) @ np.array([65536, 256, 1], np.uint32))) <= 256
     return Signs(calm[0], calm[1], sharpest, resolution, period, grid, float(few), tuple(float(v) for v in texture))
@@ -149,15 +153,20 @@ def _noise_at_edges(blocks: NDArray[np.float64], edges: NDArray[np.bool_]) -> fl
     return float(np.log((np.median(beside) + 0.1) / (np.median(away) + 0.1)))
 
 
-def _spectrum(luma: Plane) -> tuple[list[float], float]:
-    """Power in bands over the lowest band's (logarithms), and the effective resolution; mean of both directions."""
+def _spectrum(luma: Plane) -> tuple[list[float], float, float]:
+    """Power in bands over the lowest band's (logarithms), the effective resolution, and the highest filled frequency;
+    of the mean of both directions."""
     power = np.mean([_line_power(luma), _line_power(luma.T)], axis=0)
     lowest = power[2:4].mean() + 1e-3
     bands = [float(np.log((power[low:high].mean() + 1e-3) / lowest)) for low, high in _BANDS]
-    whitened = power * np.arange(len(power)) ** 2
-    level = whitened[2:5].mean() + 1e-6
-    filled = np.flatnonzero(whitened[2:] > _CUT * level)
-    return bands, float(filled[-1] + 2) / (_SEGMENT // 2) if len(filled) else 0.0
+    squares = np.arange(len(power)) ** 2
+    natural = np.maximum(power - _ROUNDING, 0) * squares
+    below = np.flatnonzero(natural[2:] < _FALLEN * natural[2:5].mean())
+    whitened = power * squares
+    filled = np.flatnonzero(whitened[2:] > _CUT * (whitened[2:5].mean() + 1e-6))
+    last = len(power) - 1
+    resolution = float(below[0] + 2) / last if len(below) else 1.0
+    return bands, resolution, float(filled[-1] + 2) / last if len(filled) else 0.0
 
 
 def _line_power(luma: Plane) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ __all__ = ["MARKS", "curves"]
 
 Series = Sequence[float | None]
 
-MARKS = ("solid", "6 3", "2 3", "9 3 2 3", "1 2", "12 4")
+MARKS = ("solid", "7 3", "10 3 2 3", "4 2", "14 4", "2 2 6 2")
 """Dashes, so that curves can be told apart without their colours."""
 
 _WIDTH, _HEIGHT = 640, 220
