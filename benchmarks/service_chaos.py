@@ -40,7 +40,8 @@ class Server:
         self.address = f"http://127.0.0.1:{port}"
         self._command = [sys.executable, "-m", "revisage", "serve", "--port", str(port), "--data-dir", str(folder)]
         self._command += ["--workers", str(workers)]
-        settings = {"LEASE_SECONDS": LEASE, "MAX_ATTEMPTS": "50", "MAX_ACTIVE_JOBS": "1000", "PRELOAD": "false"}
+        settings = {"LEASE_SECONDS": LEASE, "MAX_ATTEMPTS": "50", "MAX_ACTIVE_JOBS": "1000"}
+        settings |= {"PRELOAD": "false", "NICENESS": "0"}
         self._environment = {**os.environ, **{f"REVISAGE_SERVICE_{name}": value for name, value in settings.items()}}
         self._log = (folder.parent / f"{folder.name}.log").open("a")
         self.process = self._start()

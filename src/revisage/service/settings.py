@@ -49,6 +49,7 @@ class ServiceSettings(BaseModel):
     max_quick_seconds: float = Field(300, gt=0, description="A scan, preview or photo that takes longer is stopped.")
     max_memory_bytes: int = Field(12 * _GIGABYTE, ge=_GIGABYTE, description="Memory that a worker may ask for.")
     max_attempts: int = Field(5, ge=1, description="A job whose worker died so often is given up.")
+    niceness: int = Field(10, ge=0, le=19, description="How far workers stand back behind the server.")
     preload: bool = Field(True, description="Load the default networks before anybody waits for them.")
     lease_seconds: float = Field(20, ge=1, description="A worker that is silent for so long has lost its job.")
 

@@ -110,7 +110,11 @@ class Database:
     def __init__(self, settings: ServiceSettings) -> None:
         self._engine = _make_engine(settings)
         self._writing = self._engine.execution_options(revisage_writes=True)
-        _prepare(self._writing)
+        try:
+            _prepare(self._writing)
+        except BaseException:
+            self._engine.dispose()
+            raise
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

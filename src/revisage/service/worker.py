@@ -37,7 +37,6 @@ __all__ = ["Worker", "main"]
 
 _LOG = logging.getLogger("revisage.service")
 _POLL = {"restore": 0.3, "quick": 0.1}
-_NICENESS = {"restore": 10, "quick": 5}
 _SWEEP_SECONDS = 60.0
 _TROUBLE_SECONDS = 2.0
 
@@ -200,7 +199,7 @@ def run_worker(
         RevisageError: the store cannot be opened.
     """
     os.umask(0o077)
-    limit_process(settings, _NICENESS[lane])
+    limit_process(settings, settings.niceness if lane == "restore" else settings.niceness // 2)
     store = JobStore(settings)
     worker = Worker(store, cast(Lane, lane), worker_id=worker_id, idle_seconds=idle_seconds, parent=parent)
     for number in (signal.SIGTERM, signal.SIGINT):
