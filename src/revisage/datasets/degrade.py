@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,8 +175,12 @@ def degrade_file(
     unit = _unit((info.height, info.width), aligned)
     waiting: deque[Frame] = deque()
     with _output(source, target, info) as out, open_source(source, info=info) as opened:
+        pictures = _pictures(opened, waiting)
+        first = next(pictures, None)
+        if first is None:
+            raise InputError(f"{source}: no frame could be read")
         drawn, damaged = degrade_frames(
-            _pictures(opened, waiting), _referenced(config, scale, unit), generator(seed, index), unit=unit
+            chain([first], pictures), _referenced(config, scale, unit), generator(seed, index), unit=unit
         )
         count = 0
         for count, picture in enumerate(damaged, 1):
