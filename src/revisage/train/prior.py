@@ -61,7 +61,7 @@ def train_prior(
 def _train(
     config: PriorTrainConfig, run_dir: Path, resume: bool, compute: Compute, group: Group, progress: Report | None
 ) -> Path:
-    cache = load_images(config.data, config.net.size)
+    cache = load_images(config.data, config.net.size, cache=config.cache)
     run = RunFolder(
         run_dir, config, stage="prior", resume=resume, may_change=MAY_CHANGE, leads=group.leads, progress=progress
     )
