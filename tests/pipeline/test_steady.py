@@ -49,7 +49,7 @@ def averaged(items: list[Item], passes: int = 1) -> list[Item]:
             entry.restored = [face.input for _, face in entry.faces]
         return done
 
-    return list(steady_restored(restored(), clock))
+    return list(steady_restored(restored(), (SIZE, SIZE), clock))
 
 
 def shown(items: list[Item]) -> dict[int, list[np.ndarray]]:

@@ -127,7 +127,7 @@ def restore_span(
         restored = stages.ahead(
             lambda: restore_faces(steady, restorer, span.config.batch, clock), depth=_AHEAD, name="restore"
         )
-        kept = steady_restored(restored, clock) if span.config.recurrent else restored
+        kept = steady_restored(restored, span.size_hw, clock) if span.config.recurrent else restored
         shown = stages.ahead(lambda: show_faces(kept, work.canvas, work.show, clock), depth=_AHEAD, name="composite")
         for index, item in enumerate(shown, span.segment.start):
             with clock("encode"):

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.core.errors import CancelledError, UserError
+from revisage.faces.align import crop_scale
 from revisage.pipeline.blocks import Block
 from revisage.pipeline.stages import Crop, Item, StageClock
 from revisage.temporal.flow import FlowEstimator
@@ -188,25 +189,28 @@ class _Shown:
         self.block = block
         self._recursion, self._sharpness = Recursion(_RESTORED_SHARE), Sharpness()
 
-    def __call__(self, crop: Crop, motion: Motion | None, lapse: float) -> Crop:
-        return self._sharpness(self._recursion(crop, motion, lapse), crop)
+    def __call__(self, crop: Crop, motion: Motion | None, lapse: float, scale: float) -> Crop:
+        return self._sharpness(self._recursion(crop, motion, lapse), crop, scale)
 
 
-def steady_restored(items: Iterable[Item], clock: StageClock) -> Iterator[Item]:
+def steady_restored(items: Iterable[Item], size_hw: tuple[int, int], clock: StageClock) -> Iterator[Item]:
     """Average the restored crops of each track over time, as sharp as they were; begins anew at each block.
 
     Args:
         items: restored, with the motions that :func:`steady_inputs` found.
+        size_hw: of the output's frames (px).
         clock: counts the time as ``steady``.
     """
     running: dict[int, _Shown] = {}
     for item in items:
         with clock("steady"), _giving_up(item):
             before, running = running, {}
-            for number, ((planned, _), motion) in enumerate(zip(item.faces, item.motions, strict=True)):
+            enlarged = size_hw[0] / item.frame.size_hw[0]
+            for number, ((planned, face), motion) in enumerate(zip(item.faces, item.motions, strict=True)):
                 shown = before.get(planned.track)
                 if shown is None or motion is None or shown.block != item.block:
                     shown, motion = _Shown(item.block), None
                 running[planned.track] = shown
-                item.restored[number] = shown(item.restored[number], motion, item.lapse)
+                scale = crop_scale(face.affine) / enlarged
+                item.restored[number] = shown(item.restored[number], motion, item.lapse, scale)
         yield item

@@ -29,8 +29,8 @@ Picture = NDArray[np.float32]
 _QUIET, _LOUD, _TIMES_NOISE = 0.4, 6.0, 5.0
 # Smoothed difference: sigma (px of the grid), bounds of its usual size (1/255), how many times that is still noise.
 _AREA, _CALM, _BUSY, _TIMES_CALM = 1.5, 0.3, 4.0, 4.0
-# Finest band: sigma in parts of the side, the most of it that may be added, how fast that follows.
-_FINEST, _MOST, _FOLLOWS = 1.4 / 256, 0.6, 0.5
+# Finest band: sigma in px of the output, the most of it that may be added, how fast that follows.
+_FINEST, _MOST, _FOLLOWS = 1.4, 0.6, 0.5
 
 
 class Recursion:
@@ -91,16 +91,25 @@ class Sharpness:
     """Gives an average the sharpness that its frames have one by one.
 
     So much of the finest band is added, all over the face alike, that the variance of the Laplacian is what it is in
-    the frame that was not averaged. The amount follows slowly, so that it does not flicker itself.
+    the frame that was not averaged, as far as the output can show it. The amount follows slowly, so that it does not
+    flicker itself.
     """
 
     def __init__(self) -> None:
         self._added = 0.0
 
-    def __call__(self, average: NDArray[np.uint8], frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """``average`` as sharp as ``frame``; both ``(size, size, 3) uint8 RGB``."""
-        smooth = cv2.GaussianBlur(average, (0, 0), max(0.5, _FINEST * average.shape[0]))
-        wanted = float(np.clip(_missing(average, smooth, frame), 0, _MOST))
+    def __call__(self, average: NDArray[np.uint8], frame: NDArray[np.uint8], scale: float = 1.0) -> NDArray[np.uint8]:
+        """``average`` as sharp as ``frame``.
+
+        Args:
+            average, frame: ``(size, size, 3) uint8 RGB``.
+            scale: px of the crop for one of the output; above 1 the output is too small to show the finest detail.
+        """
+        scale = max(1.0, scale)
+        smooth = cv2.GaussianBlur(average, (0, 0), _FINEST * scale)
+        side = max(8, round(average.shape[0] / scale))
+        seen = (cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA) for picture in (average, smooth, frame))
+        wanted = float(np.clip(_missing(*seen), 0, _MOST))
         self._added += _FOLLOWS * (wanted - self._added)
         sharper: NDArray[np.uint8] = cv2.addWeighted(average, 1 + self._added, smooth, -self._added, 0)
         return sharper
