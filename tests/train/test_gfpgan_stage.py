@@ -73,6 +73,7 @@ def test_a_loss_without_weight_is_not_computed(material: Path, tmp_path: Path) -
     assert "pyramid" not in second
 
 
+@pytest.mark.slow
 def test_resuming_every_part_gives_the_same_bits(material: Path, recogniser: Path, whole: Path, tmp_path: Path) -> None:
     """Two steps and two more: both halvings come after the second, however many will follow."""
     config = config_of(material, net=SMALL_GFPGAN, identity=recogniser, **EVERY_LOSS)

@@ -22,7 +22,7 @@ from revisage.train.restorer import read_checkpoint, train_restorer
 
 
 def test_it_learns_eight_faces(material: Path, tmp_path: Path) -> None:
-    """Faces at half their brightness: what was lost is plain, so the loss falls to a third in a few steps."""
+    """Faces at half their brightness: what was lost is plain, so the loss falls to a tenth in a few seconds."""
     darkened = DegradationConfig(
         blur_sigma=(0.0, 0.0),
         downsample=(16.0, 16.0),  # one pixel of these small faces
@@ -36,14 +36,15 @@ def test_it_learns_eight_faces(material: Path, tmp_path: Path) -> None:
         hue=(0.0, 0.0),
         grey_probability=0.0,
     )
-    changes = {"steps": 60, "batch": 8, "learning_rate": 4e-3, "warm_up_steps": 10, "tone_probability": 0}
+    changes = {"steps": 200, "batch": 8, "learning_rate": 4e-3, "warm_up_steps": 10, "tone_probability": 0}
+    changes.update(pyramid_weight=0, perceptual_weight=0, checkpoint_every=200)
     net = SMALL.model_copy(update={"size": 32})
-    config = config_of(material, mixture=[("darkened", 1.0)], perceptual_weight=0, net=net, **changes)
+    config = config_of(material, mixture=[("darkened", 1.0)], net=net, **changes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "darkened", darkened)
         train_restorer(config, tmp_path / "run")
     losses = losses_of(tmp_path / "run", "pixel")
-    assert np.mean(losses[-5:]) < 0.33 * np.mean(losses[:3])
+    assert np.mean(losses[-10:]) < 0.1 * losses[0]
 
 
 def test_a_resumed_run_gives_the_same_bits(material: Path, tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 COMPONENTS = ("left_eye", "right_eye", "mouth")
-# All as parts of the crop. Sides: an eye with its brow, the mouth with its corners.
-_EYE, _MOUTH = 112 / 512, 128 / 512
+# All as parts of the crop. Sides: an eye with its brow, the mouth when it laughs.
+_EYE, _MOUTH = 112 / 512, 144 / 512
 # Samples a side, the published 80 and 120 at 512 px.
 _EYE_SAMPLES, _MOUTH_SAMPLES = 80 / 512, 120 / 512
 # Brows are above the eyes, and the lips of most open mouths hang below its corners.

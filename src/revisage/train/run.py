@@ -1,7 +1,7 @@
 """The folder of a run: its settings, what it was trained on, the log, the checkpoints.
 
 config.json   the settings
-data.json     the images: how many, their hash, licences, files that could not be used
+data.json     the images: how many, their hash, licences, files that could not be used; the revision of the code
 log.jsonl     a line per look at the losses, per check, per start
 last.pt       the checkpoint to go on from: `stage`, `step`, `config` (JSON) and the state of each part
 best.pt       the averaged weights at the best check so far: `stage`, `step`, `config`, `average`, `best`
@@ -12,6 +12,7 @@ tensorboard/  the log for TensorBoard, where asked for
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -68,7 +69,8 @@ class RunFolder:
         """Write down what the run is trained on, and say which files were left out."""
         if not self.leads:
             return
-        record = {"images": len(cache.files), "sha256": cache.digest, "licences": cache.licences}
+        record: dict[str, Any] = {"images": len(cache.files), "sha256": cache.digest, "licences": cache.licences}
+        record["revision"] = _revision()
         (self.folder / "data.json").write_text(
             json.dumps({**record, "skipped": cache.skipped}, indent=1), encoding="utf-8"
         )
@@ -200,6 +202,27 @@ def _numbers(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, flo
         elif isinstance(value, (int, float)) and name not in ("step", "seconds"):
             found.append((prefix + name, float(value)))
     return found
+
+
+def _revision() -> str:
+    """The package's version, and in a checkout the commit and whether files differ from it."""
+    from revisage._version import __version__
+
+    checkout = Path(__file__).parents[3]
+    if not (checkout / ".git").exists():
+        return __version__
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return __version__
+    return f"{__version__} ({done.stdout.strip()})"
 
 
 def _open_board(folder: Path) -> Any:
