@@ -272,7 +272,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, required=True, help="folder of the development material")
     parser.add_argument("--fit", action="store_true", help="fit the network on training material and write it")
-    parser.add_argument("--count", type=int, default=200, help="photos of faces, and as many of scenes")
+    parser.add_argument("--count", type=int, default=150, help="photos of faces, and as many of scenes")
     parser.add_argument("--turns", type=int, default=2, help="draws for each clip and GIF")
     parser.add_argument("--json", type=Path, help="write the figures to a file")
     arguments = parser.parse_args()

@@ -110,17 +110,12 @@ def averaged(found: Evaluation) -> FileEvaluation | None:
     files = [file for file in found.files if file.error is None]
     if len(files) < 2:
         return files[0] if files else None
-    sides = {
-        name: Side(
-            path="",
-            size_hw=(0, 0),
-            **{
-                area: {key: Score(value=value) for key, value in found.mean.get(name, {}).get(area, {}).items()}
-                for area, _ in AREAS
-            },
+    sides = {name: Side(path="", size_hw=(0, 0)) for name in files[0].sides}
+    for name, side in sides.items():
+        means = found.mean.get(name, {})
+        side.whole, side.faces = (
+            {key: Score(value=value) for key, value in means.get(area, {}).items()} for area, _ in AREAS
         )
-        for name in files[0].sides
-    }
     return FileEvaluation(name=f"mean of {len(files)} files", sides=sides, tracks=sum(file.tracks for file in files))
 
 
