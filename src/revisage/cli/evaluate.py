@@ -141,7 +141,7 @@ def _headline(found: Evaluation, files: list[FileEvaluation]) -> Iterator[str]:
     frames = sum(len(file.frames) for file in files)
     names = files[0].name if len(files) == 1 else f"{len(files)} files, mean over files"
     tracks = sum(file.tracks for file in files)
-    yield f"{names}: {frames} frames, {tracks} face tracks, {found.total_seconds:.1f} s"
+    yield f"{names}: frames {frames}, face tracks {tracks}, {found.total_seconds:.1f} s"
 
 
 def _averaged(found: Evaluation, files: list[FileEvaluation]) -> FileEvaluation:
