@@ -150,11 +150,11 @@ def _averaged(found: Evaluation, files: list[FileEvaluation]) -> FileEvaluation:
 
     sides = {}
     for name in files[0].sides:
-        areas = {
-            area: {key: Score(value=value) for key, value in found.mean.get(name, {}).get(area, {}).items()}
+        whole, faces = (
+            {key: Score(value=value) for key, value in found.mean.get(name, {}).get(area, {}).items()}
             for area, _ in _AREAS
-        }
-        sides[name] = Side(path="", size_hw=(0, 0), **areas)
+        )
+        sides[name] = Side(path="", size_hw=(0, 0), whole=whole, faces=faces)
     return FileEvaluation(name="", sides=sides)
 
 
