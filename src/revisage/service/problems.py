@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from revisage.core.errors import ConfigError, DiskFullError, InputError, ModelError, RevisageError
+from revisage.core.errors import ConfigError, DiskFullError, InputError, ModelError, RevisageError, ScanMismatchError
 from revisage.service.errors import (
     BusyError,
     NotFoundError,
@@ -37,6 +37,7 @@ _STATUS: tuple[tuple[type[RevisageError], int], ...] = (
     (MediumTooLargeError, 413),
     (QuotaError, 507),
     (DiskFullError, 507),
+    (ScanMismatchError, 422),
     (InputError, 415),
     (ConfigError, 422),
     (ModelError, 422),

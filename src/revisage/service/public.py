@@ -36,7 +36,7 @@ _CODES: tuple[tuple[type[BaseException], str], ...] = (
     (ProcessingError, "failed"),
     (MemoryError, "no_memory"),
 )
-_ABSOLUTE = re.compile(r"(?<![\w./:])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:'\",;]+[\\/])+([^\s\\/:'\",;]*)")
+_ABSOLUTE = re.compile(r"(?<![\w./:…])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:'\",;]+[\\/])+([^\s\\/:'\",;]*)")
 
 
 def error_code(error: BaseException) -> str:
