@@ -44,8 +44,8 @@ class People:
     * IDS: cosine of the embeddings of a face and the reference's (see :func:`cosine`), mean over the faces of a frame.
     * Spread: standard deviation of IDS over the frames of a track, tracks pooled by their frames: whether the likeness
       comes and goes.
-    * VIDD: mean of 1 - cosine of the embeddings of one person in two frames in a row (Chen et al., VFHQ-style video
-      identity distance; FIR2FVR, arXiv 2410.11828). The reference has one of its own.
+    * VIDD: mean of 1 - cosine of the embeddings of one person in two frames in a row, the identity distance over time
+      that work on face video reports (FIR2FVR, arXiv 2410.11828). The reference has one of its own.
     * LMD: see :func:`landmark_distance`.
     """
 
