@@ -104,8 +104,11 @@ def test_a_folder_with_something_else_is_left_alone(made: tuple[Path, GifSet], v
     with pytest.raises(OutputError, match="other options"):
         make_gif_set(videos, folder, make_gif_options(**{**OPTIONS, "seed": 1}), make_config())
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(OutputError, match="not empty"):
-        make_gif_set(videos, tmp_path, make_gif_options(), make_config())
+    (tmp_path / "frames").mkdir()
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="something other"):
+            make_gif_set(videos, tmp_path, make_gif_options(), make_config(), overwrite=overwrite)
+    assert (tmp_path / "frames").is_dir()
     with pytest.raises(InputError, match="no such file"):
         make_gif_set(tmp_path / "none.mp4", tmp_path / "b", make_gif_options(), make_config())
 

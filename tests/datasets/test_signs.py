@@ -58,14 +58,16 @@ def test_coarse_jpeg_shows_its_grid(face: np.ndarray) -> None:
 def test_dither_is_noise_at_the_finest_scale_only() -> None:
     from PIL import Image
 
-    slope = np.repeat(np.linspace(60, 200, 160)[None, :, None], 160, axis=0).repeat(3, axis=2).astype(np.uint8)
-    few = Image.new("P", (1, 1))
-    few.putpalette([level for step in range(8) for level in (36 * step,) * 3])
-    dithered = np.array(Image.fromarray(slope).quantize(palette=few).convert("RGB"))
-    signs = measure_signs(dithered)
+    rows, columns = np.mgrid[:160, :160]
+    slope = np.stack((60 + columns * 0.6 + rows * 0.2, 80 + rows * 0.5, 200 - columns * 0.4), axis=-1).astype(np.uint8)
+    levels = range(0, 256, 51)
+    cube = Image.new("P", (1, 1))
+    cube.putpalette([value for r in levels for g in levels for b in levels for value in (r, g, b)])
+    signs = measure_signs(np.array(Image.fromarray(slope).quantize(palette=cube).convert("RGB")))
     assert signs.colours == 1
     assert signs.noise > 5
-    assert signs.coarse_noise < 0.5 * signs.noise
+    # White noise measures the same at both scales.
+    assert signs.coarse_noise < 0.75 * signs.noise
 
 
 @settings(max_examples=15, deadline=None)

@@ -82,7 +82,7 @@ def make_gif_set(
 
 def _opened(folder: Path, options: GifSetOptions, overwrite: bool) -> GifSet:
     """The set that the folder holds, or a new one in it."""
-    if overwrite:
+    if overwrite and (folder / MANIFEST).exists():
         for name in (GIFS, FRAMES, RESTORED):
             shutil.rmtree(folder / name, ignore_errors=True)
         (folder / MANIFEST).unlink(missing_ok=True)
@@ -94,7 +94,7 @@ def _opened(folder: Path, options: GifSetOptions, overwrite: bool) -> GifSet:
     if folder.is_file():
         raise OutputError(f"{folder} is a file; name a folder for the set")
     if folder.is_dir() and any(path.name != RAW and not path.name.startswith(".") for path in folder.iterdir()):
-        raise OutputError(f"{folder} is not empty; use --overwrite, or name another folder")
+        raise OutputError(f"{folder} holds something other than a set of GIFs; name another folder")
     made = GifSet(options=options)
     try:
         (folder / RAW).mkdir(parents=True, exist_ok=True)
@@ -176,9 +176,7 @@ def restore_gif_set(
     made = load_gif_set(folder)
     settings = config.settings()
     if made.restoration not in (None, settings):
-        raise OutputError(
-            f"{folder} was restored with other options; remove {folder / RESTORED} and the manifest's note"
-        )
+        raise OutputError(f"{folder} was restored with other options; use --overwrite, or name another folder")
     made = made.model_copy(update={"restoration": settings})
     networks = Networks(config)
     for place, clip in enumerate(made.clips):

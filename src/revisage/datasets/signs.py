@@ -194,7 +194,7 @@ def _line_periods(luma: Plane) -> tuple[float, float]:
     curve -= cv2.blur(curve[None], (9, 1))[0]
     strength = np.abs(np.fft.rfft(curve * np.hanning(len(curve))))
     strength = strength[len(strength) // 8 :]
-    return float(strength.max() / (np.median(strength) + 1e-6)), float(phases[best] / others.mean())
+    return float((strength.max() + 1e-6) / (np.median(strength) + 1e-6)), float(phases[best] / others.mean())
 
 
 def _flat_cells(luma: Plane) -> float:

@@ -130,8 +130,18 @@ class AnimationSink(ABC):
         if following is not None:
             end = following.pts * following.time_base
         else:
-            end = start + (frame.duration * frame.time_base if frame.duration else DEFAULT_DURATION)
+            end = start + self._last_duration(frame, start)
         return start - self._origin, end - self._origin
+
+    def _last_duration(self, frame: Frame, start: Fraction) -> Fraction:
+        """How long the last frame is shown. MP4 states durations in the order of decoding, so that with frames of
+        changing rate the last frame may carry another one's; where the track ends is exact there."""
+        own = frame.duration * frame.time_base if frame.duration else DEFAULT_DURATION
+        info = self._info
+        if info.kind != "video" or info.duration is None or "mp4" not in info.container:
+            return own
+        rest = info.start_pts * info.time_base + info.duration - start
+        return rest if 0 < rest <= 2 * own else own
 
     def _can_follow(self, pending: Frame, frame: Frame) -> bool:
         start, end = self._span(pending, frame)
