@@ -159,14 +159,23 @@ def test_a_loss_that_bursts_stops_with_step_and_samples(material: Path, tmp_path
 
 
 def test_a_gfpgan_begins_at_its_priors_mean_face(material: Path, trained: Path) -> None:
-    config = config_of(material, net=SMALL_GFPGAN)
-    net = build_restorer(config.net)
+    net = build_restorer(config_of(material, net=SMALL_GFPGAN).net)
     load_prior(net, trained, seed=1)
     average = read_checkpoint(trained)["average"]
     assert same(dict(net.stylegan_decoder.state_dict()), dict(average))
     latents = net.final_linear.bias.detach().unflatten(0, (net.stylegan_decoder.latent_count, -1))
     assert float(latents.std(dim=0).max()) == 0  # one mean style for all layers
     assert float(latents.norm()) > 0
+
+
+def test_a_run_goes_on_without_its_prior(material: Path, trained: Path, tmp_path: Path) -> None:
+    changes = {"net": SMALL_GFPGAN, "perceptual_weight": 0, "prior": tmp_path / "prior"}
+    (tmp_path / "prior").mkdir()
+    (tmp_path / "prior" / "last.pt").write_bytes((trained / "last.pt").read_bytes())
+    train_restorer(config_of(material, steps=1, **changes), tmp_path / "run")
+    (tmp_path / "prior" / "last.pt").unlink()
+    train_restorer(config_of(material, steps=2, **changes), tmp_path / "run", resume=True)
+    assert read_checkpoint(tmp_path / "run")["step"] == 2
 
 
 def test_a_prior_of_another_width_or_kind_is_refused(material: Path, trained: Path, tmp_path: Path) -> None:

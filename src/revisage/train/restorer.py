@@ -82,7 +82,7 @@ def _train(
     run.describe_data(cache)
     checks = _load_checks(config) if group.leads else {}
 
-    state = initial_state(config, compute, start)
+    state = initial_state(config, compute, start, None if resume else config.prior)
     first_step, best = _resumed(run, state) if resume else (0, None)
     share_weights(group, state.net, state.average, state.adversary, state.components)
     forward: nn.Module = torch.compile(state.net) if config.compile else state.net  # type: ignore[assignment]
@@ -179,7 +179,8 @@ def _settle_net(config: RestorerTrainConfig, resume: bool) -> tuple[RestorerTrai
     Raises ConfigError when the settings ask for another net than that of the weights; more detail blocks may be asked
     for, by which a trained compact grows.
     """
-    if config.start is None:
+    # A run that goes on needs neither the weights nor the prior that it began with, only its checkpoint.
+    if config.start is None or (resume and "net" in config.model_fields_set):
         return config, None
     net, state = starting_net(config.start)
     if "net" not in config.model_fields_set:

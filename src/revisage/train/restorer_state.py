@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,13 +65,19 @@ class RestorerState:
         self.scaler.update()
 
 
-def initial_state(config: RestorerTrainConfig, compute: Compute, start: dict[str, Tensor] | None) -> RestorerState:
+def initial_state(
+    config: RestorerTrainConfig, compute: Compute, start: dict[str, Tensor] | None, prior: Path | None
+) -> RestorerState:
+    """Networks and optimisers before the first step, of random weights, those of `start`, or with a decoder of `prior`.
+
+    Raises ModelError when the weights do not fit the net.
+    """
     torch.manual_seed(config.seed)
     net = build_restorer(config.net)
     if start is not None:
         _begin_from(net, start)
-    if config.prior is not None:
-        load_prior(net, config.prior, seed=config.seed)
+    if prior is not None:
+        load_prior(net, prior, seed=config.seed)
     average = build_restorer(config.net)
     average.load_state_dict(net.state_dict())
     average.requires_grad_(False)
