@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from revisage.cli.entry import run
 from revisage.core.config import make_config
 from revisage.core.errors import ConfigError, InputError, OutputError
 from revisage.datasets.gif import make_gif_set
+from revisage.datasets.gif_choose import split_span
 from revisage.datasets.gif_manifest import GifSet, load_gif_set, make_gif_options
 from revisage.media.info import probe
 from revisage.media.source import open_source
+from revisage.pipeline.fingerprint import Fingerprint
+from revisage.pipeline.scan import Scan, ScanSettings
 from sample_media import face_frames, plain_frames, write_video
 
 OPTIONS = {"min_seconds": 1, "liveliness": 0, "fps": 8, "max_side": 128, "kinds": ("noisy",)}
@@ -35,6 +41,30 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, GifSet]:
     folder = tmp_path_factory.mktemp("set") / "out"
     return folder, make_gif_set(videos, folder, make_gif_options(**OPTIONS), make_config())
+
+
+def still_scan(frames: int) -> Scan:
+    """A scan of so many frames, 10 a second, without faces."""
+    print_ = Fingerprint(name="a", size=1, sha256="0" * 64, hashed="whole")
+    settings = ScanSettings(detector="compact", detector_hash="")
+    return Scan(
+        source=print_,
+        settings=settings,
+        size_hw=(90, 160),
+        time_base=Fraction(1, 10),
+        pts=list(range(frames)),
+        shots=[(0, frames)],
+        tracks=[],
+    )
+
+
+@given(st.integers(2, 150), st.integers(1, 20), st.integers(0, 30))
+def test_a_span_is_cut_into_clips_of_the_right_length(frames: int, shortest: int, more: int) -> None:
+    options = make_gif_options(min_seconds=shortest / 10, max_seconds=(shortest + more) / 10)
+    spans = split_span(still_scan(frames), 0, frames, options)
+    assert bool(spans) == (frames >= shortest)
+    assert all(shortest <= right - left <= shortest + more + 1 for left, right in spans)
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(spans))
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from revisage.datasets.gif_manifest import GifSetOptions
 from revisage.media.source import open_source
 from revisage.pipeline.scan import Scan, ScannedTrack
 
-__all__ = ["Window", "choose_windows"]
+__all__ = ["Window", "choose_windows", "split_span"]
 
 _LOOKS_PER_SECOND = 12
 _LEAST_FRONTALITY = 0.3
@@ -74,7 +74,7 @@ def choose_windows(
 
 def _may_serve(track: ScannedTrack, scan: Scan, options: GifSetOptions) -> bool:
     sizes = [max(box[2], box[3]) for box in track.boxes]
-    long_enough = _seconds(scan, track.start, track.stop) >= options.min_seconds
+    long_enough = _long_enough(scan, track.start, track.stop, options)
     return long_enough and float(np.quantile(sizes, 0.9)) >= options.min_face
 
 
@@ -109,14 +109,28 @@ def _windows(track: ScannedTrack, looks: Sequence[FaceLook], scan: Scan, options
     """Stretches of good looks, cut into equal parts that are not too long."""
     found = []
     for run in _runs(looks, options):
-        start, stop = run[0].index, min(track.stop, run[-1].index + 1)
-        parts = math.ceil(_seconds(scan, start, stop) / options.max_seconds - 1e-6)
-        edges = [start + round(number * (stop - start) / parts) for number in range(parts + 1)] if parts else []
-        for left, right in itertools.pairwise(edges):
+        for left, right in split_span(scan, run[0].index, min(track.stop, run[-1].index + 1), options):
             inside = [look for look in run if left <= look.index < right]
-            if len(inside) > 1 and _seconds(scan, left, right) >= options.min_seconds:
+            if len(inside) > 1:
                 found.append(_window(track, left, right, inside, scan))
     return found
+
+
+def split_span(scan: Scan, start: int, stop: int, options: GifSetOptions) -> list[tuple[int, int]]:
+    """Frames ``start`` to ``stop`` (excluded) in as few equal parts as are not too long; where those would be too
+    short, parts of the full length and a rest that is left out."""
+    parts = max(1, math.ceil(_seconds(scan, start, stop) / options.max_seconds - 1e-6))
+    if _seconds(scan, start, stop) < parts * options.min_seconds:
+        parts = max(1, parts - 1)
+        while stop > start + parts and _seconds(scan, start, stop) > parts * options.max_seconds + 1e-6:
+            stop -= 1
+    edges = [start + round(number * (stop - start) / parts) for number in range(parts + 1)]
+    spans = itertools.pairwise(edges)
+    return [(left, right) for left, right in spans if left < right and _long_enough(scan, left, right, options)]
+
+
+def _long_enough(scan: Scan, start: int, stop: int, options: GifSetOptions) -> bool:
+    return _seconds(scan, start, stop) >= options.min_seconds - 1e-6
 
 
 def _runs(looks: Sequence[FaceLook], options: GifSetOptions) -> list[list[FaceLook]]:
