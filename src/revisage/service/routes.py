@@ -107,10 +107,11 @@ async def list_jobs(
     return JobList(jobs=[job_body(job) for job in page.jobs], next=page.next)
 
 
-@router.get("/jobs/{job_id}", tags=["jobs"])
-async def get_job(request: Request, job_id: str, owner: Owner) -> JobBody:
+@router.get("/jobs/{job_id}", response_model=JobBody, tags=["jobs"])
+async def get_job(request: Request, job_id: str, owner: Owner) -> Response:
     """A job: its status, progress, error and result."""
-    return job_body(await own_job(_store(request), job_id, owner))
+    job = await own_job(_store(request), job_id, owner)
+    return Response(job_body(job).model_dump_json(), media_type="application/json")  # asked often: written once
 
 
 @router.delete("/jobs/{job_id}", status_code=204, responses={202: {"model": JobBody}}, tags=["jobs"])

@@ -15,6 +15,7 @@ from revisage.service.tokens import list_tokens
 __all__ = ["run_server"]
 
 _CLOSE_SECONDS = 5
+_KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies keep idle connections, so that they close first
 
 
 def run_server(
@@ -50,7 +51,12 @@ def run_server(
     app = create_app(store, needs_token=needs_token, supervisor=Supervisor(store, workers))
     listener = _listener(host, port)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_CLOSE_SECONDS
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_CLOSE_SECONDS,
     )
     print(f"revisage serves at http://{_shown(host)}:{listener.getsockname()[1]}", flush=True)  # noqa: T201
     with listener:
