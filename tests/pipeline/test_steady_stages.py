@@ -52,7 +52,7 @@ def averaged(items: list[Item], passes: int = 1) -> list[Item]:
     return list(steady_restored(restored(), (SIZE, SIZE), clock))
 
 
-def shown(items: list[Item]) -> dict[int, list[np.ndarray]]:
+def results(items: list[Item]) -> dict[int, list[np.ndarray]]:
     return {entry.index: entry.restored for entry in items}
 
 
@@ -78,7 +78,7 @@ def test_blocks_are_the_same_alone_and_after_others(passes: int) -> None:
     def part(start: int, stop: int) -> dict[int, list[np.ndarray]]:
         inside = blocks.blocks_of([(0, 80)], start, stop, ahead=passes > 1)
         read = range(inside[0].first, inside[-1].last)
-        return shown(averaged([item(index, (0, 1), inside) for index in read], passes))
+        return results(averaged([item(index, (0, 1), inside) for index in read], passes))
 
     assert equal(part(0, 80), {**part(0, 32), **part(32, 64), **part(64, 80)})
 
@@ -86,8 +86,8 @@ def test_blocks_are_the_same_alone_and_after_others(passes: int) -> None:
 @pytest.mark.parametrize("passes", [1, 2])
 def test_a_cut_begins_anew(passes: int) -> None:
     inside = blocks.blocks_of([(0, 5), (5, 10)], 0, 10, ahead=passes > 1)
-    both = shown(averaged([item(index, (int(index >= 5),), inside) for index in range(10)], passes))
-    alone = shown(averaged([item(index, (1,), inside[1:]) for index in range(5, 10)], passes))
+    both = results(averaged([item(index, (int(index >= 5),), inside) for index in range(10)], passes))
+    alone = results(averaged([item(index, (1,), inside[1:]) for index in range(5, 10)], passes))
     assert equal({index: both[index] for index in range(5, 10)}, alone)
     if passes == 1:
         assert np.array_equal(both[5][0], item(5, (1,), inside).aligned[0].crop)
