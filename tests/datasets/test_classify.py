@@ -53,6 +53,7 @@ def test_noise_is_told_and_dither_is_none(tmp_path: Path, suffix: str) -> None:
     clean = classify(save(tmp_path / f"clean{suffix}", frames))
     assert clean.category == "clean"
     assert clean.noise < 6
+    assert (clean.resolution is None) == (suffix == ".gif")
 
 
 def test_without_a_face_the_frame_is_measured(tmp_path: Path) -> None:

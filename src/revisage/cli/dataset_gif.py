@@ -125,7 +125,7 @@ def classify(
         print_lines([json.dumps({"files": [entry.to_json() for entry in found]}, indent=2)])
     elif found:
         print_table(
-            ("file", "category", "score", "noise", "blur", "resolution", "blockiness", "measured in"),
+            ("file", "category", "score", "noise", "blur", "resolution", "blocks", "measured"),
             [_row(entry) for entry in found],
         )
     return 2 if len(found) < len(paths) else 0
@@ -133,12 +133,12 @@ def classify(
 
 def _row(entry: Classification) -> tuple[Any, ...]:
     return (
-        entry.file,
+        Path(entry.file).name,
         entry.category,
         f"{entry.scores[entry.category]:.2f}",
         f"{entry.noise:.1f}",
         f"{entry.blur:.2f} px",
-        f"{100 * entry.resolution:.0f} %",
+        "-" if entry.resolution is None else f"{100 * entry.resolution:.0f} %",
         f"{entry.blockiness:.2f}",
         f"{entry.samples} {'faces' if entry.measured == 'faces' else 'frames'}",
     )

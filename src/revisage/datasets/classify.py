@@ -68,7 +68,8 @@ class Classification:
         category: the one of :data:`CATEGORIES` with the highest score.
         scores: for each category 0 to 1; together 1.
         noise, blur, resolution, blockiness: medians of :class:`~revisage.datasets.signs.Signs`; where the picture has a
-            palette, whose dither is no noise, the noise is not above that of the picture at half size.
+            palette, whose dither is no noise, the noise is not above that of the picture at half size, and the
+            resolution is None: dither fills the spectrum.
         measured: ``faces`` or ``frame``; ``samples`` of them, in ``frames`` frames.
     """
 
@@ -77,7 +78,7 @@ class Classification:
     scores: dict[str, float]
     noise: float
     blur: float
-    resolution: float
+    resolution: float | None
     blockiness: float
     measured: str
     samples: int
@@ -101,6 +102,7 @@ def classify(path: Path, *, detect: Detect | None = None) -> Classification:
     found = measure_file(path, detect=detect)
     scores = _scores(found.vector())
     noise = [min(signs.noise, signs.coarse_noise) if signs.colours else signs.noise for signs in found.signs]
+    filled = [signs.resolution for signs in found.signs if not signs.colours]
 
     def median(values: Sequence[float]) -> float:
         return round(float(np.median(values)), 3)
@@ -111,7 +113,7 @@ def classify(path: Path, *, detect: Detect | None = None) -> Classification:
         scores={name: round(float(score), 4) for name, score in zip(CATEGORIES, scores, strict=True)},
         noise=median(noise),
         blur=median([signs.blur for signs in found.signs]),
-        resolution=median([signs.resolution for signs in found.signs]),
+        resolution=median(filled) if filled else None,
         blockiness=median([signs.blockiness for signs in found.signs]),
         measured=found.measured,
         samples=len(found.signs),
