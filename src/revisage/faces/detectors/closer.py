@@ -64,10 +64,11 @@ class CloserLook:
             np.subtract(pixels / np.float32(127.5), np.float32(1), out=place)
         outputs = self._outputs(crops)
         if mirrored:
-            outputs = (outputs + unmirrored(self._outputs(crops[..., ::-1]))) / 2
+            outputs = (outputs + unmirrored(self._outputs(crops[..., ::-1]))) * np.float32(0.5)
         return Found(*decode_crops(outputs, affines))
 
     def _outputs(self, crops: Floats) -> Floats:
+        """Raw outputs of crops, (N, 15)."""
         parts = [np.zeros((0, OUTPUTS), np.float32)]
         for start in range(0, len(crops), _BATCHES[-1]):
             some = crops[start : start + _BATCHES[-1]]
