@@ -22,7 +22,8 @@ _FINE_ENOUGH = 0.6
 _MOST = 256
 # Batches are filled up to one of these: an engine prepares itself for each size that it meets.
 _BATCHES = (2, 4, 8, 16, 32)
-_LOWEST = 0.12
+# What scores less cannot reach the threshold however well it looks; a little less still serves a tracker.
+_LOWEST = 0.2
 # Of the two scores' weighted geometric mean the first stage's part.
 _FIRST_PART = 0.35
 # Proposals that overlap more than this (IoU) are one, before the second look and after it.
