@@ -185,11 +185,12 @@ def test_when_every_face_fails_the_run_fails(
 
 
 @pytest.mark.usefixtures("short_segments")
-def test_two_workers_write_the_same_bytes(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_several_workers_write_the_same_bytes(face_clip: Path, tiny_model: Path, tmp_path: Path, workers: int) -> None:
     one, two = tmp_path / "one.mkv", tmp_path / "two.mkv"
     seen: list[Progress] = []
     revisage.restore(face_clip, one, model=str(tiny_model))
-    report = revisage.restore(face_clip, two, model=str(tiny_model), workers=2, progress=seen.append)
+    report = revisage.restore(face_clip, two, model=str(tiny_model), workers=workers, progress=seen.append)
     assert one.read_bytes() == two.read_bytes()
     assert report.faces == 12
     assert max(p.done for p in seen if p.stage == "restore") == 12
