@@ -27,6 +27,8 @@ _GRACE = 20.0
 """Seconds that work gets to stop by itself; what hangs longer in a decoder is ended with its process."""
 
 _WINDOW = 10.0
+_SETTLED = 1.0
+"""Seconds that a speed is taken over: at most, and at least."""
 _SPANS = {"scan": (0.0, 0.25), "restore": (0.25, 0.95), "finish": (0.95, 1.0)}
 _RESTORE_PER_SCAN = 3.0
 """A frame takes about so much longer to restore than to scan: the first guess, while nothing is restored yet."""
@@ -81,7 +83,8 @@ class Meter:
 
     def _speed(self) -> float | None:
         (first, before), (last, after) = self._seen[0], self._seen[-1]
-        return round((after - before) / (last - first), 2) if after > before and last > first else None
+        long_enough = after > before and last - first >= _SETTLED
+        return round((after - before) / (last - first), 2) if long_enough else None
 
 
 def _fraction(moment: Progress) -> float:

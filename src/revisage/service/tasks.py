@@ -130,13 +130,17 @@ class Task:
 
     @property
     def frames(self) -> int | None:
-        """About how many frames there are; None when nothing tells."""
-        info = self.info
-        if info.frame_count is not None:
+        """About how many frames the job is about; None when nothing tells."""
+        info, config = self.info, self.config
+        if info.kind == "image":
+            return 1
+        if info.duration is None or info.average_rate is None:
             return info.frame_count
-        if info.duration is not None and info.average_rate is not None:
-            return round(info.duration * info.average_rate)
-        return 1 if info.kind == "image" else None
+        whole = config.start is None and config.end is None
+        if whole and info.frame_count is not None:
+            return info.frame_count
+        end = info.duration if config.end is None else min(config.end, info.duration)
+        return max(1, round((end - (config.start or 0)) * info.average_rate))
 
     def open(self) -> None:
         """Make the work folder, or take over what an earlier attempt left."""
