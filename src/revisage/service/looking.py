@@ -43,13 +43,13 @@ def look(task: Task) -> Outcome:
     from revisage.media.draw import outlined
 
     began = time.perf_counter()
-    frame, faces, at, seconds = _poster(task)
+    frame, faces, at = _poster(task)
     picture = frame.rgb()
     named = [_described(number, face, frame) for number, face in enumerate(faces, 1)]
     poster = task.named("poster", ".jpg")
     boxes = [(str(number), face.box) for number, face in enumerate(faces, 1)]
     _write_jpeg(poster, outlined(picture, boxes), _POSTER_PX)
-    per_frame = seconds + _seconds_to_restore(task, frame, faces)
+    per_frame = _seconds_to_find(task, picture) + _seconds_to_restore(task, frame, faces)
     frames = task.frames
     result = {
         "info": _public_info(task),
@@ -63,17 +63,16 @@ def look(task: Task) -> Outcome:
     return Outcome(result, [poster])
 
 
-def _poster(task: Task) -> tuple[Frame, list[Face], float, float]:
-    """A frame that shows faces, if any does; where it stands in seconds, and what it took to look for them."""
-    best: tuple[Frame, list[Face], float, float] | None = None
+def _poster(task: Task) -> tuple[Frame, list[Face], float]:
+    """A frame that shows faces, if any does, and where it stands in seconds."""
+    best: tuple[Frame, list[Face], float] | None = None
     length = task.info.duration or Fraction(0)
     detector = task.networks.detector
     for part in _MOMENTS if length else (Fraction(0),):
         task.token.check()
         frame, at = _frame_at(task, float(part * length))
-        began = time.perf_counter()
         faces = detector(frame.rgb())
-        found = (frame, faces, at, time.perf_counter() - began)
+        found = (frame, faces, at)
         if faces:
             return found
         best = best or found
@@ -113,6 +112,13 @@ def _shown_at(frames: Iterator[Frame], wanted: int, task: Task) -> Frame | None:
         if frame.pts >= wanted:
             break
     return last
+
+
+def _seconds_to_find(task: Task, picture: Picture) -> float:
+    """Seconds that looking for faces takes in a frame, once the network is warm."""
+    began = time.perf_counter()
+    task.networks.detector(picture)
+    return time.perf_counter() - began
 
 
 def _seconds_to_restore(task: Task, frame: Frame, faces: list[Face]) -> float:
