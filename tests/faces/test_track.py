@@ -95,7 +95,7 @@ def test_a_false_alarm_is_dropped_in_a_long_shot_only() -> None:
 
 @pytest.mark.parametrize(("strong_frames", "tracks"), [(0, 0), (4, 0), (15, 1)])
 def test_a_face_that_stays_weak_in_a_long_shot_is_a_false_alarm(strong_frames: int, tracks: int) -> None:
-    scores = [0.62] * strong_frames + [0.52] * (40 - strong_frames)
+    scores = [0.68] * strong_frames + [0.52] * (40 - strong_frames)
     assert len(run([[(face(100, 100, score=score), RED)] for score in scores])) == tracks
 
 

@@ -27,7 +27,7 @@ _SAME_LOOKS, _KNOWN, _LOOKS_RATE = 0.62, 5, 0.15
 _VELOCITY_RATE, _VELOCITY_FADE = 0.4, 0.8
 # In a shot longer than this, a face must have been seen that often and be strong in a quarter of its sightings, or have
 # been clear once. Strong and clear are parts of the way from the detector's threshold to 1.
-_SHORT_SHOT, _FEW_TIMES, _STRONG, _CLEAR = 8, 3, 0.15, 0.6
+_SHORT_SHOT, _FEW_TIMES, _STRONG, _CLEAR = 8, 3, 0.3, 0.6
 
 
 @dataclass
