@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revisage.core.errors import ModelError
-from revisage.faces.align import similarity, warp_antialiased
+from revisage.faces.align import ARCFACE_112, similarity, warp_antialiased
 
 if TYPE_CHECKING:
     from revisage.core.values import Face
@@ -21,13 +21,6 @@ __all__ = ["Embedder", "cosine", "landmark_distance"]
 Image = NDArray[np.uint8]
 Embedding = NDArray[np.float32]
 
-_TEMPLATE_112 = (
-    (38.2946, 51.6963),
-    (73.5318, 51.5014),
-    (56.0252, 71.7366),
-    (41.5493, 92.3655),
-    (70.7299, 92.2041),
-)
 _MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 _DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 _REFERENCE_SIDE = 512
@@ -63,7 +56,7 @@ class Embedder:
             ValueError: the landmarks cannot be aligned, or the network answers with no number.
         """
         around, landmarks = _surroundings(image, face)
-        affine = similarity(landmarks, _TEMPLATE_112)
+        affine = similarity(landmarks, ARCFACE_112)
         crop = warp_antialiased(
             around, affine, (112, 112), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REFLECT_101
         )

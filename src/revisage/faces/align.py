@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from revisage.media.frame import Frame
 
 __all__ = [
+    "ARCFACE_112",
     "AlignedFace",
     "align",
     "crop_affine",
@@ -44,6 +45,11 @@ _TEMPLATE_512 = np.array(
         (313.08905, 371.15118),
     ]
 )
+ARCFACE_112 = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+)
+"""Where recognisers trained like ArcFace (Deng et al., CVPR 2019) are shown the five landmarks, in crops of 112 px."""
+
 # Pixels around the crop's footprint that interpolation and the low-pass before it may read.
 _MARGIN = 4
 

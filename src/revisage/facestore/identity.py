@@ -19,10 +19,6 @@ __all__ = ["Identity", "load_identity"]
 _ARCHITECTURE = "mobilefacenet"
 _FILES = ("mobilefacenet.onnx", "mobilefacenet.safetensors")
 _SIZE = 112
-# MobileFaceNet's frame of 112 px, in FFHQ crops of 512 px: scale and offset of the similarity between both templates.
-_TEMPLATE_112 = np.array(
-    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
-)
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
@@ -75,13 +71,9 @@ def _engine(file: Path) -> Engine:
 
 
 def _prepared(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-    from revisage.faces.align import ffhq_template, warp_antialiased
+    from revisage.faces.align import ARCFACE_112, ffhq_template, similarity, warp_antialiased
 
-    source, target = (points @ (1, 1j) for points in (ffhq_template(crop.shape[0]), _TEMPLATE_112))
-    centred = source - source.mean()
-    turn = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred)
-    shift = target.mean() - turn * source.mean()
-    affine = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+    affine = similarity(ffhq_template(crop.shape[0]), ARCFACE_112)
     face = warp_antialiased(crop, affine, (_SIZE, _SIZE), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REFLECT_101)
     values = (face.astype(np.float32) / 255 - _MEAN) / _DEVIATION
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None], dtype=np.float32)

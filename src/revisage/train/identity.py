@@ -10,13 +10,11 @@ from torch.nn import functional as F
 
 from revisage import nets
 from revisage.core.errors import ModelError
-from revisage.faces.align import crop_affine
+from revisage.faces.align import ARCFACE_112, crop_affine
 from revisage.models import loading
 
 __all__ = ["Recogniser", "load_recogniser"]
 
-# Where MobileFaceNet was shown eyes, nose and mouth corners in its 112 px crops: the ArcFace template.
-_ARCFACE_112 = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 _GREY = (0.299, 0.587, 0.114)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -77,7 +75,7 @@ def _arcface_112(faces: Tensor) -> Tensor:
     while faces.shape[-1] > 256:
         faces = F.avg_pool2d(faces, 2)
     side, samples = faces.shape[-1], 224
-    affine = crop_affine(_ARCFACE_112, side)
+    affine = crop_affine(ARCFACE_112, side)
     steps = (torch.arange(samples, device=faces.device, dtype=torch.float64) + 0.5) / 2 - 0.5
     ys, xs = torch.meshgrid(steps, steps, indexing="ij")
     matrix = torch.from_numpy(affine).to(faces.device)
