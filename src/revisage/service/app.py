@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ from revisage.service.supervise import Supervisor
 
 __all__ = ["create_app"]
 
+_THREADS = 40
 _ABOUT = """Restore the faces in videos, animated images and photos.
 
 What comes out is a plausible restoration, not evidence of what somebody looked like.
@@ -38,6 +40,8 @@ def create_app(store: JobStore, *, needs_token: bool = False, supervisor: Superv
 
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
+        # The default is a few threads on a small machine: uploads that wait for the disk would hold up status calls.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "revisage"))
         if supervisor is not None:
             supervisor.start()
         yield
