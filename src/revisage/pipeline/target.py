@@ -78,17 +78,21 @@ def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConf
         size_hw=size_hw,
     )
     output_problem(output, info, options, overwrite=config.overwrite)
-    return Target(output, by_segments, options, _comparison(config.compare, info, options, by_segments))
+    return Target(output, by_segments, options, _comparison(config.compare, output, info, options))
 
 
 def _comparison(
-    path: Path | None, info: MediaInfo, options: EncodeOptions, by_segments: bool
+    path: Path | None, output: Path, info: MediaInfo, options: EncodeOptions
 ) -> tuple[Path, EncodeOptions | None] | None:
     from revisage.media import output_problem
 
     if path is None:
         return None
+    by_segments = output.suffix.lower() not in IMAGE_SUFFIXES
     height, width = options.size_hw or (info.height, info.width)
+    if path.suffix.lower() != output.suffix.lower():
+        # What was asked of the output's encoder may mean nothing to that of another container.
+        options = replace(options, codec=None, crf=None, preset=None)
     wide = replace(options, size_hw=(height, 2 * width))
     picture = path.suffix.lower() in IMAGE_SUFFIXES
     if by_segments and picture:
