@@ -132,7 +132,9 @@ def test_valid_mp4(page: Any, talking: Path) -> None:
     assert "job=" in page.url
 
     button(page, "Play both videos").click()
-    page.wait_for_function("[...document.querySelectorAll('video')].every(video => video.currentTime > 0.2)")
+    page.wait_for_function(
+        "[...document.querySelectorAll('video')].filter(video => video.currentTime > 0.2).length == 2"
+    )
     first, second = page.evaluate("[...document.querySelectorAll('video')].map(video => video.currentTime)")
     assert abs(first - second) < 0.15
 

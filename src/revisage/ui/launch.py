@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,9 +50,10 @@ def run_page(settings: ServiceSettings, *, host: str, port: int, browser: bool) 
         raise MissingExtraError("The page", "ui")
     megabytes = max(1, settings.max_upload_bytes // 1_000_000)
     command = page_command(host=host, port=port, browser=browser, max_upload_megabytes=megabytes)
-    import os
-
+    environment = {**os.environ, **settings.environment()}
+    if os.name == "posix":  # in this process's place: whoever ends it ends the page, and nothing is left behind
+        os.execve(command[0], command, environment)
     try:
-        return subprocess.run(command, env={**os.environ, **settings.environment()}, check=False).returncode
+        return subprocess.run(command, env=environment, check=False).returncode
     except KeyboardInterrupt:
         return 130

@@ -64,8 +64,10 @@ def _show_failure(store: JobStore, job: Job) -> None:
 
 
 def _show_pictures(store: JobStore, job: Job) -> None:
-    original, restored = (jobs.result_path(store, job, name) for name in ("playable_input", "playable"))
-    if job.input.kind == "image" or original is None or restored is None:
+    # There is no playable copy of an input that browsers play as it is.
+    original = jobs.result_path(store, job, "playable_input") or store.input_path(job.input)
+    restored = jobs.result_path(store, job, "playable")
+    if job.input.kind == "image" or restored is None:
         output = jobs.result_path(store, job, "output")
         if output is not None:
             _show_moment(store.input_path(job.input), output, 0.0, job)
