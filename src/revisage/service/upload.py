@@ -44,6 +44,10 @@ class Form:
     size: int = 0
 
 
+_TURNS = asyncio.Semaphore(2)
+"""Uploads that write and hash at the same time."""
+
+
 @asynccontextmanager
 async def read_form(request: Request, store: JobStore) -> AsyncIterator[Form]:
     """Read a multipart request. A file that nobody took in is deleted when the block ends.
@@ -61,15 +65,21 @@ async def read_form(request: Request, store: JobStore) -> AsyncIterator[Form]:
         async for chunk in request.stream():
             reader.feed(chunk)
             if reader.waiting >= _FLUSH:
-                await asyncio.to_thread(reader.flush)
+                await _flush(reader)
         reader.finish()
-        await asyncio.to_thread(reader.flush)
+        await _flush(reader)
         reader.close()
         yield reader.form
     finally:
         reader.close()
         if reader.form.part is not None:
             reader.form.part.unlink(missing_ok=True)
+
+
+async def _flush(reader: _Reader) -> None:
+    """Write what is held when it is this upload's turn: many at once would leave no core to those who ask."""
+    async with _TURNS:
+        await asyncio.to_thread(reader.flush)
 
 
 def _boundary(request: Request) -> bytes:
