@@ -41,6 +41,7 @@ class Load:
         self.upload_seconds: list[float] = []
         self.answers: Counter[str] = Counter()
         self.memory: list[float] = []
+        self.within = 0.0
 
     def summary(self) -> dict[str, object]:
         ranked = sorted(self.seconds)
@@ -50,6 +51,7 @@ class Load:
         return {
             "status_calls": len(ranked),
             "status_ms": {**at, "max": round(1000 * ranked[-1], 1)},
+            "answered_within_100_ms_by_the_server": round(self.within, 4),
             "uploads": len(self.upload_seconds),
             "upload_seconds_mean": round(sum(self.upload_seconds) / max(1, len(self.upload_seconds)), 2),
             "answers": dict(self.answers),
@@ -128,8 +130,21 @@ async def run(address: str, pid: int, clip: Path, given: argparse.Namespace) -> 
             sent = await uploads
         load.answers += sent.answers
         load.upload_seconds = sent.upload_seconds
+        load.within = within(await client.get("/metrics"), 0.1)
         load.answers[f"job {(await client.get(f'/v1/jobs/{jobs[0]}')).json()['status']}"] += 1
     return load
+
+
+def within(metrics: httpx.Response, seconds: float) -> float:
+    """The part of status calls that the server answered within ``seconds`` of their arrival, by its own clock."""
+    counts: dict[str, float] = {}
+    for line in metrics.text.splitlines():
+        if line.startswith("revisage_http_request_seconds_bucket") and 'method="GET"' in line and "/events" not in line:
+            labels, _, count = line.rpartition(" ")
+            if "/v1/jobs/{" in labels:
+                bucket = labels.split('le="')[1].split('"')[0]
+                counts[bucket] = counts.get(bucket, 0.0) + float(count)
+    return counts[str(seconds)] / counts["+Inf"]
 
 
 def make_clip(folder: Path, frames: int) -> Path:
