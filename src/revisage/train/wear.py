@@ -140,9 +140,9 @@ class Wear:
 
 def _draw(cover: NDArray[np.uint8], mark: _Mark) -> None:
     """Lay a mark on the cover, in place; a line thinner than a px is drawn one px wide and fainter."""
-    points = np.rint(mark.points * (1 << _SHIFT)).astype(np.int32)[None]
+    points = np.rint(mark.points * (1 << _SHIFT)).astype(np.int32)
     if mark.filled:
-        cv2.fillPoly(cover, points, mark.opacity * 255, cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(cover, [points], mark.opacity * 255, cv2.LINE_AA, _SHIFT)
         return
     opacity = mark.opacity * min(1.0, mark.width)
-    cv2.polylines(cover, points, False, opacity * 255, max(1, round(mark.width)), cv2.LINE_AA, _SHIFT)
+    cv2.polylines(cover, [points], False, opacity * 255, max(1, round(mark.width)), cv2.LINE_AA, _SHIFT)

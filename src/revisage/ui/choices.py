@@ -57,11 +57,12 @@ def _strength() -> float:
 
 
 def _size() -> float:
-    return _SIZES[st.selectbox("Size of the result", list(_SIZES), key="size")]
+    return _SIZES[st.selectbox("Size of the result", list(_SIZES), key="size") or next(iter(_SIZES))]
 
 
 def _background() -> str:
-    return _BACKGROUNDS[st.selectbox("Everything around the faces", list(_BACKGROUNDS), key="background")]
+    chosen = st.selectbox("Everything around the faces", list(_BACKGROUNDS), key="background")
+    return _BACKGROUNDS[chosen or next(iter(_BACKGROUNDS))]
 
 
 def _more() -> dict[str, Any]:
