@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from skimage.metrics import structural_similarity
 
 from revisage.nets.vgg import VGG19Deep
 from revisage.train.discriminator import (
@@ -25,6 +26,7 @@ from revisage.train.losses import (
     gram_distance,
     pyramid_loss,
     random_windows,
+    ssim,
     window_pair,
 )
 
@@ -36,6 +38,27 @@ def test_charbonnier_is_l1_far_from_zero_and_smooth_at_it() -> None:
     x = torch.zeros(1, requires_grad=True)
     charbonnier(x, torch.zeros(1)).backward()
     assert float(x.grad) == 0
+
+
+def test_ssim_is_that_of_each_image() -> None:
+    """Against scikit-image, image by image, and with a gradient that leads towards the target."""
+    random = np.random.default_rng(0)
+    targets = np.clip(random.normal(0.5, 0.2, (2, 40, 48, 3)), 0, 1).astype(np.float32)
+    images = np.clip(targets + random.normal(0, [[[[0.05]]], [[[0.2]]]], targets.shape), 0, 1).astype(np.float32)
+    window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    maps = [
+        structural_similarity(*pair, full=True, channel_axis=2, data_range=1, **window)[1]
+        for pair in zip(images, targets, strict=True)
+    ]
+    expected = [values[5:-5, 5:-5].mean() for values in maps]
+    pair = [torch.from_numpy(values).permute(0, 3, 1, 2) for values in (images, targets)]
+    pair[0].requires_grad_(True)
+    found = ssim(*pair)
+    torch.testing.assert_close(found.detach(), torch.tensor(expected, dtype=torch.float32), atol=1e-5, rtol=0)
+    (gradient,) = torch.autograd.grad(found.sum(), pair[0])
+    better = ssim(pair[0].detach() + 0.01 * gradient / gradient.abs().max(), pair[1])
+    assert bool((better > found).all())
+    torch.testing.assert_close(ssim(pair[1], pair[1]), torch.ones(2))
 
 
 def test_pyramid_compares_with_area_means() -> None:

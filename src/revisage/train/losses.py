@@ -1,4 +1,4 @@
-"""The losses of the restorer that need no adversary: pixels, pyramid, perception, style."""
+"""The losses of the restorer that need no adversary: pixels, structure, pyramid, perception, style."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = [
     "gram_distance",
     "pyramid_loss",
     "random_windows",
+    "ssim",
     "window_pair",
 ]
 
@@ -23,6 +24,24 @@ __all__ = [
 def charbonnier(prediction: Tensor, target: Tensor, *, epsilon: float = 1e-3) -> Tensor:
     """Mean of sqrt(d^2 + epsilon^2): L1 that is smooth at zero (Charbonnier et al., ICIP 1994)."""
     return torch.sqrt((prediction - target).square() + epsilon * epsilon).mean()
+
+
+def ssim(images: Tensor, targets: Tensor) -> Tensor:
+    """Structural similarity of each image, (N,): -1 to 1.
+
+    Wang et al. (2004) with the 11x11 Gaussian window of sigma 1.5 on [0, 1] RGB (N, 3, H, W), valid positions alone.
+    """
+    # One pass along each axis over everything that is to be averaged: a quarter of the time of a window in two axes.
+    axis = torch.exp(-0.5 * ((torch.arange(11.0, device=images.device) - 5) / 1.5).square())
+    parts = torch.cat([images, targets, images * images, targets * targets, images * targets], dim=1)
+    kernel = (axis / axis.sum()).expand(parts.shape[1], 1, 1, 11)
+    parts = F.conv2d(parts, kernel, groups=parts.shape[1])
+    parts = F.conv2d(parts, kernel.transpose(2, 3), groups=parts.shape[1])
+    mean_i, mean_t, square_i, square_t, product = parts.chunk(5, dim=1)
+    variances = square_i - mean_i.square() + square_t - mean_t.square()
+    contrast = (2 * (product - mean_i * mean_t) + 0.03**2) / (variances + 0.03**2)
+    luminance = (2 * mean_i * mean_t + 0.01**2) / (mean_i.square() + mean_t.square() + 0.01**2)
+    return (luminance * contrast).mean(dim=(1, 2, 3))
 
 
 def pyramid_loss(pyramid: Sequence[Tensor], target: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from revisage.train.discriminator import (
 )
 from revisage.train.distributed import Group, average_gradients, average_values, join, share_weights
 from revisage.train.hardware import Compute, choose_compute
-from revisage.train.losses import charbonnier, pyramid_loss, random_windows, window_pair
+from revisage.train.losses import charbonnier, pyramid_loss, random_windows, ssim, window_pair
 from revisage.train.networks import RestorerNet, noise_sides, restore_with_pyramid, starting_net
 from revisage.train.perceptual import Critics, load_critics
 from revisage.train.restorer_state import RestorerState, follow, initial_state
@@ -229,6 +229,8 @@ def _losses(
     losses: Losses = {}
     if config.pixel_weight > 0:
         losses["pixel"] = config.pixel_weight * _PIXEL[config.pixel_loss](restored, targets)
+    if config.structure_weight > 0:
+        losses["structure"] = config.structure_weight * _unlikeness(restored, targets)
     if config.pyramid_weight > 0 and (config.pyramid_end is None or step < config.pyramid_end):
         losses["pyramid"] = config.pyramid_weight * pyramid_loss(pyramid, targets)
     if critics.perceptual is not None:
@@ -242,6 +244,12 @@ def _losses(
     if not losses:
         raise ConfigError("every loss has weight 0: there is nothing to learn")
     return losses
+
+
+def _unlikeness(restored: Tensor, targets: Tensor) -> Tensor:
+    """1 - SSIM: in float32, since variances are differences of nearly equal numbers."""
+    with torch.autocast(restored.device.type, enabled=False):
+        return 1 - ssim(restored * 0.5 + 0.5, targets * 0.5 + 0.5).mean()
 
 
 def _adversarial_views(

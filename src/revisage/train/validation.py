@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from revisage.nets.vgg import VGG19Features
 from revisage.train.degradation import DegradationConfig, degrade, generator
 from revisage.train.identity import Recogniser
-from revisage.train.losses import feature_distance
+from revisage.train.losses import feature_distance, ssim
 from revisage.train.perceptual import load_vgg
 
 __all__ = [
@@ -95,22 +94,6 @@ def to_tensor(images: list[Image] | Image) -> Tensor:
     return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _ssim(image: Tensor, target: Tensor) -> Tensor:
-    """Wang et al. (2004) with the 11x11 Gaussian window of sigma 1.5 on [0, 1] RGB, valid positions; (N,)."""
-    axis = torch.exp(-0.5 * ((torch.arange(11.0) - 5) / 1.5).square())
-    window = torch.outer(axis, axis)
-    window = (window / window.sum()).expand(image.shape[1], 1, 11, 11)
-
-    def mean(values: Tensor) -> Tensor:
-        return F.conv2d(values, window, groups=image.shape[1])
-
-    mean_i, mean_t = mean(image), mean(target)
-    variance_i, variance_t = mean(image * image) - mean_i**2, mean(target * target) - mean_t**2
-    covariance = mean(image * target) - mean_i * mean_t
-    contrast = (2 * covariance + 0.03**2) / (variance_i + variance_t + 0.03**2)
-    return ((2 * mean_i * mean_t + 0.01**2) / (mean_i**2 + mean_t**2 + 0.01**2) * contrast).mean(dim=(1, 2, 3))
-
-
 @torch.no_grad()
 def measure(
     images: list[Image], targets: list[Image], vgg: VGG19Features | None, recogniser: Recogniser | None = None
@@ -123,7 +106,7 @@ def measure(
     for image, target in zip(images, targets, strict=True):
         pair = to_tensor([image, target]) / 2 + 0.5
         error = (pair[0] - pair[1]).square().mean().clamp_min(1e-10)
-        values = {"psnr": float(-10 * torch.log10(error)), "ssim": float(_ssim(pair[:1], pair[1:]))}
+        values = {"psnr": float(-10 * torch.log10(error)), "ssim": float(ssim(pair[:1], pair[1:]))}
         if vgg is not None:
             features = vgg(pair.to(_device_of(vgg)))
             values["vggd"] = float(feature_distance([f[:1] for f in features], [f[1:] for f in features]))
