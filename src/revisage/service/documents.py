@@ -66,7 +66,11 @@ _BYTES = {"schema": {"type": "string", "format": "binary"}}
 FILES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file.", "content": {"application/octet-stream": _BYTES}},
     206: {"description": "The part that the Range header asks for."},
-    416: {"description": "The range lies outside the file."},
+    416: {
+        "model": Problem,
+        "description": "The range lies outside the file; Content-Range tells its size.",
+        "content": {"application/problem+json": {}},
+    },
 }
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {

@@ -16,6 +16,7 @@ from revisage.service.events import event_stream
 from revisage.service.jobs import preview as ask_preview
 from revisage.service.jobs import result_path
 from revisage.service.problems import ProblemError
+from revisage.service.ranges import RangedFile
 from revisage.service.requests import config_of, digest_of, finished, input_of, own_job, params_of
 from revisage.service.schemas import FaceBody, FaceList, JobBody, JobList, ModelBody, ModelList, ScanBody, job_body
 from revisage.service.security import Owner
@@ -247,7 +248,7 @@ def _result(store: JobStore, job: Job, name: str) -> Path:
 
 def _file(path: Path, name: str | None = None, done: BackgroundTask | None = None) -> FileResponse:
     kind = _TYPES.get(path.suffix, "application/octet-stream")
-    return FileResponse(path, media_type=kind, filename=name, background=done)
+    return RangedFile(path, media_type=kind, filename=name, background=done)
 
 
 @router.post(
