@@ -70,6 +70,6 @@ def _empty(url: str) -> None:
 def service(tmp_path_factory: pytest.TempPathFactory, face_clip: Path) -> Iterator[LiveService]:
     """A server with a worker of each lane."""
     folder = face_clip.parent
-    settings = {"MAX_UPLOAD_BYTES": "2000000", "MAX_SECONDS": "20"}
+    settings = {"MAX_UPLOAD_BYTES": "2000000", "MAX_SECONDS": "20", "MAX_FRAMES": "200", "MAX_PIXELS": "1000000"}
     with live_service(tmp_path_factory.mktemp("service"), "--allow-folder", str(folder), settings=settings) as running:
         yield running

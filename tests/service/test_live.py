@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,10 @@ from PIL import Image
 from service_process import LiveService, live_service, wait_until
 
 from revisage.client import Client, JobFailedError, ServiceError
-from sample_media import face_frames, read_video
+from revisage.media.info import probe
+from revisage.service.limits import MediumTooLargeError, check_medium
+from revisage.service.settings import ServiceSettings
+from sample_media import face_frames, plain_frames, read_video, write_video
 
 CONFIG = {"temporal": "off"}
 
@@ -54,7 +58,16 @@ def test_ranges_of_an_output(service: LiveService, done: dict[str, object]) -> N
     assert 'filename="talk_restored.mkv"' in whole.headers["content-disposition"]
     part = service.get(path, headers={"Range": "bytes=10-19"})
     assert (part.status_code, part.content) == (206, whole.content[10:20])
-    assert service.get(path, headers={"Range": f"bytes={10**9}-"}).status_code == 416
+    size = len(whole.content)
+    outside = service.get(path, headers={"Range": f"bytes={10**9}-"})
+    assert (outside.status_code, outside.headers["content-range"]) == (416, f"bytes */{size}")
+    assert outside.json()["detail"] == f"the range lies outside the file, which has {size} bytes"
+    assert (outside.json()["status"], outside.json()["code"]) == (416, "range_outside")
+    senseless = service.get(path, headers={"Range": "lines=1-2"})
+    assert (senseless.status_code, senseless.json()["code"]) == (400, "bad_range")
+    for answer in (outside, senseless):
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_faces_and_previews_of_a_job(service: LiveService, done: dict[str, object]) -> None:
@@ -137,6 +150,60 @@ def test_what_may_not_be_uploaded(service: LiveService, content: bytes, status: 
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert list((service.data_dir / "uploads").iterdir()) == []
+
+
+def long_video(folder: Path) -> Path:
+    return write_video(folder / "long.mp4", plain_frames(25, (64, 64)), pts=range(0, 625, 25))
+
+
+def wide_video(folder: Path) -> Path:
+    return write_video(folder / "wide.mkv", plain_frames(1, (900, 1200)))
+
+
+def video_of_many_frames(folder: Path) -> Path:
+    return write_video(folder / "many.avi", plain_frames(201, (64, 64)))
+
+
+def animation_of_many_frames(folder: Path) -> Path:
+    first, *others = [Image.new("L", (8, 8), index % 250) for index in range(201)]
+    first.save(folder / "many.gif", save_all=True, append_images=others, duration=20)
+    return folder / "many.gif"
+
+
+def large_photo(folder: Path) -> Path:
+    Image.new("1", (8001, 8000)).save(folder / "large.png")
+    return folder / "large.png"
+
+
+@pytest.mark.parametrize(
+    ("where", "made", "detail"),
+    [
+        ("jobs", long_video, "the video is 24 s long; up to 20 s are taken"),
+        ("scan", wide_video, "the picture is 1200 x 900 px; up to 1 million pixels are taken"),
+        ("jobs", video_of_many_frames, "the video has 201 frames; up to 200 are taken"),
+        ("images", animation_of_many_frames, "the video has 201 frames; up to 200 are taken"),
+        ("images", large_photo, "the picture is 8001 x 8000 px; up to 64 million pixels are taken"),
+    ],
+)
+def test_what_breaks_a_limit_is_refused_when_it_comes_in_and_not_kept(
+    service: LiveService, tmp_path: Path, where: str, made: Callable[[Path], Path], detail: str
+) -> None:
+    jobs, kept = service.get("/v1/jobs").json()["jobs"], sorted((service.data_dir / "inputs").iterdir())
+    path = made(tmp_path)
+    answer = httpx.post(f"{service.address}/v1/{where}", files={"file": (path.name, path.read_bytes())}, timeout=60)
+    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+    assert (answer.json()["detail"], answer.json()["code"]) == (detail, "too_large")
+    assert service.get("/v1/jobs").json()["jobs"] == jobs
+    assert sorted((service.data_dir / "inputs").iterdir()) == kept
+    with pytest.raises(MediumTooLargeError) as caught:
+        check_medium(probe(path), ServiceSettings(max_seconds=20, max_frames=200, max_pixels=1_000_000))
+    assert str(caught.value) == detail  # a worker's words
+
+
+def test_what_is_named_on_the_server_keeps_to_the_limits_too(service: LiveService, face_clip: Path) -> None:
+    path = wide_video(face_clip.parent)
+    answer = httpx.post(f"{service.address}/v1/jobs", files={"path": (None, path.name)}, timeout=60)
+    assert (answer.status_code, path.exists()) == (413, True)
 
 
 def test_a_broken_file_fails_with_its_name_and_no_path(service: LiveService) -> None:

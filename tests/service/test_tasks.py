@@ -123,7 +123,7 @@ def test_a_report_shows_no_path(store: JobStore, loaded: Loaded, cut_clip: Path)
 
 
 def test_limits_are_kept(tmp_path: Path, loaded: Loaded, cut_clip: Path) -> None:
-    for limit in ({"max_seconds": 0.5}, {"max_pixels": 10_000}):
+    for limit in ({"max_seconds": 0.5}, {"max_pixels": 10_000}, {"max_frames": 17}):
         store = JobStore(ServiceSettings(data_dir=tmp_path / str(*limit), **limit))
         service.restore(store, store.add_path(cut_clip).id)
         with pytest.raises(InputError, match="taken") as caught:

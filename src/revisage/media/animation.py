@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from revisage.core.errors import InputError
 from revisage.media import png_chunks, webp_chunks
 from revisage.media.delta import Area, Canvas
+from revisage.media.extent import Extent
 from revisage.media.frame import Frame
 from revisage.media.gif_blocks import DISPOSE_BACKGROUND, DISPOSE_PREVIOUS, GifCanvas, decode_indices, parse_gif
 from revisage.media.info import MediaInfo
@@ -26,7 +28,7 @@ from revisage.media.info import MediaInfo
 if TYPE_CHECKING:
     from revisage.media.source import Source
 
-__all__ = ["AnimationSource", "animation_format", "open_animation"]
+__all__ = ["AnimationSource", "animation_extent", "animation_format", "open_animation"]
 
 Samples = NDArray[Any]
 ZERO_DELAY = Fraction(1, 10)
@@ -63,7 +65,10 @@ class _GifReader(_Reader):
         # The file counts repetitions after the first play.
         self.plays = self._gif.loop + 1 if self._gif.loop else self._gif.loop
         self.truncated = self._gif.truncated
-        self.has_alpha = not self._stays_opaque()
+
+    @cached_property
+    def has_alpha(self) -> bool:  # type: ignore[override]  # decodes a picture: not before it is asked for
+        return not self._stays_opaque()
 
     def _stays_opaque(self) -> bool:
         """Whether the first picture fills the screen and nothing opens a hole in it later."""
@@ -181,6 +186,19 @@ def _timeline(delays: Sequence[Fraction], unit: Fraction | None) -> tuple[Fracti
     shown = [delay or ZERO_DELAY for delay in delays]
     base = unit or Fraction(1, min(math.lcm(*(delay.denominator for delay in shown)), _LARGEST_BASE))
     return base, [round(delay / base) for delay in shown]
+
+
+def animation_extent(path: Path, kind: str) -> Extent:
+    """How large and how long an animation of a kind (see :func:`animation_format`) is; nothing is decoded.
+
+    Raises:
+        InputError: it is damaged before its first picture ends, or too large to be real.
+    """
+    reader = _READERS[kind](path)
+    base, durations = _timeline(reader.delays, reader.smallest_unit)
+    height, width = reader.size_hw
+    total = sum(durations) * base
+    return Extent("animation", width, height, total, len(durations), len(durations) / total)
 
 
 def _info_of(path: Path, reader: _Reader) -> MediaInfo:

@@ -18,7 +18,7 @@ from revisage.media.layout import Orientation
 from revisage.media.limits import check_pixels
 from revisage.media.reading import open_file
 
-__all__ = ["open_container", "read_info", "video_stream"]
+__all__ = ["open_container", "read_info", "stated_duration", "video_stream"]
 
 _TOP_FIRST, _BOTTOM_FIRST = (2, 4), (3, 5)
 _STILL_DISPOSITIONS = int(av.stream.Disposition.attached_pic) | int(av.stream.Disposition.timed_thumbnails)
@@ -92,7 +92,7 @@ def read_info(path: Path) -> MediaInfo:
             width=width,
             height=height,
             frame_count=stream.frames or None,
-            duration=_duration(container, stream),
+            duration=stated_duration(container, stream),
             average_rate=stream.average_rate or stream.guessed_rate,
             time_base=stream.time_base or Fraction(1, 1000),
             start_pts=frame.pts or 0,
@@ -129,7 +129,8 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> 
     raise InputError(f"{path}: no frame of its video can be decoded")
 
 
-def _duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
+def stated_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Seconds of the video, as the stream states them, or else the container; None when neither does."""
     if stream.duration and stream.time_base:
         return stream.duration * stream.time_base
     return container.duration * _MICROSECOND if container.duration else None

@@ -10,13 +10,14 @@ from revisage.core.errors import InputError
 from revisage.service.settings import ServiceSettings
 
 if TYPE_CHECKING:
+    from revisage.media.extent import Extent
     from revisage.media.info import MediaInfo
 
 __all__ = ["MediumTooLargeError", "check_medium", "limit_process"]
 
 
 class MediumTooLargeError(InputError):
-    """A video or picture is longer or wider than the service allows."""
+    """A video or picture is longer or wider, or has more frames, than the service allows."""
 
     code = "too_large"
 
@@ -38,18 +39,28 @@ def limit_process(settings: ServiceSettings, niceness: int) -> None:
         os.nice(niceness)
 
 
-def check_medium(info: MediaInfo, settings: ServiceSettings) -> None:
-    """Refuse what is longer or wider than allowed.
+def check_medium(medium: Extent | MediaInfo, settings: ServiceSettings) -> None:
+    """Refuse what is longer, wider or of more frames than allowed.
 
     Raises:
         MediumTooLargeError: it is.
     """
-    most = settings.max_image_pixels if info.kind == "image" else settings.max_pixels
-    if info.width * info.height > most:
+    most = settings.max_image_pixels if medium.kind == "image" else settings.max_pixels
+    if medium.width * medium.height > most:
         raise MediumTooLargeError(
-            f"the picture is {info.width} x {info.height} px; up to {most / 1e6:g} million pixels are taken"
+            f"the picture is {medium.width} x {medium.height} px; up to {most / 1e6:g} million pixels are taken"
         )
-    if info.duration is not None and info.duration > settings.max_seconds:
+    if medium.duration is not None and medium.duration > settings.max_seconds:
         raise MediumTooLargeError(
-            f"the video is {float(info.duration):.0f} s long; up to {settings.max_seconds:g} s are taken"
+            f"the video is {float(medium.duration):.0f} s long; up to {settings.max_seconds:g} s are taken"
         )
+    frames = _frames(medium)
+    if frames > settings.max_frames:
+        raise MediumTooLargeError(f"the video has {frames} frames; up to {settings.max_frames} are taken")
+
+
+def _frames(medium: Extent | MediaInfo) -> int:
+    """How many frames there are, as stated or from length and rate; 0 when nothing tells."""
+    if medium.frame_count is not None:
+        return medium.frame_count
+    return round((medium.duration or 0) * (medium.average_rate or 0))

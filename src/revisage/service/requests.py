@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from revisage.core.errors import ScanMismatchError
 from revisage.service.errors import NotFoundError
 from revisage.service.jobs import checked_config
+from revisage.service.measuring import check_limits
 from revisage.service.problems import ProblemError
 from revisage.service.store import JobStore
 from revisage.service.upload import Form
@@ -89,7 +90,18 @@ async def input_of(store: JobStore, form: Form) -> InputFile:
     Raises:
         ProblemError: there is neither or both, or the path lies outside the folders that are allowed.
         InputError, QuotaError: see :class:`JobStore`.
+        MediumTooLargeError: it says that it is larger or longer than the service allows.
     """
+    file = await _taken_in(store, form)
+    try:
+        await check_limits(store, file)
+    except BaseException:
+        await asyncio.to_thread(store.delete_input, file.id)
+        raise
+    return file
+
+
+async def _taken_in(store: JobStore, form: Form) -> InputFile:
     path = form.fields.get("path")
     if (form.part is None) == (path is None):
         raise ProblemError(422, "no_file", "send a file in the field 'file' (or name one in the field 'path')")

@@ -38,6 +38,7 @@ class ServiceSettings(BaseModel):
 
     max_upload_bytes: int = Field(2 * _GIGABYTE, ge=1, description="Largest upload, in bytes.")
     max_seconds: float = Field(4 * 3600, gt=0, description="Longest video, in seconds.")
+    max_frames: int = Field(4 * 3600 * 60, ge=1, description="Most frames of a video or animation.")
     max_pixels: int = Field(4096 * 2304, ge=1, description="Largest picture of a video, width times height.")
     max_image_pixels: int = Field(64_000_000, ge=1, description="Largest photo, width times height.")
     max_active_jobs: int = Field(100, ge=1, description="Jobs that may be queued or running at once.")
