@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,12 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from revisage.cli.entry import run as main
 from revisage.core.errors import ConfigError, InputError, OutputError
 from revisage.datasets.align import INDEX, AlignOptions, AlignReport, align_files, make_align_options
 from revisage.datasets.align_choose import Candidate, Look, chosen, people_of, score
 from revisage.datasets.align_measure import outside_part, sharpness, yaw_degrees
+from revisage.datasets.align_sheet import check_sheet, write_sheet
 from revisage.datasets.check import template_error
 from revisage.faces.align import crop_affine, ffhq_template
 from revisage.faces.detect import load_detector
@@ -84,10 +88,47 @@ def test_the_command_says_what_it_did(
 ) -> None:
     monkeypatch.setenv("REVISAGE_MODELS", str(tmp_path / "no models"))
     out = str(tmp_path / "out")
-    assert main(["dataset", "align", str(face_clip), "-o", out, "--size", "128", "--per-person", "2"]) == 0
-    assert "people: 1 (one for each track)" in capsys.readouterr().out
+    sheet = tmp_path / "sheets" / "sheet.jpg"
+    small = ["--size", "128", "--per-person", "2", "--sheet", str(sheet)]
+    assert main(["dataset", "align", str(face_clip), "-o", out, *small]) == 0
+    said = capsys.readouterr().out
+    assert "people: 1 (one for each track)" in said
+    assert said.splitlines()[:2] == [str(tmp_path / "out" / INDEX), str(sheet)]
+    with Image.open(sheet) as page:
+        assert (page.format, page.width) == ("JPEG", 172)
     assert main(["dataset", "align", str(face_clip), "-o", out]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_a_sheet_shows_each_person_s_crops_together_page_after_page(
+    run: tuple[Path, AlignReport], tmp_path: Path
+) -> None:
+    output, report = run
+    first, other = report.crops[0], report.crops[-1]
+    mixed = [replace(crop, person=number % 2, score=number / 999) for number, crop in enumerate([first, other] * 61)]
+    pages = write_sheet(mixed, output, tmp_path / "sheet.png")
+    assert [page.name for page in pages] == ["sheet.png", "sheet-2.png"]
+    drawn = [np.asarray(Image.open(io.BytesIO(page.read_bytes()))) for page in pages]
+    assert [page.shape for page in drawn] == [(2170, 1376, 3), (6 * 217, 1376, 3)]
+    for place, crop in ((0, first), (60, first), (61, other), (79, other)):
+        with Image.open(output / crop.file) as picture:
+            expected = np.asarray(picture.convert("RGB").resize((160, 160), Image.Resampling.LANCZOS))
+        left, top = place % 8 * 172 + 6, place // 8 * 217 + 6
+        assert np.array_equal(drawn[0][top : top + 160, left : left + 160], expected)
+    grounds = [tuple(drawn[0][place // 8 * 217 + 1, place % 8 * 172 + 1]) for place in range(80)]
+    assert len(set(grounds[:61])) == len(set(grounds[61:])) == 1
+    assert grounds[60] != grounds[61]
+    assert write_sheet([], output, tmp_path / "none.png") == []
+
+
+def test_a_sheet_replaces_nothing_unasked(tmp_path: Path) -> None:
+    (tmp_path / "sheet-2.png").write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"sheet-2\.png exists; use --overwrite"):
+        check_sheet(tmp_path / "sheet.png", overwrite=False)
+    check_sheet(tmp_path / "sheet.png", overwrite=True)
+    check_sheet(tmp_path / "sheet.jpg", overwrite=False)
+    with pytest.raises(ConfigError, match=r"name it \.jpg"):
+        check_sheet(tmp_path / "sheet.csv", overwrite=True)
 
 
 def test_bad_requests_say_what_is_wrong(tmp_path: Path) -> None:

@@ -55,6 +55,12 @@ def align(
     ] = None,
     detector: Annotated[str, typer.Option(help="Face detector.")] = "compact",
     licence: Annotated[str, typer.Option(metavar="TEXT", help="Licence of the sources, for the index.")] = "",
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also draw the crops, person by person, for looking them over; 80 on a page."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -65,7 +71,10 @@ def align(
     list.
     """
     from revisage.datasets.align import align_files, make_align_options
+    from revisage.datasets.align_sheet import check_sheet, write_sheet
 
+    if sheet is not None:
+        check_sheet(sheet, overwrite=overwrite)
     options = make_align_options(
         size=size,
         per_person=per_person,
@@ -78,18 +87,20 @@ def align(
     )
     with progress_bar(quiet) as progress:
         report = align_files(inputs, folder, options, overwrite=overwrite, progress=progress)
+    pages = [] if sheet is None else write_sheet(report.crops, folder, sheet)
     for problem in report.failed.values():
         warn(f"warning: {problem}")
     if as_json:
-        print_lines([json.dumps(asdict(report), indent=2)])
+        print_lines([json.dumps({**asdict(report), "sheets": [str(page) for page in pages]}, indent=2)])
     elif not quiet:
-        print_lines(_align_lines(folder, report))
+        print_lines(_align_lines(folder, report, pages))
 
 
-def _align_lines(folder: Path, report: AlignReport) -> Iterator[str]:
+def _align_lines(folder: Path, report: AlignReport, pages: list[Path]) -> Iterator[str]:
     people = len({crop.person for crop in report.crops})
     known = "told apart by identity" if report.known_people else "one for each track"
     yield str(folder / "index.csv")
+    yield from map(str, pages)
     yield f"  crops kept: {len(report.crops)}, of faces seen: {report.looked_at}"
     yield f"  people: {people} ({known})"
     yield from (f"  left out: {count} {reason}" for reason, count in report.dropped.most_common())
