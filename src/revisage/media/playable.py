@@ -72,8 +72,10 @@ class _Copy:
         self._video.thread_type = "AUTO"
         self._audio = next(iter(container.streams.audio), None) if info.audio else None
         self._graph = _graph(self._video, info)
-        self._origin: Fraction | None = None
+        # Known before the first picture is: its decoder may hold it back while sound comes already.
+        self._origin = info.start_pts * info.time_base
         self._last = -1
+        self._held: list[Any] = []  # sound of before the first picture: no file begins before that one's size is known
         self._out: Any = self._video_stream(info.average_rate or Fraction(25))
         self._sound: Any = None if self._audio is None else self._sound_stream()
 
@@ -102,11 +104,11 @@ class _Copy:
                     self._hear(frame)
         self._filter(None)
         self._made.mux(self._out.encode(None))
+        if self._last < 0:
+            raise InputError("no picture could be read for the copy that plays in a browser")
         if self._sound is not None:
             self._hear(None)
             self._made.mux(self._sound.encode(None))
-        if self._last < 0:
-            raise InputError("no picture could be read for the copy that plays in a browser")
 
     def _filter(self, frame: Any) -> None:
         self._graph.push(frame)
@@ -121,22 +123,24 @@ class _Copy:
         if self._last < 0:
             self._out.codec_context.height, self._out.codec_context.width = frame.height, frame.width
         time = (frame.pts or 0) * frame.time_base
-        if self._origin is None:
-            self._origin = time
         pts = max(self._last + 1, round((time - self._origin) * _CLOCK))
         frame.pts, frame.time_base, frame.pict_type = pts, Fraction(1, _CLOCK), 0
         self._last = pts
         self._made.mux(self._out.encode(frame))
+        self._made.mux(self._held)
+        self._held.clear()
 
     def _hear(self, frame: Any) -> None:
-        if self._sound is None or (self._origin is None and frame is not None):
-            return  # sound before the first picture
         for heard in self._resample.resample(frame):
-            time = (heard.pts or 0) * heard.time_base - (self._origin or 0)
+            time = (heard.pts or 0) * heard.time_base - self._origin
             if time < 0:
-                continue
+                continue  # sound before the first picture
             heard.pts, heard.time_base = round(time * _RATE), Fraction(1, _RATE)
-            self._made.mux(self._sound.encode(heard))
+            packets = self._sound.encode(heard)
+            if self._last < 0:
+                self._held += packets
+            else:
+                self._made.mux(packets)
 
 
 def _decoded(packet: Any) -> list[Any]:
