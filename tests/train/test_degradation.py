@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from revisage.train.degradation import (
     generator,
     motion_kernel,
 )
+from revisage.train.degradation_base import noisy, white_noise
 
 NOTHING = DegradationConfig(
     blur_sigma=(0.0, 0.0),
@@ -131,6 +133,31 @@ def test_noise_has_the_deviation_asked_for() -> None:
     degraded, _ = degrade(flat((128, 128, 128)), only(noise_sigma=(12.0, 12.0)), generator(3, 0))
     assert degraded.astype(float).std() == pytest.approx(12, rel=0.01)
     assert degraded.astype(float).mean() == pytest.approx(128, abs=0.1)
+
+
+def test_a_face_smaller_than_the_reduced_one_gets_the_same_noise() -> None:
+    """At 128 px a factor of 1 means 512 px: white noise there, of the deviation asked for."""
+    drawn = only(noise_sigma=(12.0, 12.0)).draw((128, 128), 128 / 512, generator(3, 0))
+    assert drawn.noise.shape == (512, 512, 3)
+    image = drawn.applied(flat((128, 128, 128), 128), drawn.noise)
+    # Linear reduction by four takes the mean of the two pixels in the middle of each four, along both axes.
+    assert image.astype(float).std() == pytest.approx(12 / 2, rel=0.02)
+
+
+def test_fast_noise_is_normal_and_white() -> None:
+    noise = white_noise((400, 500), generator(1, 2))
+    assert noise.dtype == np.float32
+    parts = [(noise < bound).mean() for bound in (-2.0, -1.0, 0.0, 0.5, 1.5, 3.0)]
+    normal = NormalDist()
+    assert parts == pytest.approx([normal.cdf(bound) for bound in (-2.0, -1.0, 0.0, 0.5, 1.5, 3.0)], abs=0.004)
+    assert noise.std() == pytest.approx(1, abs=0.005)
+    for shifted in (noise[:, 1:] * noise[:, :-1], noise[1:] * noise[:-1]):
+        assert abs(shifted.mean()) < 0.008
+
+
+def test_noise_is_rounded_and_clipped() -> None:
+    image = np.array([[[0, 255, 100]]], np.uint8)
+    assert np.array_equal(noisy(image, np.array([[[-3.0, 2.0, 0.3]]], np.float32), 2.0), [[[0, 255, 101]]])
 
 
 def test_reduction_keeps_flat_colours_and_ends_detail(picture: NDArray[np.uint8]) -> None:

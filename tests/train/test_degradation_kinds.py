@@ -235,6 +235,31 @@ def test_a_palette_has_no_more_colours_than_asked() -> None:
             assert {tuple(c) for c in np.unique(few.reshape(-1, 3), axis=0)} <= {tuple(c) for c in palette}
 
 
+def test_a_palette_halves_the_most_used_colours() -> None:
+    """Median cut on an even ramp gives even steps; with fewer colours than asked for, it gives these."""
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, axis=2)
+    assert np.abs(np.sort(palette_of(ramp, 8)[:, 0]).astype(float) - (np.arange(8) * 32 + 15.5)).max() <= 0.5
+    few = np.array([[[0, 0, 0]] * 5 + [[200, 10, 10]] * 2 + [[10, 10, 90]]] * 20, np.uint8)
+    assert {tuple(colour) for colour in palette_of(few, 16)} == {(0, 0, 0), (200, 10, 10), (10, 10, 90)}
+    # Brown is halved before it is drawn out into blue: greens weigh more, as they do to the eye.
+    green_and_blue = np.array([[[0, green, blue] for green in (90, 120) for blue in (0, 60)]] * 8, np.uint8)
+    assert {colour[1] for colour in palette_of(green_and_blue, 2)} == {90, 120}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 256), st.integers(0, 2**31), st.sampled_from([(1, 1), (16, 9), (40, 64)]))
+def test_a_palette_has_distinct_colours_from_within_the_picture(
+    colours: int, seed: int, size_hw: tuple[int, int]
+) -> None:
+    image = np.random.default_rng(seed).integers(40, 200, (*size_hw, 3), dtype=np.uint8)
+    palette = palette_of(image, colours)
+    assert 1 <= len(palette) <= colours
+    assert palette.min() >= image.min()
+    assert palette.max() <= image.max()
+    if len(np.unique(image.reshape(-1, 3), axis=0)) <= colours < image.size // 3:
+        assert len(palette) == len(np.unique(image.reshape(-1, 3), axis=0))
+
+
 def test_dither_keeps_the_mean_where_no_colour_fits() -> None:
     image, palette = flat(100, 64), np.array([[60, 60, 60], [140, 140, 140]], np.uint8)
     assert (quantised(image, palette, "none") != 100).all()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from functools import cache
+from statistics import NormalDist
 from typing import Any
 
 import cv2
@@ -12,10 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["REFERENCE_SIZE", "Degradation", "Drawn", "Image", "Range", "grey_of", "reduced_to", "resized", "stage"]
+__all__ = [
+    "REFERENCE_SIZE",
+    "Degradation",
+    "Drawn",
+    "Image",
+    "Range",
+    "grey_of",
+    "noisy",
+    "reduced_to",
+    "resized",
+    "stage",
+    "white_noise",
+]
 
 #: Lengths of a configuration are in px of a face in FFHQ framing that is this large.
 REFERENCE_SIZE = 512
+_NORMAL_LEVELS = 2**16
 
 Image = NDArray[np.uint8]
 Range = tuple[float, float]
@@ -85,6 +100,28 @@ class Degradation(BaseModel, ABC):
 def stage(random: np.random.Generator) -> np.random.Generator:
     """A random source of its own for one step, so that the order in which steps are run does not matter."""
     return np.random.default_rng(int(random.integers(2**63)))
+
+
+def white_noise(shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float32]:
+    """Normal numbers of deviation 1, in 65,536 levels up to 4.3 either way: fine enough for noise on 8-bit pictures,
+    and drawn in a fifth of the time of ``standard_normal``."""
+    return _normal_levels().take(random.integers(_NORMAL_LEVELS, size=shape, dtype=np.uint16))
+
+
+@cache
+def _normal_levels() -> NDArray[np.float32]:
+    """The middles of equally likely steps of the normal distribution."""
+    normal = NormalDist()
+    return np.array([normal.inv_cdf((level + 0.5) / _NORMAL_LEVELS) for level in range(_NORMAL_LEVELS)], np.float32)
+
+
+def noisy(image: Image, noise: NDArray[np.float32], sigma: float) -> Image:
+    """The image with noise of its shape and of deviation 1 added, ``sigma`` levels strong."""
+    # In place: the memory of each further array would be fetched from the system anew, a page at a time.
+    levels = noise * np.float32(sigma)
+    levels += image
+    np.rint(levels, out=levels)
+    return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
 
 
 def grey_of(image: Image) -> Image:

@@ -23,6 +23,7 @@ from revisage.train.degradation_base import (
     Image,
     Range,
     grey_of,
+    noisy,
     reduced_to,
     resized,
     stage,
@@ -154,7 +155,7 @@ def _recorded(frames: Iterable[Image], drawn: VideoDamage, random: np.random.Gen
         frames = interlaced(frames, drawn.fields)
     if drawn.tape is not None:
         frames = (taped(frame, drawn.tape, steps[0]) for frame in frames)
-    planes = (to_planes(_noisy(frame, drawn.noise_sigma, steps[1])) for frame in frames)
+    planes = (to_planes(_grained(frame, drawn.noise_sigma, steps[1])) for frame in frames)
     coded = recoded(planes, drawn.codec, drawn.quality, deblock=drawn.deblock)
     return map(from_planes, coded)
 
@@ -177,6 +178,5 @@ def _moved(image: Image, x: float, y: float) -> Image:
     return moved.astype(np.uint8, copy=False)
 
 
-def _noisy(image: Image, sigma: float, random: np.random.Generator) -> Image:
-    noise = random.standard_normal(image.shape, dtype=np.float32) * np.float32(sigma)
-    return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
+def _grained(image: Image, sigma: float, random: np.random.Generator) -> Image:
+    return noisy(image, random.standard_normal(image.shape, dtype=np.float32), sigma)
