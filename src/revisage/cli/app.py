@@ -19,6 +19,7 @@ from revisage.cli.export import export
 from revisage.cli.models import models_app
 from revisage.cli.options import RESTORE_FIELDS, SCAN_FIELDS, with_config_options
 from revisage.cli.serve import add_service_commands
+from revisage.cli.shared import JsonOption, QuietOption
 from revisage.cli.show import print_lines, print_table, progress_bar, report_lines, warn
 from revisage.cli.store import store_app
 from revisage.cli.train import train_app
@@ -43,8 +44,6 @@ app.add_typer(store_app, name="store")
 add_service_commands(app)
 app.command()(export)
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; warnings and errors only.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="Take options from a JSON file; a report will do. Options win."),
@@ -83,8 +82,8 @@ def restore(
         Path | None, typer.Option("--scan", metavar="FILE", help="Restore the faces of this scan.", show_default=False)
     ] = None,
     config: Config = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
     **options: Any,
 ) -> int:
     """Restore the faces of a video, an animated image or a photo."""
@@ -115,8 +114,8 @@ def scan(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing scan.")] = False,
     config: Config = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
     **options: Any,
 ) -> int:
     """Find the faces and write them to a file that you can look at, edit, and hand to restore --scan.
@@ -148,7 +147,7 @@ def scan(
 @app.command()
 def probe(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A video, an animated image or a photo.")],
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Tell what a file holds."""
     from revisage.api import probe as run
@@ -175,8 +174,8 @@ def demo(
         "revisage_demo"
     ),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier demo.")] = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a short damaged clip of a talking face, restore it, and say what changed. Needs no network."""
     from revisage.core.errors import OutputError

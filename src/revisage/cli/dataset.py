@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from revisage.cli.shared import JsonOption, OverwriteOption, QuietOption
 from revisage.cli.show import print_lines, print_table, progress_bar, warn
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ __all__ = ["dataset_app"]
 
 dataset_app = typer.Typer(help="Make, check and describe data sets.", no_args_is_help=True)
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; warnings and errors only.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Folder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
 
 # Lines of each kind that the table names; the rest is counted.
@@ -61,9 +59,9 @@ def align(
             metavar="FILE", help="Also draw the crops, person by person, for looking them over; 80 on a page."
         ),
     ] = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Cut aligned faces (FFHQ framing) out of photos, videos and GIFs: the best frames of each person.
 
@@ -112,8 +110,8 @@ def check(
     size: Annotated[int, typer.Option(help="Images below this side are of no use, px.")] = 256,
     detector: Annotated[str, typer.Option(help="What looks for faces.")] = "compact",
     faces: Annotated[bool, typer.Option("--faces/--no-faces", help="Look for faces.")] = True,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Tell what a set of training faces holds: sizes, licences, repeats, and what is wrong with which file.
 
@@ -180,9 +178,9 @@ def degrade(
         typer.Option(help="Lose detail as if this many times smaller.", show_default="what the preset draws"),
     ] = None,
     aligned: Annotated[bool, typer.Option("--aligned", help="The inputs are aligned faces (FFHQ framing).")] = False,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Damage files as training does, for tests and measures; DIR/degraded.json names each one's reference.
 

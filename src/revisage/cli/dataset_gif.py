@@ -10,6 +10,7 @@ import typer
 
 from revisage.cli.dataset import dataset_app
 from revisage.cli.options import with_config_options
+from revisage.cli.shared import JsonOption, QuietOption
 from revisage.cli.show import print_lines, print_table, progress_bar, warn
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _FIELDS = ("model", "strength", "detector", "detection_threshold", "device", "engine", "precision")
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; warnings and errors only.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
 
 @dataset_app.command("gif")
@@ -43,8 +41,8 @@ def gif(
     liveliness: Annotated[float, typer.Option(help="Pass over faces that move less: 0 takes all.")] = 0.03,
     restore: Annotated[bool, typer.Option("--restore", help="Restore the damaged GIFs into output_gifs/.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin the set in OUT anew.")] = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
     **options: Any,
 ) -> None:
     """Cut GIFs of lively faces out of videos, damage copies of them, and list which belong together.
@@ -102,7 +100,7 @@ def _print_set(folder: Path, made: GifSet) -> None:
 @dataset_app.command("classify")
 def classify(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="GIFs, videos, photos; folders or patterns.")],
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Tell which damage files have: noisy, blurry, low_res, compressed, or none (clean).
 

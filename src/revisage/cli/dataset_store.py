@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from revisage.cli.dataset import dataset_app
+from revisage.cli.shared import StoreArgument
 from revisage.cli.show import print_lines
 
 __all__ = ["from_store"]
@@ -16,7 +17,7 @@ __all__ = ["from_store"]
 
 @dataset_app.command("from-store")
 def from_store(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the face store.")],
+    store: StoreArgument,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the training set.")],
     since: Annotated[
         datetime | None,

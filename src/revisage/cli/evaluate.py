@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
+from revisage.cli.evaluate_options import (
+    DetectorOption,
+    DeviceOption,
+    EveryOption,
+    FacesOnlyOption,
+    InputOption,
+    MatchOption,
+    MaxFramesOption,
+    ReferenceOption,
+    ResizeOption,
+    SamplesOption,
+    WeightsOption,
+    area_of,
+)
+from revisage.cli.shared import JsonOption, QuietOption, plain_by_default
 from revisage.cli.show import print_lines, print_table, progress_bar, warn
 
 if TYPE_CHECKING:
@@ -21,23 +35,8 @@ _AREAS = (("whole", "Whole frame"), ("faces", "Inside faces"))
 _ARROWS = {"higher": "higher", "lower": "lower", "reference": "near the reference"}
 
 
-class _PlainByDefault(TyperGroup):
-    """A group whose words are those of its plain command, unless the first one names another command."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the plain command's name before words that begin with no command's."""
-        if not args or args[0] not in self.commands:
-            args = [_PLAIN, *(args or ["--help"])]
-        return super().parse_args(ctx, args)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command; the plain one without a name, so that its help reads as the user types it."""
-        name, command, rest = super().resolve_command(ctx, args)
-        return ("" if name == _PLAIN else name), command, rest
-
-
 evaluate_app = typer.Typer(
-    cls=_PlainByDefault,
+    cls=plain_by_default(_PLAIN),
     help="Measure a restoration against the undamaged original.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -51,41 +50,19 @@ def _group() -> None:
 @evaluate_app.command(_PLAIN)
 def evaluate(
     restored: Annotated[Path, typer.Argument(metavar="RESTORED", help="A video, GIF or photo; a folder of them.")],
-    reference: Annotated[
-        Path, typer.Option("--reference", metavar="CLEAN", help="The undamaged original; a folder, paired by name.")
-    ],
-    input: Annotated[  # noqa: A002 - the name that users expect
-        Path | None,
-        typer.Option("--input", metavar="DEGRADED", help="What was restored, measured beside it.", show_default=False),
-    ] = None,
-    faces_only: Annotated[
-        bool | None,
-        typer.Option("--faces-only/--whole", help="Measure inside faces only, or whole frames only; by default both."),
-    ] = None,
-    resize: Annotated[
-        str | None,
-        typer.Option(
-            metavar="restored|reference", help="Which gives way where sizes differ; else an error.", show_default=False
-        ),
-    ] = None,
-    match: Annotated[
-        str, typer.Option(metavar="exact|nearest", help="Frames pair by time: the same time, or the nearest.")
-    ] = "exact",
-    every: Annotated[int, typer.Option(metavar=">=1", help="Measure each N-th frame.")] = 1,
-    max_frames: Annotated[
-        int | None, typer.Option(metavar=">=1", help="Stop after so many measured frames.", show_default=False)
-    ] = None,
-    samples: Annotated[
-        int, typer.Option(metavar=">=0", help="Frames that slow measures are taken on; 0 takes all.")
-    ] = 12,
-    detector: Annotated[str, typer.Option(metavar="NAME", help="Finds the faces in the reference.")] = "compact",
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Look here for the weights of LPIPS, VGGD, identity.", show_default=False),
-    ] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Of the detector.")] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")] = False,
+    reference: ReferenceOption,
+    input: InputOption = None,  # noqa: A002 - the name that users expect
+    faces_only: FacesOnlyOption = None,
+    resize: ResizeOption = None,
+    match: MatchOption = "exact",
+    every: EveryOption = 1,
+    max_frames: MaxFramesOption = None,
+    samples: SamplesOption = 12,
+    detector: DetectorOption = "compact",
+    weights: WeightsOption = None,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Measure a restoration against the undamaged original, on the whole frame and inside faces.
 
@@ -99,7 +76,7 @@ def evaluate(
             reference,
             input=input,
             progress=progress,
-            area={None: "both", True: "faces", False: "whole"}[faces_only],
+            area=area_of(faces_only),
             resize=resize,
             match=match,
             every=every,

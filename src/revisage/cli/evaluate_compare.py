@@ -9,6 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from revisage.cli.evaluate import evaluate_app
+from revisage.cli.evaluate_options import (
+    DetectorOption,
+    DeviceOption,
+    EveryOption,
+    FacesOnlyOption,
+    InputOption,
+    MatchOption,
+    MaxFramesOption,
+    ReferenceOption,
+    ResizeOption,
+    SamplesOption,
+    WeightsOption,
+    area_of,
+)
+from revisage.cli.shared import JsonOption, OverwriteOption, QuietOption
 from revisage.cli.show import print_lines, print_table, progress_bar, warn
 
 if TYPE_CHECKING:
@@ -25,13 +40,8 @@ def compare(
         list[str],
         typer.Argument(metavar="METHOD...", help="Restored files or folders; NAME=PATH gives one a name."),
     ],
-    reference: Annotated[
-        Path, typer.Option("--reference", metavar="CLEAN", help="The undamaged original; a folder, paired by name.")
-    ],
-    input: Annotated[  # noqa: A002 - the name that users expect
-        Path | None,
-        typer.Option("--input", metavar="DEGRADED", help="What was restored, measured beside.", show_default=False),
-    ] = None,
+    reference: ReferenceOption,
+    input: InputOption = None,  # noqa: A002 - the name that users expect
     html: Annotated[
         Path | None,
         typer.Option("--html", metavar="FILE", help="Write a page: tables, curves, worst moments.", show_default=False),
@@ -39,33 +49,18 @@ def compare(
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write the table as CSV.", show_default=False)
     ] = None,
-    faces_only: Annotated[
-        bool | None,
-        typer.Option("--faces-only/--whole", help="Measure inside faces only, or whole frames only; by default both."),
-    ] = None,
-    resize: Annotated[
-        str | None,
-        typer.Option(metavar="restored|reference", help="Which gives way where sizes differ.", show_default=False),
-    ] = None,
-    match: Annotated[
-        str, typer.Option(metavar="exact|nearest", help="Frames pair by time: the same time, or the nearest.")
-    ] = "exact",
-    every: Annotated[int, typer.Option(metavar=">=1", help="Measure each N-th frame.")] = 1,
-    max_frames: Annotated[
-        int | None, typer.Option(metavar=">=1", help="Stop after so many measured frames.", show_default=False)
-    ] = None,
-    samples: Annotated[
-        int, typer.Option(metavar=">=0", help="Frames that slow measures are taken on; 0 takes all.")
-    ] = 24,
-    detector: Annotated[str, typer.Option(metavar="NAME", help="Finds the faces in the reference.")] = "compact",
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Look here for the weights of LPIPS, VGGD, identity.", show_default=False),
-    ] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Of the detector.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")] = False,
+    faces_only: FacesOnlyOption = None,
+    resize: ResizeOption = None,
+    match: MatchOption = "exact",
+    every: EveryOption = 1,
+    max_frames: MaxFramesOption = None,
+    samples: SamplesOption = 24,
+    detector: DetectorOption = "compact",
+    weights: WeightsOption = None,
+    device: DeviceOption = "auto",
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Measure several restorations against one original, and show which is best at what."""
     from revisage.core.errors import OutputError
@@ -78,7 +73,7 @@ def compare(
         if path is not None and path.exists() and not overwrite:
             raise OutputError(f"{path} exists; use --overwrite to replace it")
     settings = make_settings(
-        area={None: "both", True: "faces", False: "whole"}[faces_only],
+        area=area_of(faces_only),
         resize=resize,
         match=match,
         every=every,

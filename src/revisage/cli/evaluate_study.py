@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from revisage.cli.evaluate import evaluate_app
+from revisage.cli.shared import JsonOption, QuietOption, plain_by_default
 from revisage.cli.show import print_lines, print_table
 
 if TYPE_CHECKING:
@@ -20,22 +20,9 @@ __all__: list[str] = []
 _MAKE = "make"
 
 
-class _MakeByDefault(TyperGroup):
-    """A group whose words are those of ``make`` unless the first one is ``score``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put ``make`` before words that begin with no command's name."""
-        if not args or args[0] not in self.commands:
-            args = [_MAKE, *(args or ["--help"])]
-        return super().parse_args(ctx, args)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command; ``make`` without its name, so that its help reads as the user types it."""
-        name, command, rest = super().resolve_command(ctx, args)
-        return ("" if name == _MAKE else name), command, rest
-
-
-study_app = typer.Typer(cls=_MakeByDefault, help="Make a blind comparison for people, and score their answers.")
+study_app = typer.Typer(
+    cls=plain_by_default(_MAKE), help="Make a blind comparison for people, and score their answers."
+)
 evaluate_app.add_typer(study_app, name="study")
 
 
@@ -61,7 +48,7 @@ def make(
         str | None, typer.Option(help="What raters are asked.", show_default="Which of the two looks better?")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier study.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Make a page that shows two methods side by side without saying which is which.
 
@@ -82,7 +69,7 @@ def score(
     results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Files that raters saved, JSON or CSV.")],
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The key of the study.")],
     confidence: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say which method raters prefer, how sure that is, and how far they agree.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from revisage.cli.shared import JsonOption, StoreArgument
 from revisage.cli.show import print_lines, print_table
 
 if TYPE_CHECKING:
@@ -20,18 +21,16 @@ store_app = typer.Typer(
     help="The store of consented faces that restore --collect fills: list, name, forget, purge.", no_args_is_help=True
 )
 
-Store = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the face store.")]
 Who = Annotated[str, typer.Argument(metavar="PERSON", help="Number or label of `revisage store list`.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
 
 @store_app.command("list")
 def list_people(
-    store: Store,
+    store: StoreArgument,
     person: Annotated[
         str | None, typer.Option("--person", metavar="PERSON", help="This person alone, face by face.")
     ] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List who is in a store, with their consents."""
     with _open(store) as opened:
@@ -61,7 +60,7 @@ def _print_faces(person: Person) -> None:
 
 @store_app.command()
 def name(
-    store: Store, person: Who, label: Annotated[str, typer.Argument(metavar="LABEL", help="What to call them.")]
+    store: StoreArgument, person: Who, label: Annotated[str, typer.Argument(metavar="LABEL", help="What to call them.")]
 ) -> None:
     """Give a person a label that can stand for their number."""
     with _open(store) as opened:
@@ -70,7 +69,7 @@ def name(
 
 
 @store_app.command()
-def forget(store: Store, person: Who) -> None:
+def forget(store: StoreArgument, person: Who) -> None:
     """Delete all faces of a person: pictures, rows, and what the database's files remember."""
     with _open(store) as opened:
         count = opened.forget(person)
@@ -79,7 +78,7 @@ def forget(store: Store, person: Who) -> None:
 
 @store_app.command()
 def purge(
-    store: Store,
+    store: StoreArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask; for where nobody can answer.")] = False,
 ) -> None:
     """Delete a whole store: all faces, the index, the folder."""

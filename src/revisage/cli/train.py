@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from revisage.cli.shared import JsonOption
 from revisage.cli.show import print_lines
 from revisage.core.config import nearest
 from revisage.core.errors import ConfigError, ModelError
@@ -77,7 +78,7 @@ def prior(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Re
 @train_app.command()
 def status(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Tell how a run is doing: step, pace, time left, losses, measures, checkpoints."""
     from revisage.train.status import read_status
