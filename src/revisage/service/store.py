@@ -27,7 +27,7 @@ from revisage.service.files import DataFolder
 from revisage.service.settings import ServiceSettings
 from revisage.service.sniff import Sniffed, sniff, sniff_file
 from revisage.service.tables import Database, inputs, jobs, workers
-from revisage.service.values import ACTIVE, QUICK_KINDS, InputFile, Job, JobProgress, Kind, Status, WorkerRow
+from revisage.service.values import ACTIVE, QUICK_KINDS, InputFile, Job, JobProgress, Kind, Lane, Status, WorkerRow
 
 __all__ = ["JobStore", "Page", "job_of", "job_query"]
 
@@ -172,25 +172,19 @@ class JobStore:
             BusyError: as many jobs as allowed are queued or running.
             ReusedKeyError: the key belongs to another request.
         """
-        key = None if idempotency_key is None else f"{owner or ''}/{idempotency_key}"
         found = self.job_of_key(owner, idempotency_key, request_digest)
         if found is not None:
             return found
+        if keep_seconds is None and kind in QUICK_KINDS:
+            keep_seconds = _QUICK_KEPT
         values = {
-            "id": secrets.token_hex(16),
-            "kind": kind,
-            "lane": "quick" if kind in QUICK_KINDS else "restore",
-            "status": "queued",
-            "input_id": input_id,
+            **self._queued(kind, input_id),
             "config": dict(config or {}),
             "params": dict(params or {}),
-            "progress": asdict(JobProgress()),
-            "result": {},
             "owner": owner,
-            "idempotency_key": key,
+            "idempotency_key": _stored_key(owner, idempotency_key),
             "request_digest": request_digest,
-            "keep_seconds": _QUICK_KEPT if keep_seconds is None and kind in QUICK_KINDS else keep_seconds,
-            "created": self.clock(),
+            "keep_seconds": keep_seconds,
         }
         self.input(input_id)
         try:
@@ -204,6 +198,19 @@ class JobStore:
             return found
         return self.job(str(values["id"]))
 
+    def _queued(self, kind: Kind, input_id: str) -> dict[str, Any]:
+        """What the row of every new job holds."""
+        return {
+            "id": secrets.token_hex(16),
+            "kind": kind,
+            "lane": _lane(kind),
+            "status": "queued",
+            "input_id": input_id,
+            "progress": asdict(JobProgress()),
+            "result": {},
+            "created": self.clock(),
+        }
+
     def job_of_key(self, owner: str | None, key: str | None, digest: str | None) -> Job | None:
         """The job that was made with this idempotency key, if any.
 
@@ -212,7 +219,7 @@ class JobStore:
         """
         if key is None:
             return None
-        query = job_query().where(jobs.c.idempotency_key == f"{owner or ''}/{key}")
+        query = job_query().where(jobs.c.idempotency_key == _stored_key(owner, key))
         with self.database.read() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
@@ -223,8 +230,7 @@ class JobStore:
 
     def _check_free(self, connection: sa.Connection, kind: Kind) -> None:
         query = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.status.in_(ACTIVE))
-        lane = jobs.c.lane == ("quick" if kind in QUICK_KINDS else "restore")
-        if (connection.scalar(query.where(lane)) or 0) >= self.settings.max_active_jobs:
+        if (connection.scalar(query.where(jobs.c.lane == _lane(kind))) or 0) >= self.settings.max_active_jobs:
             raise BusyError(f"{self.settings.max_active_jobs} jobs are waiting or running; try again later")
 
     def job(self, job_id: str) -> Job:
@@ -399,6 +405,16 @@ class JobStore:
     def _count(self, *conditions: sa.ColumnElement[bool]) -> int:
         with self.database.read() as connection:
             return connection.scalar(sa.select(sa.func.count()).where(*conditions)) or 0
+
+
+def _lane(kind: Kind) -> Lane:
+    """Whose workers take jobs of a kind."""
+    return "quick" if kind in QUICK_KINDS else "restore"
+
+
+def _stored_key(owner: str | None, key: str | None) -> str | None:
+    """An idempotency key as it is stored: everybody has keys of their own."""
+    return None if key is None else f"{owner or ''}/{key}"
 
 
 def clean_name(name: str) -> str:
