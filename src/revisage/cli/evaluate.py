@@ -26,13 +26,13 @@ from revisage.cli.shared import JsonOption, QuietOption, plain_by_default
 from revisage.cli.show import print_lines, print_table, progress_bar, warn
 
 if TYPE_CHECKING:
-    from revisage.evaluate.record import Evaluation, FileEvaluation, Score
+    from revisage.evaluate.record import Evaluation, FileEvaluation
 
-__all__ = ["evaluate_app"]
+__all__ = ["BETTER", "evaluate_app"]
 
 _PLAIN = "files"
 _AREAS = (("whole", "Whole frame"), ("faces", "Inside faces"))
-_ARROWS = {"higher": "higher", "lower": "lower", "reference": "near the reference"}
+BETTER = {"higher": "higher", "lower": "lower", "reference": "near the reference"}
 
 
 evaluate_app = typer.Typer(
@@ -86,6 +86,11 @@ def evaluate(
             weights=weights,
             device=device,
         )
+    return _told(found, quiet, as_json)
+
+
+def _told(found: Evaluation, quiet: bool, as_json: bool) -> int:
+    """Print the result; the exit code says whether every file could be measured."""
     failed = [file for file in found.files if file.error]
     for file in found.files:
         for text in file.warnings:
@@ -137,6 +142,7 @@ def _averaged(found: Evaluation, files: list[FileEvaluation]) -> FileEvaluation:
 
 def _rows(file: FileEvaluation, area: str) -> Iterator[tuple[str, ...]]:
     from revisage.evaluate.catalogue import MEASURES
+    from revisage.evaluate.compare import score_text
 
     others = [side.area(area) for name, side in reversed(file.sides.items()) if name != "reference"]
     reference = file.sides["reference"].area(area)
@@ -144,16 +150,8 @@ def _rows(file: FileEvaluation, area: str) -> Iterator[tuple[str, ...]]:
         scores = [scores.get(name) for scores in others]
         if any(score is not None and (score.value is not None or score.identical) for score in scores):
             unit = f" ({info.unit})" if info.unit else ""
-            cells = [_cell(score, info.digits) for score in (*scores, reference.get(name))]
-            yield (info.title + unit, *cells, _ARROWS[info.better])
-
-
-def _cell(score: Score | None, digits: int) -> str:
-    if score is None:
-        return ""
-    if score.value is None:
-        return "identical" if score.identical else "n/a"
-    return f"{score.value:.{digits}f}"
+            cells = [score_text(score, info) for score in (*scores, reference.get(name))]
+            yield (info.title + unit, *cells, BETTER[info.better])
 
 
 def _notes(files: list[FileEvaluation]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from revisage.cli.evaluate import evaluate_app
+from revisage.cli.evaluate import BETTER, evaluate_app
 from revisage.cli.evaluate_options import (
     DetectorOption,
     DeviceOption,
@@ -28,10 +28,9 @@ from revisage.cli.show import print_lines, print_table, progress_bar, warn
 
 if TYPE_CHECKING:
     from revisage.evaluate.record import Evaluation, FileEvaluation
+    from revisage.evaluate.settings import EvaluateSettings
 
 __all__: list[str] = []
-
-_BETTER = {"higher": "higher", "lower": "lower", "reference": "near the reference"}
 
 
 @evaluate_app.command("compare")
@@ -63,15 +62,12 @@ def compare(
     as_json: JsonOption = False,
 ) -> int:
     """Measure several restorations against one original, and show which is best at what."""
-    from revisage.core.errors import OutputError
     from revisage.evaluate.compare import compare as run
-    from revisage.evaluate.compare import csv_text, name_methods
+    from revisage.evaluate.compare import name_methods
     from revisage.evaluate.settings import make_settings
-    from revisage.pipeline.files import write_text
 
-    for path in (html, csv):
-        if path is not None and path.exists() and not overwrite:
-            raise OutputError(f"{path} exists; use --overwrite to replace it")
+    written = [path for path in (html, csv) if path is not None]
+    _check_free(written, overwrite)
     settings = make_settings(
         area=area_of(faces_only),
         resize=resize,
@@ -85,13 +81,29 @@ def compare(
     )
     with progress_bar(quiet) as progress:
         found = run(name_methods(methods), reference, input=input, settings=settings, progress=progress)
-    if html is not None:
-        from revisage.evaluate.page import comparison_page
+    _write(found, settings, html, csv, overwrite)
+    return _told(found, quiet, as_json, written)
 
+
+def _check_free(paths: list[Path], overwrite: bool) -> None:
+    """Refuse, before anything is measured, to replace a file unasked."""
+    from revisage.core.errors import OutputError
+
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists; use --overwrite to replace it")
+
+
+def _write(found: Evaluation, settings: EvaluateSettings, html: Path | None, csv: Path | None, overwrite: bool) -> None:
+    """The page and the table, where they are asked for."""
+    from revisage.evaluate.compare import csv_text
+    from revisage.evaluate.page import comparison_page
+    from revisage.pipeline.files import write_text
+
+    if html is not None:
         write_text(html, comparison_page(found, settings), overwrite=overwrite)
     if csv is not None:
         write_text(csv, csv_text(found), overwrite=overwrite)
-    return _told(found, quiet, as_json, [path for path in (html, csv) if path is not None])
 
 
 def _told(found: Evaluation, quiet: bool, as_json: bool, written: list[Path]) -> int:
@@ -126,7 +138,7 @@ def _print(shown: FileEvaluation) -> None:
             (
                 row.info.title + (f" ({row.info.unit})" if row.info.unit else ""),
                 *(_marked(name in row.best, score_text(row.scores.get(name), row.info)) for name in columns),
-                _BETTER[row.info.better],
+                BETTER[row.info.better],
             )
             for row in table
             if row.area == area

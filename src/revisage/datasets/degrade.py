@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from revisage._version import __version__
 from revisage.core.errors import ConfigError, InputError, OutputError, RevisageError
 from revisage.core.progress import Progress, ProgressCallback
+from revisage.models.store import file_sha256
 from revisage.pipeline.files import output_error, publish, write_text
 
 if TYPE_CHECKING:
@@ -26,14 +27,13 @@ if TYPE_CHECKING:
     from revisage.media.info import MediaInfo
     from revisage.media.sink import Sink
     from revisage.media.source import Source
-    from revisage.train.degradation import Degradation
+    from revisage.train.degradation import Degradation, Drawn
 
 __all__ = ["MANIFEST", "DegradedFile", "DegradedManifest", "degrade_file", "degrade_files"]
 
 MANIFEST = "degraded.json"
 # Of a whole picture, the part of its shorter side that lengths take one face to fill.
 _FACE_PART = 0.5
-_READ = 2**20
 
 Image = NDArray[np.uint8]
 
@@ -124,20 +124,12 @@ def degrade_files(
         raise ConfigError(f"a scale lies between 1 and 64, got {scale:g}")
     tasks = _tasks(inputs, output)
     _check_targets(tasks, output, overwrite)
+    damage = partial(degrade_file, config=config, seed=seed, scale=scale, aligned=aligned, progress=progress)
     done: list[DegradedFile] = []
     failed: dict[str, str] = {}
     for task in tasks:
         try:
-            entry = degrade_file(
-                task.source,
-                task.target,
-                config,
-                seed=seed,
-                index=task.index,
-                scale=scale,
-                aligned=aligned,
-                progress=progress,
-            )
+            entry = damage(task.source, task.target, index=task.index)
         except InputError as error:
             failed[str(task.source)] = str(error)
             continue
@@ -169,29 +161,23 @@ def degrade_file(
     """
     from revisage.media.info import probe
     from revisage.media.source import open_source
-    from revisage.train.degradation import degrade_frames, generator
+    from revisage.train.degradation import generator
 
     info = probe(source)
     unit = _unit((info.height, info.width), aligned)
-    waiting: deque[Frame] = deque()
+    preset, rng = _referenced(config, scale, unit), generator(seed, index)
     with _output(source, target, info) as out, open_source(source, info=info) as opened:
-        pictures = _pictures(opened, waiting)
-        first = next(pictures, None)
-        if first is None:
-            raise InputError(f"{source}: no frame could be read")
-        drawn, damaged = degrade_frames(
-            chain([first], pictures), _referenced(config, scale, unit), generator(seed, index), unit=unit
-        )
+        drawn, frames = _damaged(opened, preset, rng, unit)
         count = 0
-        for count, picture in enumerate(damaged, 1):
-            out.write(waiting.popleft().with_rgb(picture))
+        for count, frame in enumerate(frames, 1):
+            out.write(frame)
             if progress is not None:
                 progress(Progress("degrade", count, info.frame_count, 0, source.name))
         notes = [*out.finish(), *opened.warnings]
     return DegradedFile(
         file=target.name,
         source=str(source),
-        sha256=_sha256(source),
+        sha256=file_sha256(source),
         preset=type(config).__name__,
         seed=seed,
         index=index,
@@ -259,19 +245,30 @@ def _referenced(config: Degradation, scale: float | None, unit: float) -> Degrad
     return config.model_copy(update=changes)
 
 
+def _damaged(
+    source: Source, config: Degradation, rng: np.random.Generator, unit: float
+) -> tuple[Drawn, Iterator[Frame]]:
+    """What was drawn for a source, and its frames with damaged pixels.
+
+    Raises:
+        InputError: it has no frame that can be read.
+    """
+    from revisage.train.degradation import degrade_frames
+
+    waiting: deque[Frame] = deque()
+    pictures = _pictures(source, waiting)
+    first = next(pictures, None)
+    if first is None:
+        raise InputError(f"{source.info.path}: no frame could be read")
+    drawn, damaged = degrade_frames(chain([first], pictures), config, rng, unit=unit)
+    return drawn, (waiting.popleft().with_rgb(picture) for picture in damaged)
+
+
 def _pictures(source: Source, waiting: deque[Frame]) -> Iterator[Image]:
     """Each frame as RGB; the frames themselves wait until their damaged pixels come."""
     for frame in source.frames():
         waiting.append(frame)
         yield frame.rgb()
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_READ):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

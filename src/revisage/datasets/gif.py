@@ -21,7 +21,7 @@ from revisage.core.errors import InputError, OutputError
 from revisage.core.progress import CancelToken, Progress, ProgressCallback
 from revisage.datasets.gif_choose import choose_windows
 from revisage.datasets.gif_cut import FRAMES, GIFS, ClipCutter
-from revisage.datasets.gif_files import file_sha256, keep_source, write_pictures
+from revisage.datasets.gif_files import keep_source, write_pictures
 from revisage.datasets.gif_manifest import (
     MANIFEST,
     DamagedGif,
@@ -33,6 +33,7 @@ from revisage.datasets.gif_manifest import (
 )
 from revisage.media.collection import find_media
 from revisage.media.source import open_source
+from revisage.models.store import file_sha256
 from revisage.pipeline.files import output_error
 from revisage.pipeline.fingerprint import fingerprint
 from revisage.pipeline.networks import Networks

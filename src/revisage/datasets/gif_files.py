@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from revisage.media.sink import EncodeOptions
 from revisage.media.source import open_source
 from revisage.pipeline.files import output_error, publish
 
-__all__ = ["CutFrame", "file_sha256", "keep_source", "reduced_hw", "write_gif", "write_pictures"]
+__all__ = ["CutFrame", "keep_source", "reduced_hw", "write_gif", "write_pictures"]
 
 Image = NDArray[np.uint8]
 
@@ -36,15 +35,6 @@ class CutFrame:
     pts: int
     time_base: Fraction
     duration: int
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a whole file in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def keep_source(source: Path, target: Path) -> None:

@@ -19,6 +19,8 @@ BRISQUE_FILE = "brisque_svm_weights.pt"
 _LEAST_MS_SSIM = 161
 """Side whose sixteenth part still holds one window of 11 px."""
 
+_LEAST_GMSD, _LEAST_BRISQUE = 8, 16
+
 
 def ms_ssim(image: Image, reference: Image) -> float:
     """Multi-scale structural similarity over five scales, 0 to 1 (Wang, Simoncelli, Bovik, Asilomar 2003), by piq.
@@ -31,9 +33,7 @@ def ms_ssim(image: Image, reference: Image) -> float:
         MissingExtraError: piq is not installed.
     """
     check_pair(image, reference)
-    height, width = image.shape[:2]
-    if min(height, width) < _LEAST_MS_SSIM:
-        raise ValueError(f"MS-SSIM needs at least {_LEAST_MS_SSIM} px a side, got {width}x{height}")
+    _check_sides(image, _LEAST_MS_SSIM, "MS-SSIM")
     piq = _piq("MS-SSIM")
     return float(piq.multi_scale_ssim(unit_tensor(image), unit_tensor(reference), data_range=1.0))
 
@@ -49,11 +49,15 @@ def gmsd(image: Image, reference: Image) -> float:
         MissingExtraError: piq is not installed.
     """
     check_pair(image, reference)
-    height, width = image.shape[:2]
-    if min(height, width) < 8:
-        raise ValueError(f"GMSD needs at least 8 px a side, got {width}x{height}")
+    _check_sides(image, _LEAST_GMSD, "GMSD")
     piq = _piq("GMSD")
     return float(piq.gmsd(unit_tensor(image), unit_tensor(reference), data_range=1.0))
+
+
+def _check_sides(image: Image, least: int, measure: str) -> None:
+    height, width = image.shape[:2]
+    if min(height, width) < least:
+        raise ValueError(f"{measure} needs at least {least} px a side, got {width}x{height}")
 
 
 def brisque(image: Image) -> float:
@@ -68,9 +72,7 @@ def brisque(image: Image) -> float:
         ValueError: the image is too small or flat.
         MissingExtraError: piq is not installed.
     """
-    height, width = image.shape[:2]
-    if min(height, width) < 16:
-        raise ValueError(f"BRISQUE needs at least 16 px a side, got {width}x{height}")
+    _check_sides(image, _LEAST_BRISQUE, "BRISQUE")
     if image.min() == image.max():
         raise ValueError("BRISQUE is not defined for images without any texture")
     piq = _piq("BRISQUE")
