@@ -21,7 +21,7 @@ from revisage.faces.align import crop_scale
 from revisage.pipeline.blocks import Block
 from revisage.pipeline.stages import Crop, Item, StageClock
 from revisage.temporal.flow import FlowEstimator
-from revisage.temporal.motion import Motion, motions, reduced
+from revisage.temporal.motion import Motion, motions, onward_motion, reduced
 from revisage.temporal.steady import Recursion, Sharpness
 
 __all__ = ["steady_inputs", "steady_restored"]
@@ -29,8 +29,8 @@ __all__ = ["steady_inputs", "steady_restored"]
 _INPUT_SHARE = 0.8
 _RESTORED_SHARE = 0.6
 
-_Moved = tuple[Motion, Motion]
-"""What brings the face of the frame before onto this one, and this one onto the frame before."""
+_Moved = tuple[Motion, Motion | None]
+"""What brings the face of the frame before onto this one, and this one onto the frame before where that is wanted."""
 
 
 def steady_inputs(items: Iterable[Item], estimate: FlowEstimator, passes: int, clock: StageClock) -> Iterator[Item]:
@@ -45,15 +45,16 @@ def steady_inputs(items: Iterable[Item], estimate: FlowEstimator, passes: int, c
             time. Then a block of frames waits in memory.
         clock: counts the time as ``follow``.
     """
-    past = _Past(estimate)
+    past = _Past(_Follow(estimate, both=passes > 1))
     return _forward(items, past, clock) if passes == 1 else _both_ways(items, past, clock)
 
 
 class _Follow:
-    """Finds the motion of each track from frame to frame."""
+    """Finds the motion of each track from frame to frame, back to the frame before too if ``both`` are wanted."""
 
-    def __init__(self, estimate: FlowEstimator) -> None:
+    def __init__(self, estimate: FlowEstimator, *, both: bool) -> None:
         self._estimate = estimate
+        self._both = both
         self._before: dict[int, NDArray[np.uint8]] = {}
 
     def __call__(self, item: Item) -> list[_Moved | None]:
@@ -66,7 +67,11 @@ class _Follow:
         return moved
 
     def _moved(self, before: NDArray[np.uint8] | None, now: NDArray[np.uint8], size: int) -> _Moved | None:
-        return None if before is None else motions(self._estimate, before, now, size)
+        if before is None:
+            return None
+        if self._both:
+            return motions(self._estimate, before, now, size)
+        return onward_motion(self._estimate, before, now, size), None
 
 
 class _Running:
@@ -102,8 +107,8 @@ class _Entry:
 class _Past:
     """Averages over the past, in all blocks that are open."""
 
-    def __init__(self, estimate: FlowEstimator) -> None:
-        self._follow = _Follow(estimate)
+    def __init__(self, follow: _Follow) -> None:
+        self._follow = follow
         self._running: dict[Block, _Running] = {}
 
     def __call__(self, item: Item) -> _Entry:
@@ -172,7 +177,7 @@ def _back(later: _Entry | None) -> tuple[dict[int, Motion], float]:
     if later is None:
         return {}, 1.0
     pairs = zip(later.item.faces, later.moved, strict=True)
-    return {planned.track: both[1] for (planned, _), both in pairs if both is not None}, later.item.lapse
+    return {planned.track: moved[1] for (planned, _), moved in pairs if moved and moved[1]}, later.item.lapse
 
 
 def _show(entry: _Entry, steady: list[Crop]) -> None:

@@ -7,13 +7,14 @@ frame before.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DisFlow", "Flow", "FlowEstimator", "consistent", "disagreement", "warp"]
+__all__ = ["DisFlow", "Flow", "FlowEstimator", "consistent", "disagreement", "squared_lengths", "warp"]
 
 Flow = NDArray[np.float32]
 Grey = NDArray[np.uint8]
@@ -81,8 +82,13 @@ def warp(source: NDArray[Any], flow: Flow, *, interpolation: int = cv2.INTER_LIN
         flow: of the same height and width.
         interpolation: OpenCV interpolation. Beyond the border the border's pixels are repeated.
     """
-    places = flow + _grid(flow.shape[0], flow.shape[1])
-    return cv2.remap(source, places, None, interpolation, borderMode=cv2.BORDER_REPLICATE)
+    return _taken(source, flow + _grid(*flow.shape[:2]), interpolation)
+
+
+def squared_lengths(flow: Flow) -> NDArray[np.float32]:
+    """How far each pixel moves, squared (px²), ``(H, W) float32``."""
+    x, y = flow[..., 0], flow[..., 1]
+    return x * x + y * y
 
 
 def disagreement(flow: Flow, back: Flow) -> NDArray[np.float32]:
@@ -96,11 +102,10 @@ def disagreement(flow: Flow, back: Flow) -> NDArray[np.float32]:
         ``(H, W) float32`` in the target; infinite where the flow leaves the picture.
     """
     height, width = flow.shape[:2]
-    missed = flow + warp(back, flow)
-    squared: NDArray[np.float32] = np.square(missed).sum(axis=-1)
     places = flow + _grid(height, width)
-    outside = ((places < -0.5) | (places > (width - 0.5, height - 0.5))).any(axis=-1)
-    squared[outside] = np.inf
+    squared = squared_lengths(flow + _taken(back, places, cv2.INTER_LINEAR))
+    x, y = places[..., 0], places[..., 1]
+    squared[(x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)] = np.inf
     return squared
 
 
@@ -110,12 +115,19 @@ def consistent(flow: Flow, back: Flow) -> NDArray[np.bool_]:
     The test of Sundaram, Brox and Keutzer (ECCV 2010): the disagreement stays below 0.01 of the two squared lengths
     plus 0.5 px².
     """
-    lengths = np.square(flow).sum(axis=-1) + np.square(warp(back, flow)).sum(axis=-1)
+    lengths = squared_lengths(flow) + squared_lengths(warp(back, flow))
     agree: NDArray[np.bool_] = disagreement(flow, back) < 0.01 * lengths + 0.5
     return agree
 
 
+def _taken(source: NDArray[Any], places: Flow, interpolation: int) -> NDArray[Any]:
+    return cv2.remap(source, places, None, interpolation, borderMode=cv2.BORDER_REPLICATE)
+
+
+@functools.lru_cache(maxsize=4)
 def _grid(height: int, width: int) -> Flow:
-    """x and y of each pixel."""
+    """x and y of each pixel; read-only."""
     rows, columns = np.mgrid[:height, :width]
-    return np.stack((columns, rows), axis=-1).astype(np.float32)
+    grid = np.stack((columns, rows), axis=-1).astype(np.float32)
+    grid.flags.writeable = False
+    return grid

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.temporal.flow import Flow, FlowEstimator, disagreement, warp
+from revisage.temporal.flow import Flow, FlowEstimator, disagreement, squared_lengths, warp
 
-__all__ = ["GRID", "Motion", "motions", "reduced"]
+__all__ = ["GRID", "Motion", "motions", "onward_motion", "reduced"]
 
 GRID = 128
 """Flow is estimated on crops of this side (px): noise is halved in a crop of 256 px, and the cost is a quarter."""
@@ -64,11 +64,17 @@ def motions(
     return _motion(onward, back, now, before, size), _motion(back, onward, before, now, size)
 
 
+def onward_motion(estimate: FlowEstimator, before: NDArray[np.uint8], now: NDArray[np.uint8], size: int) -> Motion:
+    """The first of :func:`motions` alone, at little more than half the cost."""
+    return _motion(estimate(now, before), estimate(before, now), now, before, size)
+
+
 def _motion(flow: Flow, back: Flow, target: NDArray[np.uint8], source: NDArray[np.uint8], size: int) -> Motion:
-    far = np.square(flow).sum(axis=-1)
+    far = squared_lengths(flow)
     doubt = disagreement(flow, back) / (2 * _MISSED**2) + far / (2 * _FAR**2)
-    flow = flow * (far / (far + _NOTHING**2))[..., None]
-    trust = np.exp(-np.minimum(doubt + _mismatch(target, warp(source, flow)), 50)).astype(np.float32)
+    still = far / (far + _NOTHING**2)
+    flow = cv2.multiply(flow, cv2.merge((still, still)))
+    trust = cv2.exp(-np.minimum(doubt + _mismatch(target, warp(source, flow)), 50))
     side = (size, size)
     scaled = cv2.resize(flow * np.float32(size / GRID), side, interpolation=cv2.INTER_LINEAR)
     return Motion(scaled, cv2.resize(trust, side, interpolation=cv2.INTER_LINEAR))
@@ -76,7 +82,7 @@ def _motion(flow: Flow, back: Flow, target: NDArray[np.uint8], source: NDArray[n
 
 def _mismatch(target: NDArray[np.uint8], warped: NDArray[np.uint8]) -> NDArray[np.float32]:
     """By how much two pictures differ beyond their noise, ``float32``, 0 where that is all."""
-    difference = target.astype(np.float32) - warped
+    difference = cv2.subtract(target, warped, dtype=cv2.CV_32F)
     noise = float(np.clip(1.4826 * np.median(np.abs(inner(difference))), _QUIET, _LOUD))
     error = cv2.blur(np.square(difference), (5, 5)) / noise**2
     excess: NDArray[np.float32] = np.maximum(error - _EXPECTED, 0) / _EXCESS

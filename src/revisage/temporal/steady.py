@@ -29,6 +29,8 @@ Picture = NDArray[np.float32]
 _QUIET, _LOUD, _TIMES_NOISE = 0.4, 6.0, 5.0
 # Smoothed difference: sigma (px of the grid), bounds of its usual size (1/255), how many times that is still noise.
 _AREA, _CALM, _BUSY, _TIMES_CALM = 1.5, 0.3, 4.0, 4.0
+# Weights that make one grey value of a pixel's three.
+_MEAN = np.full((1, 3), 1 / 3, np.float32)
 # Finest band: sigma in px of the output, the most of it that may be added, how fast that follows.
 _FINEST, _MOST, _FOLLOWS = 1.4, 0.6, 0.5
 
@@ -55,36 +57,45 @@ class Recursion:
         """
         now = crop.astype(np.float32)
         if self._average is not None and motion is not None:
-            difference = cv2.subtract(warp(self._average, motion.flow, interpolation=cv2.INTER_CUBIC), now)
-            weight = motion.trust * _noise_alone(difference) * np.float32(self._share**lapse)
-            now += cv2.multiply(difference, cv2.merge((weight, weight, weight)))
+            past = warp(self._average, motion.flow, interpolation=cv2.INTER_CUBIC)
+            difference = cv2.subtract(past, now, dst=past)
+            weight = _noise_alone(difference)
+            weight *= motion.trust
+            weight *= np.float32(self._share**lapse)
+            change = cv2.multiply(difference, cv2.merge((weight, weight, weight)), dst=difference)
+            now = cv2.add(now, change, dst=change)
         self._average = now
-        return to_picture(now)
+        return _to_picture(now)
 
 
 def _noise_alone(difference: Picture) -> Picture:
     """How far a difference is noise and not something that happened, ``(size, size) float32`` 0 to 1."""
-    square = cv2.transform(cv2.multiply(difference, difference), np.full((1, 3), 1 / 3, np.float32))
-    noise = _usual(cv2.sqrt(square), _QUIET, _LOUD)
-    limit = 1 + np.square(square / (_TIMES_NOISE * noise) ** 2)
-    weight: Picture = _chance(difference) / limit
-    return weight
+    square = cv2.transform(cv2.multiply(difference, difference), _MEAN)
+    noise = _usual(np.sqrt(_sampled(square)), _QUIET, _LOUD)
+    limit = cv2.multiply(square, square, scale=1 / (_TIMES_NOISE * noise) ** 4)
+    limit += 1
+    return cv2.divide(_chance(difference), limit, dst=limit)
 
 
 def _chance(difference: Picture) -> Picture:
     """1 where the difference averages out over an area, 0 where it has one sign all over it."""
     size = difference.shape[0]
-    grey = cv2.transform(difference, np.full((1, 3), 1 / 3, np.float32))
+    grey = cv2.transform(difference, _MEAN)
     area = np.abs(cv2.GaussianBlur(cv2.resize(grey, (GRID, GRID), interpolation=cv2.INTER_AREA), (0, 0), _AREA))
-    beyond = np.maximum(area / _usual(area, _CALM, _BUSY) - _TIMES_CALM, 0)
-    chance = np.exp(-np.minimum(np.square(beyond) / 2, 50))
+    beyond = np.maximum(area / _usual(_sampled(area), _CALM, _BUSY) - _TIMES_CALM, 0)
+    chance = cv2.exp(-np.minimum(np.square(beyond) / 2, 50))
     full: Picture = cv2.resize(chance, (size, size), interpolation=cv2.INTER_LINEAR)
     return full
 
 
-def _usual(size: Picture, least: float, most: float) -> float:
+def _sampled(picture: Picture) -> Picture:
+    """A quarter of the face's pixels: enough for a median."""
+    return inner(picture)[::2, ::2]
+
+
+def _usual(sizes: Picture, least: float, most: float) -> float:
     """The standard deviation that the median of absolute values stands for, within bounds."""
-    return float(np.clip(1.4826 * np.median(inner(size)[::2, ::2]), least, most))
+    return float(np.clip(1.4826 * np.median(sizes), least, most))
 
 
 class Sharpness:
@@ -106,30 +117,48 @@ class Sharpness:
             scale: px of the crop for one of the output; above 1 the output is too small to show the finest detail.
         """
         scale = max(1.0, scale)
-        smooth = cv2.GaussianBlur(average, (0, 0), _FINEST * scale)
-        side = max(8, round(average.shape[0] / scale))
-        seen = (cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA) for picture in (average, smooth, frame))
-        wanted = float(np.clip(_missing(*seen), 0, _MOST))
+        smooth = _smoothed(average, scale)
+        wanted = float(np.clip(_missing(average, smooth, frame, scale), 0, _MOST))
         self._added += _FOLLOWS * (wanted - self._added)
         sharper: NDArray[np.uint8] = cv2.addWeighted(average, 1 + self._added, smooth, -self._added, 0)
         return sharper
 
 
-def _missing(average: NDArray[np.uint8], smooth: NDArray[np.uint8], frame: NDArray[np.uint8]) -> float:
+def _smoothed(picture: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """The picture without its finest band. A wide blur is done on fewer pixels, never on fewer than the output has."""
+    sigma, size = _FINEST * scale, picture.shape[0]
+    times = 2 ** int(np.log2(scale))
+    if times == 1 or size % times:
+        return cv2.GaussianBlur(picture, (0, 0), sigma)
+    small = cv2.resize(picture, (size // times, size // times), interpolation=cv2.INTER_AREA)
+    # The area average and the interpolation back blur by themselves.
+    left = np.sqrt(sigma**2 - (times**2 - 1) / 12 - times**2 / 6) / times
+    return cv2.resize(cv2.GaussianBlur(small, (0, 0), left), (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def _missing(
+    average: NDArray[np.uint8], smooth: NDArray[np.uint8], frame: NDArray[np.uint8], scale: float
+) -> float:
     """How much of ``average - smooth`` must be added for the Laplacian to vary as much as in ``frame``."""
-    has, less, wants = (_laplacian(picture) for picture in (average, smooth, frame))
+    has, less, wants = (_laplacian(picture, scale) for picture in (average, smooth, frame))
     band = has - less
     own, cross, power = has.var(), (has * band).mean() - has.mean() * band.mean(), band.var()
-    if power < 1e-3 or wants.var() <= own:
+    lacks = wants.var() - own
+    if power < 1e-3 or lacks <= 0:
         return 0.0
-    return float((np.sqrt(cross**2 + power * (wants.var() - own)) - cross) / power)
+    return float((np.sqrt(cross**2 + power * lacks) - cross) / power)
 
 
-def _laplacian(crop: NDArray[np.uint8]) -> Picture:
-    """The Laplacian in the face."""
-    return inner(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
+def _laplacian(crop: NDArray[np.uint8], scale: float) -> Picture:
+    """The Laplacian in the face, as the output can show it."""
+    grey = cv2.cvtColor(inner(crop), cv2.COLOR_RGB2GRAY)
+    if scale > 1:
+        width, height = (max(4, round(side / scale)) for side in grey.shape[::-1])
+        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.Laplacian(grey, cv2.CV_32F)[1:-1, 1:-1]
 
 
-def to_picture(values: Picture) -> NDArray[np.uint8]:
+def _to_picture(values: Picture) -> NDArray[np.uint8]:
     """Values in 1/255, rounded and clipped to uint8."""
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    picture: NDArray[np.uint8] = cv2.add(values, 0, dtype=cv2.CV_8U)
+    return picture
