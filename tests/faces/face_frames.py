@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -43,6 +44,12 @@ class RgbFrame:
         changed = np.round(samples[region.slices] + delta * self.unit)
         samples[region.slices] = np.clip(changed, 0, 2**self.bits - 1).astype(np.uint16)
         return RgbFrame(samples, self.bits)
+
+    def add_all_rgb(self, changes: Sequence[tuple[Region, NDArray[np.float32]]]) -> RgbFrame:
+        frame = self
+        for region, delta in changes:
+            frame = frame.add_rgb(region, delta)
+        return frame
 
 
 def similarity(scale: float, degrees: float, x: float, y: float) -> NDArray[np.float64]:

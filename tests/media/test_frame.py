@@ -59,6 +59,23 @@ def test_zero_difference_changes_no_sample(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
+def test_many_regions_are_changed_as_one_after_the_other(name: str) -> None:
+    frame = make_frame(name)
+    rng = np.random.default_rng(2)
+    # The second begins in the chroma cell that the first ends in; the last meets the limits of the format.
+    regions = [Region(3, 4, 11, 13), Region(11, 12, 20, 17), Region(20, 17, 32, 24)]
+    changes = [(r, rng.normal(0, 40, (*r.size_hw, 3)).astype(np.float32)) for r in regions]
+    changes[-1] = (regions[-1], np.full_like(changes[-1][1], 400))
+    one_by_one = frame
+    for region, delta in changes:
+        one_by_one = one_by_one.add_rgb(region, delta)
+    together = frame.add_all_rgb(changes)
+    assert all(np.array_equal(a, b) for a, b in zip(together.planes, one_by_one.planes, strict=True))
+    assert max(int(plane.max()) for plane in together.planes) <= frame.layout.maximum
+    assert frame.add_all_rgb([]) is frame
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_samples_outside_the_region_stay(name: str) -> None:
     frame = make_frame(name)
     changed = frame.add_rgb(Region(8, 8, 16, 16), np.full((8, 8, 3), 30, np.float32))

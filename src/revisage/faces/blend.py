@@ -5,6 +5,7 @@ Both work in crop space and on a coarse grid: a mask that is meant to be soft an
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import cv2
@@ -86,6 +87,7 @@ def _softened(inside: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return cv2.resize(soft, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
+@functools.lru_cache(maxsize=1)
 def _window(count: int) -> NDArray[np.float32]:
     """A square window: 0 at the border, 1 inside, a raised cosine between."""
     depth = (np.minimum(np.arange(count), np.arange(count)[::-1]) + 0.5) / count
@@ -115,14 +117,13 @@ def matched_difference(
     Returns:
         ``(size, size, 3) float32 RGB`` in steps of 1/255, not masked; exactly 0 where nothing was restored.
     """
-    difference = cv2.subtract(restored, crop, dtype=cv2.CV_32F)
     size = crop.shape[0]
-    weights = _coarse(mask)
-    drift = difference if colours is None else cv2.subtract(restored, colours, dtype=cv2.CV_32F)
-    drift = _coarse(cv2.multiply(drift, cv2.merge((mask, mask, mask))))
-    drift /= (weights + 1e-3)[..., None]
+    drift = cv2.subtract(restored, crop if colours is None else colours, dtype=cv2.CV_32F)
+    drift = _coarse(cv2.multiply(drift, cv2.merge((mask, mask, mask)), dst=drift))
+    drift /= (_coarse(mask) + 1e-3)[..., None]
     drift = cv2.resize(drift, (size, size), interpolation=cv2.INTER_LINEAR)
-    matched: NDArray[np.float32] = cv2.subtract(difference, drift)
+    difference = cv2.subtract(restored, crop, dtype=cv2.CV_32F)
+    matched: NDArray[np.float32] = cv2.subtract(difference, drift, dst=difference)
     return matched
 
 

@@ -71,9 +71,7 @@ def composite(frame: Frame, restored: Sequence[Restored], upscale: float | tuple
     """
     factors = upscale if isinstance(upscale, tuple) else (upscale, upscale)
     changes = [_change(frame.size_hw, *item, factors) for item in restored]
-    for region, delta in _merged([change for change in changes if change is not None]):
-        frame = frame.add_rgb(region, delta)
-    return frame
+    return frame.add_all_rgb(_merged([change for change in changes if change is not None]))
 
 
 def scaled_affine(affine: Affine, factors: tuple[float, float]) -> Affine:
@@ -102,7 +100,7 @@ def _change(
     if region is None:
         return None
     difference = matched_difference(face.crop, restored, mask, face.steady)
-    weighted = cv2.multiply(difference, cv2.merge((mask, mask, mask)), scale=strength)
+    weighted = cv2.multiply(difference, cv2.merge((mask, mask, mask)), scale=strength, dst=difference)
     to_frame[:, 2] -= (region.left, region.top)
     return _Change(region, _warp(weighted, to_frame, region.size_hw, cv2.INTER_CUBIC), mask, to_frame)
 

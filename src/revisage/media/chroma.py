@@ -71,8 +71,10 @@ def reduce_chroma(
         zero_outside: beyond the values lie zeros; otherwise the nearest value repeats.
     """
     rows = _reduce_rows(values, origin[0], shift_hw[0], offset_xy[1], zero_outside)
-    columns = _reduce_rows(rows.T, origin[1], shift_hw[1], offset_xy[0], zero_outside)
-    return np.ascontiguousarray(columns.T)
+    if shift_hw[1] == 0:
+        return rows
+    columns = _reduce_rows(cv2.transpose(rows), origin[1], shift_hw[1], offset_xy[0], zero_outside)
+    return cv2.transpose(columns)
 
 
 def _reduce_rows(
@@ -81,8 +83,9 @@ def _reduce_rows(
     if shift == 0:
         return values
     factor = 1 << shift
-    padding = ((origin % factor, -(origin + len(values)) % factor), (0, 0))
-    padded = np.pad(values, padding) if zero_outside else np.pad(values, padding, mode="edge")
+    before, after = origin % factor, -(origin + len(values)) % factor
+    border = cv2.BORDER_CONSTANT if zero_outside else cv2.BORDER_REPLICATE
+    padded = cv2.copyMakeBorder(values, before, after, 0, 0, border) if before or after else values
     cells = padded.reshape(len(padded) // factor, factor, -1)
     if offset:
         return cells.mean(axis=1)

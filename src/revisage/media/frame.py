@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
@@ -154,21 +155,20 @@ class Frame:
         Raises:
             ValueError: the sizes differ, or the region leaves the frame.
         """
-        if delta.shape != (*region.size_hw, 3):
-            raise ValueError(f"delta has shape {delta.shape}, the region needs {(*region.size_hw, 3)}")
-        stored = self._stored_region(region)
-        change = np.ascontiguousarray(self.orientation.stored(delta), dtype=np.float32)
-        native = cv2.transform(change, samples_gain(self.layout, self.colour))
-        planes = list(self.planes)
-        for number in range(1 if self.layout.family == "grey" else 3):
-            shift = self.layout.shift_hw(number)
-            values = np.ascontiguousarray(native[..., number])
-            values = reduce_chroma(
-                values, (stored.top, stored.left), shift, self.colour.chroma_offset_xy, zero_outside=True
-            )
-            place = stored if shift == (0, 0) else chroma_region(stored, shift, planes[number].shape[:2])
-            planes[number] = _added(planes[number], place, values, self.layout.maximum)
-        return replace(self, planes=tuple(planes), is_decoded=False)
+        return self.add_all_rgb([(region, delta)])
+
+    def add_all_rgb(self, changes: Sequence[tuple[Region, NDArray[np.float32]]]) -> Frame:
+        """A frame with several regions changed, as :meth:`add_rgb` changes each; itself without any.
+
+        The planes are copied once, however many regions there are.
+        """
+        if not changes:
+            return self
+        colours = 1 if self.layout.family == "grey" else 3
+        planes = [plane.copy() for plane in self.planes[:colours]]
+        for region, delta in changes:
+            self._add(planes, region, delta)
+        return replace(self, planes=(*planes, *self.planes[colours:]), is_decoded=False)
 
     def resized(self, size_hw: tuple[int, int]) -> Frame:
         """The frame at another upright size by Lanczos, in its native planes; interlaced fields apart."""
@@ -193,6 +193,25 @@ class Frame:
         if layout.has_alpha:
             colours = (*colours, resize_plane(self.planes[-1], stored.shape[:2], layout.maximum))
         return replace(self, planes=colours, is_decoded=False)
+
+    def _add(self, planes: list[NDArray[Any]], region: Region, delta: NDArray[np.float32]) -> None:
+        """Change a region of ``planes`` in place."""
+        if delta.shape != (*region.size_hw, 3):
+            raise ValueError(f"delta has shape {delta.shape}, the region needs {(*region.size_hw, 3)}")
+        stored = self._stored_region(region)
+        change = np.ascontiguousarray(self.orientation.stored(delta), dtype=np.float32)
+        native = cv2.transform(change, samples_gain(self.layout, self.colour))
+        for number, plane in enumerate(planes):
+            shift = self.layout.shift_hw(number)
+            values = reduce_chroma(
+                cv2.extractChannel(native, number),
+                (stored.top, stored.left),
+                shift,
+                self.colour.chroma_offset_xy,
+                zero_outside=True,
+            )
+            place = stored if shift == (0, 0) else chroma_region(stored, shift, plane.shape)
+            _add_rounded(plane[place.slices], values, self.layout.maximum)
 
     def _stored_region(self, region: Region | None) -> Region:
         height, width = self.size_hw
@@ -270,11 +289,10 @@ def _area_resized(plane: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]
     return cv2.resize(np.ascontiguousarray(plane), (size_hw[1], size_hw[0]), interpolation=method)
 
 
-def _added(plane: NDArray[Any], place: Region, values: NDArray[np.float32], maximum: int) -> NDArray[Any]:
-    changed = plane.copy()
-    target = changed[place.slices]
-    target[...] = _rounded(target + values, maximum, plane.dtype)
-    return changed
+def _add_rounded(target: NDArray[Any], values: NDArray[np.float32], maximum: int) -> None:
+    """Add to samples in place, rounded to nearest and clipped to the samples' range."""
+    kind = cv2.CV_8U if target.dtype == np.uint8 else cv2.CV_16U
+    np.minimum(cv2.add(target, values, dtype=kind), maximum, out=target, casting="unsafe")
 
 
 def _rounded(values: NDArray[np.float32], maximum: int, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -8,9 +8,33 @@ from pathlib import Path
 
 from revisage.core.errors import DiskFullError, OutputError
 
-__all__ = ["output_error", "publish", "write_text"]
+__all__ = ["check_file", "check_folder", "output_error", "publish", "write_text"]
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+def check_file(path: Path, *, overwrite: bool) -> None:
+    """Refuse a file that could not be written, before the work whose result it is to hold.
+
+    Raises:
+        OutputError: it is a folder, or exists and ``overwrite`` is off, or its folder is not there.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists; use --overwrite to replace it")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}; make it first, or name another")
+
+
+def check_folder(path: Path) -> None:
+    """Refuse what is to be a folder of results and is a file.
+
+    Raises:
+        OutputError: it is.
+    """
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file; name a folder")
 
 
 def output_error(path: Path, error: OSError) -> OutputError:

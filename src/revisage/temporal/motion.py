@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -89,7 +90,7 @@ def _mismatch(target: NDArray[np.uint8], warped: NDArray[np.uint8]) -> NDArray[n
     return excess
 
 
-def inner(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+def inner(picture: NDArray[Any]) -> NDArray[Any]:
     """The middle of a crop, where the face is: what noise and sharpness are measured in."""
     height, width = picture.shape[:2]
     return picture[height // 5 : height * 9 // 10, width // 4 : width * 3 // 4]

@@ -136,9 +136,7 @@ def _smoothed(picture: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     return cv2.resize(cv2.GaussianBlur(small, (0, 0), left), (size, size), interpolation=cv2.INTER_LINEAR)
 
 
-def _missing(
-    average: NDArray[np.uint8], smooth: NDArray[np.uint8], frame: NDArray[np.uint8], scale: float
-) -> float:
+def _missing(average: NDArray[np.uint8], smooth: NDArray[np.uint8], frame: NDArray[np.uint8], scale: float) -> float:
     """How much of ``average - smooth`` must be added for the Laplacian to vary as much as in ``frame``."""
     has, less, wants = (_laplacian(picture, scale) for picture in (average, smooth, frame))
     band = has - less
