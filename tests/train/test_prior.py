@@ -140,6 +140,14 @@ def test_a_resumed_prior_gives_the_same_bits(material: Path, tmp_path: Path) -> 
     assert same(read_checkpoint(tmp_path / "parts"), read_checkpoint(tmp_path / "whole"))
 
 
+def test_a_lower_rate_counts_from_the_resumption_on(material: Path, tmp_path: Path) -> None:
+    train_prior(prior_config(material, steps=1), tmp_path / "run")
+    train_prior(prior_config(material, steps=2, learning_rate=1e-9), tmp_path / "run", resume=True)
+    saved = read_checkpoint(tmp_path / "run")
+    for name in ("optimiser", "adversary_optimiser"):
+        assert max(group["lr"] for group in saved[name]["param_groups"]) == pytest.approx(1e-9)
+
+
 def _stop_at(call: int) -> Any:
     follow, calls = prior.follow, []
 

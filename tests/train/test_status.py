@@ -113,6 +113,17 @@ def test_mistakes_are_told_in_one_line(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_that_is_not_there_or_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("restorer", "prior"):
+        assert main(["train", command, str(tmp_path), "--resume"]) == 2
+        assert f"no run to resume in {tmp_path}: config.json is not there" in capsys.readouterr().err
+    assert main(["train", "status", str(tmp_path)]) == 2
+    assert f"no run in {tmp_path}: config.json is not there" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text('{"steps": ')
+    assert main(["train", "status", str(tmp_path)]) == 2
+    assert "config.json is damaged" in capsys.readouterr().err
+
+
 def test_corrupt_images_are_skipped_counted_and_named(
     material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,12 +13,14 @@ from pydantic import ValidationError
 from runs import SMALL, config_of, log_of, losses_of, same
 
 from revisage import nets
-from revisage.core.errors import ConfigError, InputError, OutputError, ProcessingError
+from revisage.core.errors import ConfigError, DiskFullError, InputError, OutputError, ProcessingError
 from revisage.models import loading
 from revisage.train import restorer
+from revisage.train.checkpoint import write_checkpoint
 from revisage.train.degradation import PRESETS, DegradationConfig
 from revisage.train.export import export_run
 from revisage.train.restorer import read_checkpoint, train_restorer
+from revisage.train.run import RunFolder
 
 
 def test_it_learns_eight_faces(material: Path, tmp_path: Path) -> None:
@@ -110,6 +112,31 @@ def test_a_full_disk_leaves_the_old_checkpoint(material: Path, tmp_path: Path) -
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (run / "last.pt").read_bytes() == before
     assert not (run / "last.pt.part").exists()
+
+
+def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+    """/dev/full takes nothing; torch's own writer fails there with a message about positions in a file."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    (tmp_path / "last.pt.part").symlink_to("/dev/full")
+    with pytest.raises(DiskFullError, match=r"no space left for .*last\.pt: free some and resume$"):
+        write_checkpoint(tmp_path / "last.pt", {"step": 1, "average": torch.zeros(200_000)})
+    assert not (tmp_path / "last.pt").exists()
+    (tmp_path / "log.jsonl").symlink_to("/dev/full")
+    run = RunFolder(tmp_path, config_of(tmp_path), stage="restorer", resume=False, may_change=())
+    with pytest.raises(DiskFullError, match=r"no space left in .*: free some and go on with --resume"):
+        run.log({"step": 1, "text": "x" * 100_000})
+
+
+def test_a_lower_rate_helps_a_run_that_burst(material: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(restorer, "_losses", bursting_losses(at=2))
+        with pytest.raises(ProcessingError, match="resume with a lower learning rate"):
+            train_restorer(config_of(material), run)
+    train_restorer(config_of(material, learning_rate=1e-5), run, resume=True)
+    assert log_of(run)[-1]["step"] == 4
+    assert log_of(run)[-1]["rate"] < 1e-5
 
 
 def test_unknown_settings_and_presets_are_refused(material: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import typer
 from revisage.cli.shared import JsonOption
 from revisage.cli.show import print_lines
 from revisage.core.config import nearest
-from revisage.core.errors import ConfigError, ModelError
+from revisage.core.errors import ConfigError, InputError, ModelError
 
 __all__ = ["train_app"]
 
@@ -101,8 +101,12 @@ def _base(run: Path, config: Path | None, resume: bool) -> dict[str, Any]:
     """The settings before any on the command line: those of a file, or those that a run to resume was begun with."""
     if config is not None:
         return _read(config)
+    if not resume:
+        return {}
     record = run / "config.json"
-    return _read(record) if resume and record.is_file() else {}
+    if not record.is_file():
+        raise InputError(f"no run to resume in {run}: config.json is not there")
+    return _read(record)
 
 
 def _settings(kind: Any, values: dict[str, Any], pairs: list[str] | None, options: dict[str, Any] | None = None) -> Any:
@@ -122,7 +126,9 @@ def _settings(kind: Any, values: dict[str, Any], pairs: list[str] | None, option
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_told(error.errors(include_url=False)[0], kind)) from None
+        # An unknown name first: it may be the one that is missing, misspelt.
+        problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
+        raise ConfigError(_told(problems[0], kind)) from None
 
 
 def _put(values: dict[str, Any], names: list[str], value: Any) -> None:
@@ -138,6 +144,8 @@ def _told(problem: Any, kind: Any) -> str:
     """A refused setting in one line; an unknown one with the name that was probably meant."""
     place = ".".join(map(str, problem["loc"]))
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"the setting {place} is needed: --set {place}=VALUE, or in --config FILE"
     if problem["type"] == "extra_forbidden":
         return f"unknown setting {place}{nearest(place, kind.model_fields)}"
     return f"setting {place}: {message[:1].lower()}{message[1:]}" if place else message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from revisage.core.errors import InputError, OutputError
+from revisage.core.errors import DiskFullError, InputError, OutputError
 
 __all__ = ["read_checkpoint", "write_checkpoint"]
 
@@ -17,17 +18,21 @@ __all__ = ["read_checkpoint", "write_checkpoint"]
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Write beside the old checkpoint, then take its place: a full disk leaves the old one as it was.
 
-    Raises OutputError when it cannot be written.
+    Raises OutputError when it cannot be written, DiskFullError when there is no room.
     """
     temporary = path.with_name(f"{path.name}.part")
     try:
-        torch.save(dict(content), temporary)
+        # By way of a stream: where torch writes a file itself, it does not tell why it could not.
+        with temporary.open("wb") as stream:
+            torch.save(dict(content), stream)
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
-        kept = "the old one is intact" if path.exists() else "free some space"
+        kept = "; the old one is intact" if path.exists() else ""
+        if any(getattr(problem, "errno", None) == errno.ENOSPC for problem in (error, error.__context__)):
+            raise DiskFullError(f"no space left for {path}: free some and resume{kept}") from error
         reason = " ".join(str(error).split())[:120]
-        raise OutputError(f"cannot write {path} ({reason}); {kept}") from error
+        raise OutputError(f"cannot write {path} ({reason}){kept}") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

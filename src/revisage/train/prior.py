@@ -294,9 +294,17 @@ def _equalised(net: StyleDecoder, rate: float) -> list[dict[str, Any]]:
 
 
 def _resumed(run: RunFolder, state: _State) -> int:
+    # The rates are those of the settings, which may have changed, not those of the checkpoint.
+    rates = [group["lr"] for group in _groups(state)]
     content = run.load(state.parts(), needed=("net", "average", "optimiser", "adversary", "adversary_optimiser"))
+    for group, rate in zip(_groups(state), rates, strict=True):
+        group["lr"] = rate
     state.path_mean = torch.tensor(content["path_mean"])
     return int(content["step"])
+
+
+def _groups(state: _State) -> list[dict[str, Any]]:
+    return [*state.optimiser.param_groups, *state.adversary_optimiser.param_groups]
 
 
 @torch.no_grad()

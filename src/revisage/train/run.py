@@ -11,10 +11,12 @@ tensorboard/  the log for TensorBoard, where asked for
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import subprocess
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +24,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from revisage.core.errors import ConfigError, InputError, MissingExtraError, OutputError
+from revisage.core.errors import ConfigError, DiskFullError, InputError, MissingExtraError, OutputError
 from revisage.train.checkpoint import read_checkpoint, write_checkpoint
 from revisage.train.data import ImageCache
 from revisage.train.settings import StageConfig
@@ -62,8 +64,9 @@ class RunFolder:
             raise OutputError(f"{folder} already holds a run: resume it or choose another directory")
         self._board = _open_board(folder / "tensorboard") if config.tensorboard and leads else None
         if leads:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "config.json").write_text(config.model_dump_json(indent=1), encoding="utf-8")
+            with _writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "config.json").write_text(config.model_dump_json(indent=1), encoding="utf-8")
 
     def describe_data(self, cache: ImageCache) -> None:
         """Write down what the run is trained on, and say which files were left out."""
@@ -71,9 +74,9 @@ class RunFolder:
             return
         record: dict[str, Any] = {"images": len(cache.files), "sha256": cache.digest, "licences": cache.licences}
         record["revision"] = _revision()
-        (self.folder / "data.json").write_text(
-            json.dumps({**record, "skipped": cache.skipped}, indent=1), encoding="utf-8"
-        )
+        text = json.dumps({**record, "skipped": cache.skipped}, indent=1)
+        with _writing(self.folder):
+            (self.folder / "data.json").write_text(text, encoding="utf-8")
         told = {"skipped": len(cache.skipped), "first_skipped": cache.skipped[0]} if cache.skipped else {}
         self.log({"event": "data", "images": len(cache.files), **told})
 
@@ -82,7 +85,7 @@ class RunFolder:
         if not self.leads:
             return
         record = dict(line)
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as stream:
+        with _writing(self.folder), (self.folder / "log.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
         if self._progress is not None:
             self._progress(record)
@@ -98,7 +101,7 @@ class RunFolder:
     def save(self, step: int, states: Mapping[str, Any], name: str = "last.pt") -> None:
         """Write a checkpoint beside the old one, then let it take its place: a full disk leaves the old one as it was.
 
-        Raises OutputError when it cannot be written.
+        Raises OutputError when it cannot be written, DiskFullError when there is no room.
         """
         if not self.leads:
             return
@@ -126,6 +129,17 @@ class RunFolder:
                     f"{path} does not fit this run's {name}: it is of another architecture; start a new run"
                 ) from error
         return content
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Says in our own words that the folder of a run cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(f"no space left in {folder}: free some and go on with --resume") from error
+        raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
 def read_config(folder: Path, kind: type[_Config]) -> _Config:
@@ -156,8 +170,10 @@ def not_finite(step: int, images: int, folder: Path) -> str:
     """
     last = folder / "last.pt"
     indexes = f"samples {step * images} to {(step + 1) * images - 1}"
-    kept = f"the last good checkpoint is {last}" if last.is_file() else "there is no checkpoint yet"
-    return f"the loss is not finite at step {step + 1} ({indexes}); {kept}: resume with a lower learning rate"
+    advice = "there is no checkpoint yet: begin anew with a lower learning rate"
+    if last.is_file():
+        advice = f"the last good checkpoint is {last}: resume with a lower learning rate"
+    return f"the loss is not finite at step {step + 1} ({indexes}); {advice}"
 
 
 class Clock:

@@ -161,10 +161,10 @@ class PriorTrainConfig(StageConfig):
     grid_every: int = Field(default=1000, ge=1)
 
 
-#: What may change when a run goes on: how long it is, what it watches and the weights of the losses.
+#: What may change when a run goes on: how long it is, how fast it learns, what it watches and the losses' weights.
 MAY_CHANGE = frozenset(
     {
-        *("steps", "device", "precision", "compile", "threads", "workers", "tensorboard", "cache"),
+        *("steps", "learning_rate", "device", "precision", "compile", "threads", "workers", "tensorboard", "cache"),
         *("log_every", "checkpoint_every", "validate_every", "grid_every", "best_by"),
         *("pixel_weight", "structure_weight", "pyramid_weight", "pyramid_end"),
         *("perceptual_weight", "perceptual_window", "style_weight"),

@@ -78,7 +78,8 @@ def read_status(folder: Path) -> RunStatus:
     """Read a run's settings and log. Raises InputError when the folder holds no run."""
     config = _read_json(folder / "config.json")
     if config is None:
-        raise InputError(f"no run in {folder}: config.json is not there")
+        state = "damaged" if (folder / "config.json").is_file() else "not there"
+        raise InputError(f"no run in {folder}: config.json is {state}")
     log = _log_lines(folder / "log.jsonl")
     looks = [line for line in log if "step" in line and "validation" not in line and "event" not in line]
     checks = [line for line in log if "validation" in line]

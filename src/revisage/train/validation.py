@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from revisage.core.errors import OutputError
 from revisage.nets.vgg import VGG19Features
 from revisage.train.degradation import DegradationConfig, degrade, generator
 from revisage.train.identity import Recogniser
@@ -214,7 +215,10 @@ def better(name: str, value: float, best: float | None) -> bool:
 
 
 def write_grid(path: Path, picture: Image) -> None:
-    """Write a uint8 RGB picture as PNG."""
-    path.parent.mkdir(exist_ok=True)
+    """Write a uint8 RGB picture as PNG. Raises OutputError."""
     _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    path.write_bytes(data.tobytes())
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
