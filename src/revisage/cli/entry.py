@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import traceback
+from typing import Any
 
 import typer
 
@@ -44,7 +45,7 @@ def run(arguments: list[str] | None = None) -> int:
         return 1
     except Exception as error:
         if isinstance(error, _USAGE_ERROR):
-            return _failed(error.format_message(), 2, debug=False)  # type: ignore[attr-defined]
+            return _misused(error)
         hint = "" if debug else " (--debug shows where)"
         return _failed(f"{type(error).__name__}: {error}{hint}", 1, debug)
 
@@ -56,6 +57,15 @@ def _parsed(words: list[str]) -> int:
     except typer.Exit as leave:
         return leave.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _misused(error: Any) -> int:
+    """What the parser did not like, and where the right words stand. Words that end at a group's name gave its help."""
+    problem = error.format_message()
+    if not problem:
+        return 0
+    command = "revisage" if error.ctx is None else error.ctx.command_path.strip()
+    return _failed(f"{problem.removesuffix('.')}; see: {command} --help", 2, debug=False)
 
 
 def _failed(message: str, code: int, debug: bool) -> int:
