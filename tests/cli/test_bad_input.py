@@ -206,6 +206,112 @@ def test_a_wrong_option(folder: Path, refused: Refused, words: tuple[str, ...], 
     assert expected in refused("restore", folder / "talk.mp4", folder / "out.mp4", *words)
 
 
+# In the words, names of what stands in the folder; "none" is not there, "notes.txt" is text, "bare" an empty folder.
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("restore", "'INPUT'; see: revisage restore --help"),
+        ("restore --nosuch", "see: revisage restore --help"),
+        ("restore bare", "no video or image"),
+        ("restore notes.txt", "it holds text"),
+        ("restore talk.mp4 out.xyz", "choose one of"),
+        ("restore talk.mp4 out.mp4 --pixel-format nosuch", "such as yuv420p"),
+        ("restore talk.mp4 out.mp4 --collect bare", "only with consent"),
+        ("scan bare", "is a folder; name a file"),
+        ("scan talk.mp4 -o bare", "is a folder; name a file"),
+        ("scan talk.mp4 -o bare --overwrite", "is a folder; name a file"),
+        ("scan talk.mp4 -o notes.txt", "--overwrite"),
+        ("probe none", "none: no such file"),
+        ("probe bare", "is a folder; name a file"),
+        ("probe notes.txt", "it holds text"),
+        ("demo -o notes.txt --overwrite", "is a file; name a folder"),
+        ("demo -o .", "is not empty"),
+        ("evaluate talk.mp4", "'--reference'; see: revisage evaluate --help"),
+        ("evaluate none --reference talk.mp4", "none: no such file"),
+        ("evaluate talk.mp4 --reference bare", "give files or folders"),
+        ("evaluate talk.mp4 --reference notes.txt", "it holds text"),
+        ("evaluate talk.mp4 --reference talk.mp4 --every 0", "--every"),
+        ("evaluate talk.mp4 --reference talk.mp4 --samples -1", "--samples"),
+        ("evaluate talk.mp4 --reference talk.mp4 --match near", "'exact' or 'nearest'"),
+        ("evaluate talk.mp4 --reference talk.mp4 --resize both", "'restored' or 'reference'"),
+        ("evaluate talk.mp4 --reference talk.mp4 --weights none", "there is no folder none"),
+        ("evaluate compare talk.mp4 talk.mp4 --reference talk.mp4", "NAME=talk.mp4"),
+        ("evaluate compare talk.mp4 --reference talk.mp4 --html none/a.html", "there is no folder none"),
+        ("evaluate compare talk.mp4 --reference talk.mp4 --csv bare", "is a folder; name a file"),
+        ("evaluate study none", "one folder per method"),
+        ("evaluate study bare -o study", "two methods"),
+        ("evaluate study score notes.txt --key notes.txt", "is no key of a study"),
+        ("dataset align none -o out", "none: no such file or folder"),
+        ("dataset align bare -o out", "no photo, video or GIF"),
+        ("dataset align talk.mp4 -o notes.txt", "is a file; name a folder"),
+        ("dataset align talk.mp4 -o out --per-person 0", "per_person cannot be 0"),
+        ("dataset align talk.mp4 -o out --identity none", "no such weights file"),
+        ("dataset align talk.mp4 -o out --sheet notes.txt", "name it .jpg"),
+        ("dataset align talk.mp4 -o out --sheet none/a.jpg", "there is no folder none"),
+        ("dataset check none", "no such folder or list"),
+        ("dataset check bare", "lists no image"),
+        ("dataset check bare --size 0", "--size"),
+        ("dataset degrade talk.mp4 -o out --preset paper --scale 0", "between 1 and 64"),
+        ("dataset degrade talk.mp4 -o out --preset nosuch", "choose from archive"),
+        ("dataset degrade talk.mp4 -o notes.txt --preset paper", "is a file; name a folder"),
+        ("dataset degrade talk.mp4 -o . --preset paper", "the output folder is the input's"),
+        ("dataset gif none out", "none: no such file or folder"),
+        ("dataset gif talk.mp4 notes.txt", "is a file; name a folder"),
+        ("dataset gif talk.mp4 out --kinds loud", "choose from noisy"),
+        ("dataset gif talk.mp4 out --fps 0", "fps"),
+        ("dataset classify none", "none: no such file or folder"),
+        ("dataset classify notes.txt", "it holds text"),
+        ("dataset from-store bare -o out", "is no face store"),
+        ("dataset from-store bare -o out --since soon", "write a day such as"),
+        ("store list none", "is no face store"),
+        ("store list notes.txt", "is a file; a face store is a folder"),
+        ("store purge bare --yes", "is no face store"),
+        ("models pull nosuch", "there are: compact"),
+        ("models verify nosuch", "there are: compact"),
+        ("export none -o model.safetensors", "no such run"),
+        ("export bare -o model.onnx", "no checkpoint"),
+        ("train status none", "no run in none"),
+        ("train restorer run --set wrong", "NAME=VALUE"),
+        ("train restorer run --config none", "no such file"),
+        ("train restorer run", "--set data=VALUE"),
+        ("train restorer run --set dta=bare", "did you mean 'data'?"),
+        ("serve --port 70000", "'--port'"),
+        ("serve --data-dir notes.txt", "cannot be made"),
+        ("serve --database-url mysql://host/name", "choose sqlite or postgresql"),
+        ("serve --allow-folder none", "there is no folder none"),
+        ("worker --lane nosuch", "choose one of restore, quick"),
+        ("token list --data-dir notes.txt", "cannot be made"),
+        ("ui --port 0", "'--port'"),
+        ("ui --data-dir notes.txt", "cannot be made"),
+        ("nosuch", "'nosuch'; see: revisage --help"),
+    ],
+)
+def test_a_misuse_of_any_command(
+    folder: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch, words: str, expected: str
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder.parent / f"{folder.name}-data"))
+    (folder / "notes.txt").write_text("These are notes.\n")
+    (folder / "bare").mkdir()
+    assert expected in refused(*words.split())
+
+
+@pytest.mark.parametrize("group", ["", "dataset", "models", "store", "token", "train", "evaluate"])
+def test_a_group_alone_gives_its_help(capsys: pytest.CaptureFixture[str], group: str) -> None:
+    assert run(group.split()) == 0
+    out, err = capsys.readouterr()
+    assert "Usage: revisage" in out
+    assert err == ""
+
+
+def test_a_set_without_a_clip_is_no_success(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "notes.mp4").write_text("These are notes, no pictures.\n" * 40)
+    assert run(["dataset", "gif", str(folder / "notes.mp4"), str(folder / "set"), "-q"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split(":")[1] for line in err.splitlines()] == [" warning", " error"]
+
+
 def test_an_unknown_key_in_a_config(folder: Path, refused: Refused) -> None:
     (folder / "config.json").write_text(json.dumps({"strenght": 1}))
     line = refused("restore", folder / "talk.mp4", "--config", folder / "config.json")

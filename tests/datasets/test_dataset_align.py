@@ -88,7 +88,7 @@ def test_the_command_says_what_it_did(
 ) -> None:
     monkeypatch.setenv("REVISAGE_MODELS", str(tmp_path / "no models"))
     out = str(tmp_path / "out")
-    sheet = tmp_path / "sheets" / "sheet.jpg"
+    sheet = tmp_path / "sheet.jpg"
     small = ["--size", "128", "--per-person", "2", "--sheet", str(sheet)]
     assert main(["dataset", "align", str(face_clip), "-o", out, *small]) == 0
     said = capsys.readouterr().out

@@ -123,13 +123,10 @@ def scan(
     Delete a track to leave that face alone, or set its "strength" (0 to 1).
     """
     from revisage.api import scan as run
-    from revisage.core.errors import OutputError
+    from revisage.pipeline.files import check_file
 
     target = output or Path(input).with_name(f"{Path(input).stem}.scan.json")
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target} exists; use --overwrite to replace it")
-    if not target.parent.is_dir():
-        raise OutputError(f"{target}: there is no folder {target.parent}; make it first, or name another")
+    check_file(target, overwrite=overwrite)
     with progress_bar(quiet) as progress:
         found = run(input, config=config, progress=progress, **options)
     found.save(target, overwrite=overwrite)
@@ -180,8 +177,10 @@ def demo(
     """Make a short damaged clip of a talking face, restore it, and say what changed. Needs no network."""
     from revisage.core.errors import OutputError
     from revisage.demo import run_demo
+    from revisage.pipeline.files import check_folder
 
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not overwrite)):
+    check_folder(folder)
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
         raise OutputError(f"{folder} is not empty; use --overwrite, or name another folder with --output")
     with progress_bar(quiet) as progress:
         result = run_demo(folder, progress=progress)

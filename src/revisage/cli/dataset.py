@@ -107,7 +107,7 @@ def _align_lines(folder: Path, report: AlignReport, pages: list[Path]) -> Iterat
 @dataset_app.command("check")
 def check(
     path: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of faces, a CSV list, or a .tar shard.")],
-    size: Annotated[int, typer.Option(help="Images below this side are of no use, px.")] = 256,
+    size: Annotated[int, typer.Option(min=1, help="Images below this side are of no use, px.")] = 256,
     detector: Annotated[str, typer.Option(help="What looks for faces.")] = "compact",
     faces: Annotated[bool, typer.Option("--faces/--no-faces", help="Look for faces.")] = True,
     quiet: QuietOption = False,

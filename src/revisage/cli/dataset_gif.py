@@ -44,7 +44,7 @@ def gif(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
     **options: Any,
-) -> None:
+) -> int:
     """Cut GIFs of lively faces out of videos, damage copies of them, and list which belong together.
 
     OUT holds raw_videos/, gifs/clean/ (the references), gifs/KIND/, frames/input/ and, with --restore, output_gifs/ and
@@ -78,6 +78,9 @@ def gif(
         print_lines([json.dumps(made.model_dump(mode="json"), indent=2)])
     elif not quiet:
         _print_set(folder, made)
+    if not made.clips:
+        warn(f"error: {folder}: no clip was cut; name other videos, or lower --liveliness and --min-face")
+    return 0 if made.clips else 1
 
 
 def _print_set(folder: Path, made: GifSet) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +20,8 @@ def from_store(
     store: StoreArgument,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the training set.")],
     since: Annotated[
-        datetime | None,
-        typer.Option("--since", formats=["%Y-%m-%d"], metavar="DATE", help="Only faces kept from that day on (UTC)."),
+        str | None,
+        typer.Option("--since", metavar="DATE", help="Only faces kept from that day on (UTC), such as 2026-01-31."),
     ] = None,
     person: Annotated[
         str | None, typer.Option("--person", metavar="PERSON", help="Only this person's, by number or label.")
@@ -37,10 +37,19 @@ def from_store(
     made = training_set_from_store(
         store,
         output,
-        since=since.date() if since else None,
+        since=None if since is None else _day(since),
         person=person,
         min_sharpness=min_sharpness,
         overwrite=overwrite,
     )
     print_lines([str(made.list), f"  {made.images} faces of {made.people} persons"])
     print_lines(f"  left out: {count} {reason}" for reason, count in made.left_out.items())
+
+
+def _day(text: str) -> date:
+    from revisage.core.errors import ConfigError
+
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--since cannot be '{text}'; write a day such as 2026-01-31") from None

@@ -65,9 +65,11 @@ def compare(
     from revisage.evaluate.compare import compare as run
     from revisage.evaluate.compare import name_methods
     from revisage.evaluate.settings import make_settings
+    from revisage.pipeline.files import check_file
 
     written = [path for path in (html, csv) if path is not None]
-    _check_free(written, overwrite)
+    for path in written:
+        check_file(path, overwrite=overwrite)
     settings = make_settings(
         area=area_of(faces_only),
         resize=resize,
@@ -83,15 +85,6 @@ def compare(
         found = run(name_methods(methods), reference, input=input, settings=settings, progress=progress)
     _write(found, settings, html, csv, overwrite)
     return _told(found, quiet, as_json, written)
-
-
-def _check_free(paths: list[Path], overwrite: bool) -> None:
-    """Refuse, before anything is measured, to replace a file unasked."""
-    from revisage.core.errors import OutputError
-
-    for path in paths:
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path} exists; use --overwrite to replace it")
 
 
 def _write(found: Evaluation, settings: EvaluateSettings, html: Path | None, csv: Path | None, overwrite: bool) -> None:

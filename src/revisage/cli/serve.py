@@ -57,9 +57,13 @@ def serve(
 
     Limits are settings in the environment, such as REVISAGE_SERVICE_MAX_UPLOAD_BYTES; docs/rest.md lists them.
     """
+    from revisage.core.errors import ConfigError
     from revisage.service.server import run_server
     from revisage.service.settings import ServiceSettings
 
+    for folder in allow_folder or ():
+        if not folder.is_dir():
+            raise ConfigError(f"--allow-folder: there is no folder {folder}; make it first, or name another")
     folders = tuple(allow_folder) if allow_folder else None
     settings = ServiceSettings.load(data_dir=data_dir, database_url=database_url, allowed_folders=folders)
     run_server(settings, host=host, port=port, workers=workers, needs_token=require_token)

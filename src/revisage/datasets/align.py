@@ -22,7 +22,7 @@ from revisage.core.errors import ConfigError, InputError, OutputError
 from revisage.core.progress import Progress, ProgressCallback
 from revisage.datasets.align_choose import Candidate, Look, chosen, people_of, score
 from revisage.datasets.align_measure import look_at
-from revisage.pipeline.files import output_error, publish, write_text
+from revisage.pipeline.files import check_folder, output_error, publish, write_text
 from revisage.pipeline.fingerprint import fingerprint
 from revisage.pipeline.networks import Networks
 
@@ -169,6 +169,7 @@ def align_files(
     options = options or AlignOptions()
     if output.resolve() in (path.resolve() for path in inputs):
         raise OutputError(f"{output}: the output folder is the input's; name another folder")
+    check_folder(output)
     files = _media_files(inputs, output)
     if (output / INDEX).exists() and not overwrite:
         raise OutputError(f"{output / INDEX} exists; use --overwrite to replace it")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from revisage.core.errors import ConfigError, OutputError
-from revisage.pipeline.files import output_error
+from revisage.core.errors import ConfigError
+from revisage.pipeline.files import check_file, output_error
 
 if TYPE_CHECKING:
     from revisage.datasets.align import AlignedCrop
@@ -39,13 +39,12 @@ def check_sheet(path: Path, *, overwrite: bool) -> None:
 
     Raises:
         ConfigError: no ending of a picture.
-        OutputError: the file is there already, or what may become a further page of it.
+        OutputError: it or what may become a further page of it is there already, or its folder is not.
     """
     if path.suffix.lower() not in _SUFFIXES:
         raise ConfigError(f"{path}: a contact sheet is a picture; name it .jpg, .png or .webp")
     for page in (path, *path.parent.glob(f"{escape(path.stem)}-*{escape(path.suffix)}")):
-        if page.exists() and not overwrite:
-            raise OutputError(f"{page} exists; use --overwrite to replace it, or name another sheet")
+        check_file(page, overwrite=overwrite)
 
 
 def write_sheet(crops: Sequence[AlignedCrop], folder: Path, path: Path) -> list[Path]:
@@ -117,7 +116,6 @@ def _fitted(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont | Im
 def _save(sheet: Image.Image, path: Path) -> None:
     partial = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(partial, quality=90)
         partial.replace(path)
     except OSError as error:

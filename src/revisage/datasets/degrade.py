@@ -20,7 +20,7 @@ from revisage._version import __version__
 from revisage.core.errors import ConfigError, InputError, OutputError, RevisageError
 from revisage.core.progress import Progress, ProgressCallback
 from revisage.models.store import file_sha256
-from revisage.pipeline.files import output_error, publish, write_text
+from revisage.pipeline.files import check_folder, output_error, publish, write_text
 
 if TYPE_CHECKING:
     from revisage.media.frame import Frame
@@ -122,6 +122,7 @@ def degrade_files(
     config = find_preset(preset)
     if scale is not None and not 1 <= scale <= 64:
         raise ConfigError(f"a scale lies between 1 and 64, got {scale:g}")
+    check_folder(output)
     tasks = _tasks(inputs, output)
     _check_targets(tasks, output, overwrite)
     damage = partial(degrade_file, config=config, seed=seed, scale=scale, aligned=aligned, progress=progress)

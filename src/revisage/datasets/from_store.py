@@ -18,6 +18,7 @@ from pathlib import Path
 from revisage.core.errors import InputError, OutputError
 from revisage.facestore import StoredFace
 from revisage.facestore.sharpness import CLEAN
+from revisage.pipeline.files import check_folder
 
 __all__ = ["LICENCE", "LIST", "TrainingSet", "training_set_from_store"]
 
@@ -89,6 +90,7 @@ def training_set_from_store(
 
 
 def _check_output(output: Path, overwrite: bool) -> None:
+    check_folder(output)
     if output.is_dir() and not any(output.iterdir()):
         return
     if output.exists() and not overwrite:

@@ -58,8 +58,13 @@ def make_settings(**options: Any) -> EvaluateSettings:
         ConfigError: an option is unknown or out of range, in one line.
     """
     try:
-        return EvaluateSettings.model_validate({name: value for name, value in options.items() if value is not None})
+        settings = EvaluateSettings.model_validate(
+            {name: value for name, value in options.items() if value is not None}
+        )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "-".join(map(str, first["loc"])).replace("_", "-")
         raise ConfigError(f"--{name}: {first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r}") from None
+    if settings.weights is not None and not settings.weights.is_dir():
+        raise ConfigError(f"--weights: there is no folder {settings.weights}; name the one that holds the files")
+    return settings

@@ -58,6 +58,8 @@ def find_place(folder: Path) -> Place:
     """
     _refuse_address(folder)
     _need_sqlalchemy()
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; a face store is a folder")
     marker = folder / MARKER
     try:
         values = json.loads(marker.read_text(encoding="utf-8"))

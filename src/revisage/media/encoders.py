@@ -226,7 +226,8 @@ def _pixel_format(encoder: str, info: MediaInfo, asked: str | None) -> str:
         try:
             av.VideoFormat(asked)
         except ValueError:
-            raise ConfigError(f"pixel_format cannot be '{asked}'{nearest(asked, formats)}") from None
+            hint = nearest(asked, formats) or "; name one of FFmpeg's, such as yuv420p"
+            raise ConfigError(f"pixel_format cannot be '{asked}'{hint}") from None
         if formats and asked not in formats:
             raise ConfigError(
                 f"pixel_format cannot be '{asked}' for {encoder}{nearest(asked, formats)}; "

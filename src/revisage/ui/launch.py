@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from revisage.core.errors import MissingExtraError
+from revisage.service.files import DataFolder
 from revisage.service.settings import ServiceSettings
 
 __all__ = ["page_command", "run_page"]
@@ -45,9 +46,11 @@ def run_page(settings: ServiceSettings, *, host: str, port: int, browser: bool) 
 
     Raises:
         MissingExtraError: Streamlit or what the job store needs is not installed.
+        OutputError: the data folder cannot be made.
     """
     if any(importlib.util.find_spec(name) is None for name in ("streamlit", "sqlalchemy")):
         raise MissingExtraError("The page", "ui")
+    DataFolder(settings.data_dir)
     megabytes = max(1, settings.max_upload_bytes // 1_000_000)
     command = page_command(host=host, port=port, browser=browser, max_upload_megabytes=megabytes)
     environment = {**os.environ, **settings.environment()}
