@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from revisage.engines import cpu_info
 from revisage.faces.detect import FaceDetector, load_detector
 from revisage.faces.detectors import Found
 from revisage.faces.detectors.closer import CROP, upright_crop
@@ -104,9 +105,18 @@ def test_a_rolled_face_has_rolled_landmarks(compact: FaceDetector, photo: np.nda
     assert np.linalg.norm(best.landmarks - expected, axis=1).mean() < 0.06 * best.size
 
 
-def test_engines_agree(photo: np.ndarray, compact: FaceDetector) -> None:
-    (by_openvino,) = compact(photo)
-    (by_torch,) = load_detector("compact", device="cpu", engine="torch")(photo)
+def test_engines_agree(photo: np.ndarray) -> None:
+    (by_openvino,) = load_detector("compact", device="cpu", precision="fp32")(photo)
+    (by_torch,) = load_detector("compact", device="cpu", engine="torch", precision="fp32")(photo)
     np.testing.assert_allclose(by_torch.landmarks, by_openvino.landmarks, atol=0.05)
     np.testing.assert_allclose(by_torch.box, by_openvino.box, atol=0.05)
     assert by_torch.score == pytest.approx(by_openvino.score, abs=1e-3)
+
+
+@pytest.mark.skipif(not cpu_info().native_bf16, reason="this CPU has no bf16")
+def test_proposals_in_bf16_lead_to_the_same_faces(photo: np.ndarray, compact: FaceDetector) -> None:
+    """The stage that sets the coordinates stays in fp32."""
+    (by_proposals_in_bf16,) = compact(photo)
+    (exact,) = load_detector("compact", device="cpu", precision="fp32")(photo)
+    np.testing.assert_allclose(by_proposals_in_bf16.landmarks, exact.landmarks, atol=0.005 * exact.size)
+    assert by_proposals_in_bf16.score == pytest.approx(exact.score, abs=0.01)

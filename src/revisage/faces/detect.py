@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ from revisage.core.errors import ConfigError
 from revisage.core.values import Face
 from revisage.faces.align import crop_affine
 from revisage.faces.detectors import Finder, Found, suppressed, without_parts
+
+if TYPE_CHECKING:
+    from revisage.engines import Choice
 
 __all__ = ["FaceDetector", "load_detector", "working_scales"]
 
@@ -147,8 +151,9 @@ def load_detector(
 
     Args:
         name: ``compact`` (embedded), ``retinaface-r50``, ``retinaface-mobile`` or ``yunet``.
-        device, engine, precision: as for restorers; YuNet always runs in OpenCV on the CPU. ``int8`` and ``bf16`` are
-            for restorers: detectors run in fp32, as their coordinates would jitter.
+        device, engine, precision: as for restorers; YuNet always runs in OpenCV on the CPU. What sets coordinates runs
+            in fp32 always, as they would jitter; the stage of ``compact`` that only proposes faces in ``bf16`` where
+            the CPU has it, unless ``fp32`` is asked for. ``int8`` is for restorers.
         threshold: score from which a face counts; the detector's own if None.
 
     Raises:
@@ -169,12 +174,15 @@ def load_detector(
     if not entry.embedded and not store.is_present(entry):
         pull(entry)
     file = store.verify(entry)
-    finder = _finder(file.path, entry.arch, file.sha256, settled.device, settled.engine)
+    asked = "auto" if precision == "int8" else precision
+    proposing = resolve(device, engine, asked, bf16_agrees=settled.engine == "openvino").precision
+    finder = _finder(file.path, entry.arch, file.sha256, settled, proposing)
     return FaceDetector(name, finder, file.sha256, threshold)
 
 
-def _finder(path: Path, arch: str, weight_hash: str, device: str, engine: str) -> Finder:
-    """The finder for weights of an architecture."""
+def _finder(path: Path, arch: str, weight_hash: str, settled: Choice, proposing: str) -> Finder:
+    """The finder for weights of an architecture. proposing: precision of what only proposes faces."""
+    device, engine = settled.device, settled.engine
     if arch == "yunet":
         from revisage.faces.detectors.yunet import YuNetFinder
 
@@ -182,7 +190,7 @@ def _finder(path: Path, arch: str, weight_hash: str, device: str, engine: str) -
     if arch == "compact-detector":
         from revisage.faces.detectors.compact import CompactFinder
 
-        return CompactFinder.load(path, weight_hash, device=device, engine=engine)
+        return CompactFinder.load(path, weight_hash, device=device, engine=engine, precision=proposing)
     from revisage.faces.detectors.retinaface import RetinaFaceFinder
 
     return RetinaFaceFinder.load(path, arch, weight_hash, device=device, engine=engine)

@@ -167,7 +167,8 @@ def _decode_level(
     # tanh form of the logistic function: no overflow for large negative logits.
     scores = 0.5 + 0.5 * np.tanh(0.5 * cells[0])
     chosen = np.flatnonzero(scores >= min_score)
-    centres = cell_centres(raw.shape[1], raw.shape[2], stride)[chosen]
+    centres = np.stack((chosen % raw.shape[2], chosen // raw.shape[2]), axis=1).astype(np.float32)
+    centres = (centres + np.float32(0.5)) * np.float32(stride) - np.float32(0.5)
     distances = np.exp(np.minimum(cells[1:5, chosen].T, _MAX_LOG_DISTANCE)) * stride
     boxes = np.concatenate((centres - distances[:, :2], centres + distances[:, 2:]), axis=1)
     offsets = cells[5:, chosen].T.reshape(-1, 5, 2) * stride

@@ -1,4 +1,4 @@
-"""The second look: proposals of a detector, each seen upright in a small crop of the image."""
+"""The closer look: proposals of a detector, each seen upright in a small crop of the image."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _FINE_ENOUGH = 0.6
 # Proposals that are looked at in one image at most, the best first: bounds the time a crowd or a pattern takes.
 _MOST = 256
 # Batches are filled up to one of these: an engine prepares itself for each size that it meets.
-_BATCHES = (2, 4, 8, 16, 32)
+_BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 # What scores less cannot reach the threshold however well it looks; a little less still serves a tracker.
-_LOWEST = 0.2
+_LOWEST = 0.3
 # Of the two scores' weighted geometric mean the first stage's part.
 _FIRST_PART = 0.35
-# Proposals that overlap more than this (IoU) are one, before the second look and after it.
-_SAME_BEFORE, _SAME = 0.6, 0.4
+# Proposals that overlap more than this (IoU) are one, before the closer look and after it.
+_SAME_BEFORE, _SAME = 0.5, 0.4
 
 
 class CloserLook:
     """Scores proposals anew and sets their boxes and landmarks right, with ``CompactRefiner`` on an engine.
 
-    Those that hold are looked at once more from where the first look put them.
+    Of those that hold the mirror image is looked at too, and what both looks say is averaged.
     """
 
     lowest = _LOWEST
@@ -46,27 +46,14 @@ class CloserLook:
         """Of the proposals in an ``(H, W, 3) uint8 RGB`` image those of ``min_score`` or more, without duplicates."""
         proposals = suppressed(proposals, _SAME_BEFORE)
         proposals = proposals[np.arange(min(len(proposals), _MOST))]
-        first = proposals.scores**_FIRST_PART
-        once = self._look(image, proposals)
-        kept = first * once.scores ** (1 - _FIRST_PART) >= min_score
-        twice = self._look(image, once[kept], mirrored=True)
-        # Three looks in all: one, and one with its mirror image.
-        odds = (_log_odds(once.scores[kept]) + 2 * _log_odds(twice.scores)) / 3
-        scores = first[kept] * (0.5 + 0.5 * np.tanh(0.5 * odds)) ** (1 - _FIRST_PART)
-        found = Found(twice.boxes_xyxy, twice.landmarks, scores.astype(np.float32))
-        return suppressed(found[scores >= min_score], _SAME)
-
-    def _look(self, image: NDArray[np.uint8], faces: Found, *, mirrored: bool = False) -> Found:
-        """The faces as their crops show them; if mirrored, the mean of each crop and its mirror image."""
-        affines = crop_affines(faces.boxes_xyxy, rolls(faces.landmarks))
-        crops = np.empty((len(faces), 3, CROP, CROP), np.float32)
-        for place, affine in zip(crops, affines, strict=True):
-            pixels = upright_crop(image, affine, CROP).transpose(2, 0, 1)
-            np.subtract(pixels / np.float32(127.5), np.float32(1), out=place)
+        affines = crop_affines(proposals.boxes_xyxy, rolls(proposals.landmarks))
+        crops = _crops(image, affines)
         outputs = self._outputs(crops)
-        if mirrored:
-            outputs = (outputs + unmirrored(self._outputs(crops[..., ::-1]))) * np.float32(0.5)
-        return Found(*decode_crops(outputs, affines))
+        held = _scored(proposals, Found(*decode_crops(outputs, affines))).scores >= min_score
+        mirrored = unmirrored(self._outputs(crops[held][..., ::-1]))
+        looks = Found(*decode_crops((outputs[held] + mirrored) * np.float32(0.5), affines[held]))
+        found = _scored(proposals[held], looks)
+        return suppressed(found[found.scores >= min_score], _SAME)
 
     def _outputs(self, crops: Floats) -> Floats:
         """Raw outputs of crops, (N, 15)."""
@@ -79,9 +66,19 @@ class CloserLook:
         return np.concatenate(parts)
 
 
-def _log_odds(scores: Floats) -> Floats:
-    inside = np.clip(scores.astype(np.float64), 1e-6, 1 - 1e-6)
-    return np.log(inside / (1 - inside)).astype(np.float32)
+def _scored(proposals: Found, looks: Found) -> Found:
+    """What a closer look saw, with the mean of both stages' scores."""
+    scores = proposals.scores**_FIRST_PART * looks.scores ** (1 - _FIRST_PART)
+    return Found(looks.boxes_xyxy, looks.landmarks, scores.astype(np.float32))
+
+
+def _crops(image: NDArray[np.uint8], affines: NDArray[np.float64]) -> Floats:
+    """What a network sees of each of ``(N, 2, 3)`` affines: ``(N, 3, 64, 64)`` in [-1, 1]."""
+    crops = np.empty((len(affines), 3, CROP, CROP), np.float32)
+    for place, affine in zip(crops, affines, strict=True):
+        pixels = upright_crop(image, affine, CROP).transpose(2, 0, 1)
+        np.subtract(pixels / np.float32(127.5), np.float32(1), out=place)
+    return crops
 
 
 def upright_crop(image: NDArray[np.uint8], affine: NDArray[np.float64], side: int) -> NDArray[np.uint8]:

@@ -39,8 +39,11 @@ class CompactFinder:
         self.low_threshold = _LOW * threshold
 
     @classmethod
-    def load(cls, path: Path, weight_hash: str, *, device: str, engine: str) -> CompactFinder:
-        """From a weights file. Errors as :func:`revisage.faces.detectors.network.network_engine`."""
+    def load(cls, path: Path, weight_hash: str, *, device: str, engine: str, precision: str = "fp32") -> CompactFinder:
+        """From a weights file. Errors as :func:`revisage.faces.detectors.network.network_engine`.
+
+        precision: of the first stage, which only proposes. The second, which sets the coordinates, runs in fp32.
+        """
         from revisage.engines import make_engine
         from revisage.faces.detectors.network import loaded_network
         from revisage.models.loading import metadata
@@ -48,12 +51,14 @@ class CompactFinder:
         about = metadata(path)
         net = loaded_network(path, "compact-detector", about.get("config"))
 
-        def on_engine(part: nn.Module, size_hw: tuple[int, int] | None) -> Engine:
-            return make_engine(part, size_hw, device=device, engine=engine, precision="fp32", cache_key=weight_hash)
+        def on_engine(part: nn.Module, size_hw: tuple[int, int] | None, precision: str = "fp32") -> Engine:
+            return make_engine(part, size_hw, device=device, engine=engine, precision=precision, cache_key=weight_hash)
 
         second = net.get_submodule("refine") if about.get("config", {}).get("refine") else None
         closer = CloserLook(on_engine(second, (CROP, CROP))) if second is not None else None
-        return cls(on_engine(net, None), closer, float(about.get("threshold", _THRESHOLD)))
+        # Without a second stage the first one's coordinates stand, and bf16 would make them jitter.
+        first = on_engine(net, None, precision if closer else "fp32")
+        return cls(first, closer, float(about.get("threshold", _THRESHOLD)))
 
     def __call__(self, image: NDArray[np.uint8], min_score: float) -> Found:
         """Detections in an ``(H, W, 3) uint8 RGB`` image."""
