@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from revisage.core.errors import ConfigError, MissingExtraError, ProcessingError
+from revisage.engines import cache as engine_cache
 from revisage.engines import cpu_info, make_engine, openvino_engine, openvino_runtime
 from revisage.engines.quantise import agreement_db, check_agreement, split
 
@@ -186,6 +189,39 @@ def test_a_damaged_cache_is_made_again(
     monkeypatch.setattr(openvino_engine, "convert", refuse)
     third = make_engine(net, HW, device="cpu", cache_key="weights")(batch)[0]
     assert np.array_equal(first, third)
+
+
+def old(cache: Path, name: str, days: float, size: int = 1000) -> Path:
+    """A folder in the cache that was used some days ago."""
+    path = cache / name
+    path.mkdir(parents=True)
+    (path / "net.bin").write_bytes(bytes(size))
+    then = time.time() - days * 24 * 3600
+    os.utime(path, (then, then))
+    return path
+
+
+def test_what_nobody_used_for_long_is_deleted_when_something_is_added(net: Net, cache: Path) -> None:
+    kept, unused, torn = old(cache, "kept", 80), old(cache, "unused", 100), old(cache, ".part-torn", 0.5)
+    writing = old(cache, ".part-writing", 0.001)
+    make_engine(net, HW, device="cpu", cache_key="weights")
+    assert kept.exists() and writing.exists()
+    assert not unused.exists() and not torn.exists()
+
+
+def test_the_cache_is_bounded_and_what_was_used_last_stays(
+    net: Net, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_engine(net, HW, device="cpu", cache_key="weights")
+    (first,) = cache.iterdir()
+    then = time.time() - 50 * 24 * 3600
+    os.utime(first, (then, then))
+    older, oldest = old(cache, "older", 20, 400_000), old(cache, "oldest", 30, 700_000)
+    monkeypatch.setattr(engine_cache, "_KEPT_BYTES", 1_000_000)
+    make_engine(net, HW, device="cpu", cache_key="weights")  # taken from the cache, which is a use
+    make_engine(net, HW, device="cpu", cache_key="other weights")
+    assert first.exists() and older.exists()
+    assert not oldest.exists()
 
 
 def test_both_precisions_share_a_converted_network(net: Net, cache: Path) -> None:

@@ -1,7 +1,8 @@
 """Converted networks, kept in the user's cache folder so that the next start takes no time.
 
 Each is a folder named after everything that it depends on, with OpenVINO's two files and their hashes in it. fp32 and
-bf16 share one. Everything here can be deleted at any time.
+bf16 share one. Everything here can be deleted at any time. What was not used for 90 days is; so is what was not used for
+the longest time, where all together take more than 2 GiB.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import os
 import shutil
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +34,11 @@ __all__ = ["fingerprint", "folder", "load", "store", "with_calibration"]
 
 _FILES = ("net.xml", "net.bin")
 _SUMS = "sha256"
+_KEPT_SECONDS = 90 * 24 * 3600
+_KEPT_BYTES = 2 * 2**30
+_PART = ".part-"
+# Nobody takes longer to write a network: what is older was left by a crash.
+_PART_SECONDS = 3600
 
 
 def folder() -> Path:
@@ -57,8 +65,12 @@ def with_calibration(name: str, calibration: npt.NDArray[np.float32]) -> str:
 def load(name: str) -> openvino.Model | None:
     """The network of that name, or None when it is not there or not whole."""
     path = folder() / name
+    if not _is_whole(path):
+        return None
+    with suppress(OSError):
+        os.utime(path)
     try:
-        return core().read_model(path / _FILES[0]) if _is_whole(path) else None
+        return core().read_model(path / _FILES[0])
     except RuntimeError:
         return None
 
@@ -68,7 +80,7 @@ def store(name: str, model: openvino.Model) -> None:
     target = folder() / name
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=".part-"))
+        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=_PART))
     except OSError:
         return
     try:
@@ -82,6 +94,22 @@ def store(name: str, model: openvino.Model) -> None:
         pass
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    with suppress(OSError):  # another process may be deleting the same
+        _prune(target)
+
+
+def _prune(keep: Path) -> None:
+    """Delete what was not used for long, and what was not used for the longest time where all is too much."""
+    used = {path: path.stat().st_mtime for path in keep.parent.iterdir()}
+    now, total = time.time(), 0
+    for path in sorted(used, key=used.__getitem__, reverse=True):
+        if path.name.startswith(_PART):
+            unused = now - used[path] > _PART_SECONDS
+        else:
+            total += sum(file.stat().st_size for file in path.iterdir())
+            unused = now - used[path] > _KEPT_SECONDS or total > _KEPT_BYTES
+        if unused and path != keep:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_whole(path: Path) -> bool:

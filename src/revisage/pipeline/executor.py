@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from revisage.pipeline.collect import keep_faces
 from revisage.pipeline.files import output_error, publish
 from revisage.pipeline.fingerprint import Fingerprint, fingerprint
 from revisage.pipeline.jobs import Work, write_output
+from revisage.pipeline.lock import output_lock
 from revisage.pipeline.networks import Networks
 from revisage.pipeline.plan import Plan, make_plan
 from revisage.pipeline.report import FileReport, Timings
@@ -75,7 +78,7 @@ def restore_file(
         cancel: looked at between frames.
 
     Raises:
-        UserError: the request cannot be carried out; nothing was written.
+        UserError: the request cannot be carried out, or another run is writing this output; nothing was written.
         ProcessingError: a step failed; running again takes up where it stopped.
         CancelledError: stopped through ``cancel``; nothing is left behind.
         KeyboardInterrupt: stopped by Ctrl-C; nothing is left behind.
@@ -100,20 +103,26 @@ def restore_file(
         scan.require_source(run.print)
     if config.dry_run:
         return _dry_report(run, started)
+    with output_lock(output), _work_kept_after_a_crash(run):
+        return _restored(run, started)
+
+
+@contextmanager
+def _work_kept_after_a_crash(run: _Run) -> Iterator[None]:
+    """Remove the work folder at the end, except where running again can take up what a failed run has finished."""
     try:
-        report = _restored(run, started)
+        yield
     except (UserError, CancelledError, KeyboardInterrupt):
         run.folder.remove()
         raise
     except OSError as error:
         run.folder.remove()
-        raise output_error(output, error) from error
+        raise output_error(run.target.output, error) from error
     except BaseException:
         if not run.folder.holds_segments:
             run.folder.remove()
         raise
     run.folder.remove()
-    return report
 
 
 def _dry_report(run: _Run, started: float) -> FileReport:
