@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from runs import SMALL_GFPGAN, config_of
+from torch import nn
 
 from revisage.core.errors import ConfigError, InputError, OutputError, ProcessingError
 from revisage.models import loading
@@ -19,15 +21,18 @@ from revisage.nets.compact import CompactConfig, CompactGFPGAN
 from revisage.restorers import load_restorer
 from revisage.train import export_formats
 from revisage.train.export import card_path, export_run
+from revisage.train.networks import build_restorer
 from revisage.train.run_record import read_run
 
 NET = CompactConfig(size=64, channels=(8, 8), style_features=8, bottleneck_channels=4)
 
 
-def write_run(folder: Path, faces: Path, *, seed: int = 3, stage: str = "restorer", **net: Any) -> Path:
+def write_run(
+    folder: Path, faces: Path, trained: nn.Module | None = None, *, seed: int = 3, stage: str = "restorer", **net: Any
+) -> Path:
     """A run folder with a last checkpoint, as training leaves it."""
     torch.manual_seed(seed)
-    trained = CompactGFPGAN(NET)
+    trained = trained or CompactGFPGAN(NET)
     with torch.no_grad():
         for parameter in trained.parameters():
             if not parameter.any():
@@ -131,6 +136,18 @@ def test_onnx_and_openvino_restore_as_the_weights_do(run: Path, tmp_path: Path, 
     assert abs(wanted - crops(faces)).max() > 3
     with pytest.raises(ConfigError, match="by OpenVINO"):
         load_restorer(output, engine="torch")
+
+
+@pytest.mark.parametrize("name", ["g.onnx", "g.xml"])
+def test_a_gfpgan_is_exported_too(tmp_path: Path, faces: Path, name: str) -> None:
+    """Its options for training (noise, the pyramid) must not become inputs of the file."""
+    net = config_of(tmp_path, net=SMALL_GFPGAN).net
+    run = write_run(tmp_path / "run", faces, build_restorer(net), **net.model_dump(mode="json"))
+    output = export_run(run, tmp_path / name)
+    restored = load_restorer(output, precision="fp32")(crops(faces))
+    wanted = load_restorer(export_run(run, tmp_path / "w.safetensors"), engine="torch", precision="fp32")(crops(faces))
+    assert abs(restored.astype(int) - wanted).max() <= 1
+    assert np.ptp(restored) > 20
 
 
 def test_a_file_that_disagrees_is_not_left(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,8 @@ class GFPGAN(nn.Module):
         style: Tensor = self.final_linear(bottleneck.flatten(1))
         count = self.stylegan_decoder.latent_count
         if self.different_w:
-            return style.unflatten(1, (count, self.num_style_feat))
+            # Not unflatten: an exporter would fix the number of crops to that of its example.
+            return style.reshape(-1, count, self.num_style_feat)
         return style[:, None, :].expand(-1, count, -1)
 
     def forward(

@@ -49,7 +49,7 @@ def write_onnx(net: nn.Module, size_hw: Size, path: Path, about: dict[str, Any])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's remarks; the file is compared afterwards
         torch.onnx.export(
-            net,
+            _InputAlone(net),
             (example,),
             str(path),
             dynamo=False,
@@ -61,6 +61,17 @@ def write_onnx(net: nn.Module, size_hw: Size, path: Path, about: dict[str, Any])
     model = onnx.load(str(path))
     onnx.helper.set_model_props(model, {"revisage": json.dumps(about)})
     onnx.save(model, str(path))
+
+
+class _InputAlone(nn.Module):
+    """A net without its options for training: the exporter would hand their defaults on as further inputs."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, faces: torch.Tensor) -> Any:
+        return self.net(faces)
 
 
 def write_openvino(net: nn.Module, size_hw: Size, path: Path, about: dict[str, Any], calibration: Batch | None) -> None:
