@@ -1,8 +1,8 @@
 """Converted networks, kept in the user's cache folder so that the next start takes no time.
 
 Each is a folder named after everything that it depends on, with OpenVINO's two files and their hashes in it. fp32 and
-bf16 share one. Everything here can be deleted at any time. What was not used for 90 days is; so is what was not used for
-the longest time, where all together take more than 2 GiB.
+bf16 share one. Everything here can be deleted at any time. What was not used for 90 days is; so is what was not used
+for the longest time, where all together take more than 2 GiB.
 """
 
 from __future__ import annotations

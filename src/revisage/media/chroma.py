@@ -34,8 +34,11 @@ def upsample_chroma(
     x, first_x, last_x = _span(region.left, region.right, step_x, offset_xy[0], plane.shape[1])
     y, first_y, last_y = _span(region.top, region.bottom, step_y, offset_xy[1], plane.shape[0])
     slab = plane[first_y:last_y, first_x:last_x]
-    affine = np.array([[step_x, 0, x - first_x], [0, step_y, y - first_y]])
     height, width = region.size_hw
+    if max(shift_hw) == 1 and {*offset_xy} <= {0.0, 0.5}:
+        slab = _doubled(slab, y - first_y, height, offset_xy[1], 0) if shift_hw[0] else slab[:height]
+        return _doubled(slab, x - first_x, width, offset_xy[0], 1) if shift_hw[1] else slab[:, :width]
+    affine = np.array([[step_x, 0, x - first_x], [0, step_y, y - first_y]])
     return cv2.warpAffine(
         slab,
         affine,
@@ -43,6 +46,22 @@ def upsample_chroma(
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
+
+
+def _doubled(slab: NDArray[Any], begin: float, count: int, offset: float, axis: int) -> NDArray[Any]:
+    """``count`` rows or columns from ``begin``, each half a step further than the last: what a warp gives, three times
+    as fast."""
+    factors = (1, 2) if axis == 0 else (2, 1)
+    if offset:  # the new ones lie a quarter to either side of the old, where resize has them
+        first = round(2 * begin + 0.5)
+        doubled = cv2.resize(slab, None, fx=factors[0], fy=factors[1], interpolation=cv2.INTER_LINEAR)
+    else:
+        first = round(2 * begin)
+        doubled = cv2.resize(slab, None, fx=factors[0], fy=factors[1], interpolation=cv2.INTER_NEAREST)
+        mean = np.full(factors[::-1], 0.5, np.float32)
+        doubled = cv2.filter2D(doubled, -1, mean, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
+    wanted = slice(first, first + count)
+    return doubled[wanted] if axis == 0 else doubled[:, wanted]
 
 
 def _span(start: int, stop: int, step: float, offset: float, length: int) -> tuple[float, int, int]:

@@ -200,11 +200,11 @@ class Frame:
             raise ValueError(f"delta has shape {delta.shape}, the region needs {(*region.size_hw, 3)}")
         stored = self._stored_region(region)
         change = np.ascontiguousarray(self.orientation.stored(delta), dtype=np.float32)
-        native = cv2.transform(change, samples_gain(self.layout, self.colour))
+        gain = samples_gain(self.layout, self.colour)
         for number, plane in enumerate(planes):
             shift = self.layout.shift_hw(number)
             values = reduce_chroma(
-                cv2.extractChannel(native, number),
+                cv2.transform(change, gain[number : number + 1]),
                 (stored.top, stored.left),
                 shift,
                 self.colour.chroma_offset_xy,
