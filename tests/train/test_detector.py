@@ -16,7 +16,6 @@ from revisage.core.errors import InputError, ModelError
 from revisage.nets.compact_detector import CHANNELS, STRIDES, CompactDetector, cell_centres
 from revisage.train.detector import (
     DetectorTrainConfig,
-    learning_rate_at,
     load_detector_weights,
     save_detector,
     train_detector,
@@ -31,6 +30,7 @@ from revisage.train.detector_eval import (
     suppress_duplicates,
 )
 from revisage.train.detector_loss import detector_loss, generalised_iou
+from revisage.train.detector_run import learning_rate_at
 
 PLACES = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
 

@@ -14,11 +14,12 @@ from revisage.core.errors import InputError
 from revisage.faces.detectors import Found
 from revisage.nets.compact_refiner import CROP, OUTPUTS, decode_crops
 from revisage.train.detector import load_detector_weights, save_detector
-from revisage.train.detector_data import LabelledImage
+from revisage.train.detector_data import LabelledImage, load_scenes
 from revisage.train.detector_eval import DetectorMeasures
 from revisage.train.detector_refine import RefineTrainConfig, refine_loss, train_refiner
 from revisage.train.detector_refine_data import (
     RefineDataset,
+    coded_copies,
     face_patches,
     load_patches,
     mine_false_alarms,
@@ -123,9 +124,10 @@ def scenes(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     points = [[30, 30], [50, 30], [40, 40], [32, 50], [48, 50]]
     face = {"box": [20, 15, 40, 50], "landmarks": points, "certain": True}
+    perhaps = {"box": [70, 40, 20, 25], "landmarks": points, "certain": False}
     for index in range(5):
         cv2.imwrite(str(folder / f"{index}.png"), rng.integers(0, 256, (80, 100, 3), np.uint8))
-    labels = {f"{index}.png": {"faces": [face]} for index in range(5)}
+    labels = {f"{k}.png": {"faces": [face, {**perhaps, "score": k / 5}]} for k in range(5)}
     (folder / "labels.json").write_text(json.dumps(labels), "utf-8")
     return folder
 
@@ -141,10 +143,11 @@ def first_stage(tmp_path: Path) -> Path:
     return tmp_path / "first.safetensors"
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(scenes: Path, first_stage: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{}, {"likely": 0.1, "coded": True, "muon": True}], ids=["plain", "all of it"])
+def test_a_stopped_run_goes_on_to_the_same_weights(scenes: Path, first_stage: Path, tmp_path: Path, more: dict) -> None:
     config = RefineTrainConfig(
         scenes=scenes, detector=first_stage, held_out=2, views=0, batch=4, steps=4, warmup=0, log_every=1,
-        evaluate_every=2, workers=0,
+        evaluate_every=2, workers=0, **more,
     )  # fmt: skip
     train_refiner(config, tmp_path / "whole")
 
@@ -166,6 +169,30 @@ def test_a_stopped_run_goes_on_to_the_same_weights(scenes: Path, first_stage: Pa
     assert about["config"]["refine"]
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], value, atol=0, rtol=0, msg=name)
+
+
+def test_likely_faces_are_learned_without_their_landmarks(scenes: Path) -> None:
+    loaded, _ = load_scenes(scenes, likely=0.5)
+    assert [scene.certain.tolist() for scene in loaded] == [[False, k / 5 >= 0.5] for k in range(5)]
+    patches = face_patches(loaded, sure=False)
+    assert len(patches) == 2
+    targets = RefineDataset(patches, [], batch=8, length=1, seed=0)[0][1]
+    assert (targets[:, 0] == 1).all()
+    answer = torch.zeros(8, OUTPUTS, requires_grad=True)
+    refine_loss(answer, targets)[0].backward()
+    assert (answer.grad[:, 5:] == 0).all()
+    assert (answer.grad[:, :5].abs().sum(0) > 0).all()
+
+
+def test_coded_copies_are_the_same_scenes_with_less_detail() -> None:
+    scene = scene_with((40, 30, 100, 110))
+    (coded,) = coded_copies([scene], seed=1)
+    (again,) = coded_copies([scene], seed=1)
+    np.testing.assert_array_equal(coded.image, again.image)
+    np.testing.assert_array_equal(coded.boxes, scene.boxes)
+    assert coded.image.shape == scene.image.shape
+    assert coded.image.std() < 0.7 * scene.image.std()  # much of the noise is gone
+    assert abs(float(coded.image.mean()) - float(scene.image.mean())) < 6
 
 
 def test_no_scenes_to_learn_from_is_said(first_stage: Path, scenes: Path, tmp_path: Path) -> None:

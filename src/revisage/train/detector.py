@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +21,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from revisage.core.errors import InputError, ModelError
@@ -32,6 +30,7 @@ from revisage.nets.compact_detector import CompactDetector, CompactDetectorConfi
 from revisage.train.detector_data import DetectorDataset, LabelledImage, load_aligned_faces, load_scenes
 from revisage.train.detector_eval import DetectorMeasures, choose_threshold, find_faces, judge_all
 from revisage.train.detector_loss import detector_loss
+from revisage.train.detector_run import DetectorRun, RunLog, rounded
 
 __all__ = ["DetectorTrainConfig", "train_detector"]
 
@@ -83,50 +82,19 @@ def train_detector(
     averaged = CompactDetector()
     averaged.load_state_dict(model.state_dict())
     averaged.eval()
-    optimiser = torch.optim.AdamW(_decay_groups(model, config.weight_decay), lr=config.learning_rate)
-    step = resume(run_dir / "checkpoint.pt", model, averaged, optimiser)
-    measures = _evaluate(averaged, held_out) if step >= config.steps else None
-
-    running: dict[str, float] = {}
-    started = time.monotonic()
-    for images, targets in _batches(training, config, first_step=step):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate_at(step, config)
-        model.train()
-        batch = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            maps = model(batch)
-        loss, parts = detector_loss(maps, targets)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        if torch.isfinite(norm):
-            optimiser.step()
-        step += 1
-        average_into(averaged, model, min(config.average, (1 + step) / (20 + step)))
-
-        for name, value in {"loss": loss.detach(), **parts}.items():
-            running[name] = running.get(name, 0.0) + float(value) / config.log_every
-        if step % config.log_every == 0:
-            elapsed = (time.monotonic() - started) / config.log_every
-            log.write({"event": "step", "step": step, **rounded(running), "s_per_step": round(elapsed, 4)})
-            running, started = {}, time.monotonic()
-        if step % config.evaluate_every == 0 or step == config.steps:
-            measures = _evaluate(averaged, held_out)
-            log.write({"event": "measures", "step": step, **rounded(asdict(measures))})
-            save_detector(averaged, run_dir / "weights.safetensors", step=step, measures=measures)
-            save_checkpoint(run_dir / "checkpoint.pt", model, averaged, optimiser, step)
-            started = time.monotonic()
-    assert measures is not None
-    return measures
-
-
-def learning_rate_at(step: int, config: DetectorTrainConfig) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    part = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(part, 1.0))))
+    weights = run_dir / "weights.safetensors"
+    run = DetectorRun(
+        run_dir,
+        config,
+        model,
+        averaged,
+        [torch.optim.AdamW(_decay_groups(model, config.weight_decay), lr=config.learning_rate)],
+        log,
+        loss_of=detector_loss,
+        evaluate=lambda: choose_threshold(judge_all(held_out, lambda image: find_faces(averaged, image))),
+        save=lambda step, measures: save_detector(averaged, weights, step=step, measures=measures),
+    )
+    return run.train(_batches(training, config, first_step=run.step))
 
 
 def save_detector(model: CompactDetector, path: Path, *, step: int, measures: DetectorMeasures) -> None:
@@ -233,58 +201,6 @@ def _decay_groups(model: CompactDetector, weight_decay: float) -> list[dict[str,
     kernels = [p for p in model.parameters() if p.ndim == 4]
     others = [p for p in model.parameters() if p.ndim != 4]
     return [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-
-@torch.no_grad()
-def average_into(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """Exponential moving average of weights and batch statistics, in place."""
-    for mean, value in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - decay)
-        else:
-            mean.copy_(value)
-
-
-def _evaluate(model: CompactDetector, scenes: list[LabelledImage]) -> DetectorMeasures:
-    return choose_threshold(judge_all(scenes, lambda image: find_faces(model, image)))
-
-
-def save_checkpoint(
-    path: Path, model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer, step: int
-) -> None:
-    """Write all that a run needs to go on, complete or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    state = {"model": model, "averaged": averaged, "optimiser": optimiser}
-    torch.save({"step": step, **{name: part.state_dict() for name, part in state.items()}}, partial)  # type: ignore[attr-defined]
-    partial.replace(path)
-
-
-def resume(path: Path, model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer) -> int:
-    """Load a checkpoint where there is one; the step to go on with."""
-    if not path.is_file():
-        return 0
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    averaged.load_state_dict(state["averaged"])
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
-
-
-def rounded(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: round(value, 5) if isinstance(value, float) else value for name, value in values.items()}
-
-
-class RunLog:
-    """JSON lines, flushed one by one, and passed on to a listener."""
-
-    def __init__(self, path: Path, report: Callable[[dict[str, Any]], None] | None) -> None:
-        self._path, self._report = path, report
-
-    def write(self, record: dict[str, Any]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        if self._report is not None:
-            self._report(record)
 
 
 def _main() -> None:

@@ -76,10 +76,13 @@ def read_rgb(path: Path) -> UInt8 | None:
     return None if image is None else np.ascontiguousarray(image[..., ::-1], np.uint8)
 
 
-def load_scenes(folder: Path, *, files: Sequence[str] | None = None) -> tuple[list[LabelledImage], int]:
+def load_scenes(
+    folder: Path, *, files: Sequence[str] | None = None, likely: float | None = None
+) -> tuple[list[LabelledImage], int]:
     """All decodable scenes of a folder with `labels.json`, and the count of those that were not.
 
-    files: only these, in this order. Raises FileNotFoundError when there is no `labels.json`.
+    files: only these, in this order. likely: take uncertain faces whose label has this score or more for the certain
+    ones, and all others for ignore regions. Raises FileNotFoundError when there is no `labels.json`.
     """
     labels: dict[str, Any] = json.loads((folder / "labels.json").read_text("utf-8"))
     scenes: list[LabelledImage] = []
@@ -90,17 +93,18 @@ def load_scenes(folder: Path, *, files: Sequence[str] | None = None) -> tuple[li
             log.warning("skipped %s: it cannot be decoded as an image", name)
             skipped += 1
         else:
-            scenes.append(_labelled(image, labels[name]["faces"]))
+            scenes.append(_labelled(image, labels[name]["faces"], likely))
     return scenes, skipped
 
 
-def _labelled(image: UInt8, faces: list[dict[str, Any]]) -> LabelledImage:
+def _labelled(image: UInt8, faces: list[dict[str, Any]], likely: float | None) -> LabelledImage:
     boxes = np.array([f["box"] for f in faces], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     unknown = np.full((5, 2), np.nan, np.float32)
     points = [np.array(f["landmarks"], np.float32) if f["landmarks"] else unknown for f in faces]
     landmarks = np.stack(points) if points else np.zeros((0, 5, 2), np.float32)
-    return LabelledImage(image, boxes, landmarks, np.array([f["certain"] for f in faces], bool))
+    certain = [f["certain"] if likely is None else not f["certain"] and f.get("score", 0.0) >= likely for f in faces]
+    return LabelledImage(image, boxes, landmarks, np.array(certain, bool))
 
 
 def load_aligned_faces(files: Sequence[Path]) -> tuple[list[LabelledImage], int]:

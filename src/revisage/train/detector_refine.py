@@ -9,10 +9,8 @@ A run folder holds `config.json`, `log.jsonl`, `alarms.npz` (the first stage's f
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -30,25 +28,19 @@ from revisage.faces.detectors import Found
 from revisage.faces.detectors.closer import CloserLook
 from revisage.nets.compact_detector import CompactDetector
 from revisage.nets.compact_refiner import REFINER_WIDTHS, CompactRefiner
-from revisage.train.detector import (
-    RunLog,
-    average_into,
-    load_detector_weights,
-    resume,
-    rounded,
-    save_checkpoint,
-    save_detector,
-    split_scenes,
-)
+from revisage.train.detector import load_detector_weights, save_detector, split_scenes
 from revisage.train.detector_data import LabelledImage, load_scenes
 from revisage.train.detector_eval import Detections, DetectorMeasures, choose_threshold, find_faces, judge_all
 from revisage.train.detector_refine_data import (
     RefineDataset,
+    coded_copies,
     face_patches,
     load_patches,
     mine_false_alarms,
     save_patches,
 )
+from revisage.train.detector_run import DetectorRun, RunLog
+from revisage.train.muon import Muon, split_parameters
 
 __all__ = ["RefineTrainConfig", "refine_loss", "train_refiner"]
 
@@ -63,6 +55,8 @@ class RefineTrainConfig(BaseModel):
     scenes: Path = Field(description="Folder of scenes with labels.json.")
     detector: Path = Field(description="Weights of the first stage.")
     portraits: Path | None = Field(None, description="Folder of portraits with labels.json, for landmarks.")
+    likely: float | None = Field(None, gt=0, le=1, description="Score from which uncertain faces are learned as faces.")
+    coded: bool = Field(False, description="Learn every scene once more as strongly compressed video shows it.")
     start: Path | None = Field(None, description="Weights of both stages, whose second is begun with.")
     held_out: int = Field(100, ge=1, description="Scenes kept out of training, those the first stage kept out.")
     views: int = Field(2, ge=0, description="Random views of each scene in which false alarms are looked for.")
@@ -71,6 +65,7 @@ class RefineTrainConfig(BaseModel):
     warmup: int = Field(200, ge=0)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.02, ge=0)
+    muon: bool = Field(False, description="Orthogonalised steps for the kernels between hidden layers.")
     average: float = Field(0.999, ge=0, lt=1)
     seed: int = Field(5, ge=0)
     log_every: int = Field(50, ge=1)
@@ -104,48 +99,38 @@ def train_refiner(
     averaged = CompactRefiner()
     averaged.load_state_dict(model.state_dict())
     averaged.eval()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    step = resume(run_dir / "checkpoint.pt", model, averaged, optimiser)
-    measures = _evaluate(averaged, held_out) if step >= config.steps else None
+    weights = run_dir / "weights.safetensors"
+    run = DetectorRun(
+        run_dir,
+        config,
+        model,
+        averaged,
+        _optimisers(model, config),
+        log,
+        loss_of=lambda outputs, targets: refine_loss(outputs.float(), targets),
+        evaluate=lambda: _evaluate(averaged, held_out),
+        save=lambda step, measures: save_detector(_joined(first, averaged), weights, step=step, measures=measures),
+    )
+    return run.train(_batches(training, config, first_step=run.step))
 
-    running: dict[str, float] = {}
-    started = time.monotonic()
-    batches = DataLoader(
+
+def _batches(
+    training: RefineDataset, config: RefineTrainConfig, *, first_step: int
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """The batches from `first_step` on: they are functions of their number."""
+    return DataLoader(
         training,
         batch_size=None,
-        sampler=range(step, config.steps),
+        sampler=range(first_step, config.steps),
         num_workers=config.workers,
         prefetch_factor=4 if config.workers else None,
     )
-    for crops, targets in batches:
-        for group in optimiser.param_groups:
-            group["lr"] = _learning_rate(step, config)
-        model.train()
-        batch = (crops.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            outputs = model(batch)
-        loss, parts = refine_loss(outputs.float(), targets)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        if torch.isfinite(torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)):
-            optimiser.step()
-        step += 1
-        average_into(averaged, model, min(config.average, (1 + step) / (20 + step)))
 
-        for name, value in {"loss": loss.detach(), **parts}.items():
-            running[name] = running.get(name, 0.0) + float(value) / config.log_every
-        if step % config.log_every == 0:
-            elapsed = (time.monotonic() - started) / config.log_every
-            log.write({"event": "step", "step": step, **rounded({**running, "s_per_step": elapsed})})
-            running, started = {}, time.monotonic()
-        if step % config.evaluate_every == 0 or step == config.steps:
-            measures = _evaluate(averaged, held_out)
-            log.write({"event": "measures", "step": step, **rounded(asdict(measures))})
-            save_detector(_joined(first, averaged), run_dir / "weights.safetensors", step=step, measures=measures)
-            save_checkpoint(run_dir / "checkpoint.pt", model, averaged, optimiser, step)
-            started = time.monotonic()
-    assert measures is not None
-    return measures
+
+def _optimisers(model: nn.Module, config: RefineTrainConfig) -> list[torch.optim.Optimizer]:
+    kernels, rest = split_parameters(model) if config.muon else ([], list(model.parameters()))
+    adam = torch.optim.AdamW(rest, lr=config.learning_rate, weight_decay=config.weight_decay)
+    return [adam, Muon(kernels, lr=config.learning_rate)] if kernels else [adam]
 
 
 def refine_loss(outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -166,18 +151,10 @@ def refine_loss(outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Ten
     difference = (found[:, 5:] - wanted[:, 6:16]).reshape(-1, 5, 2) * wanted[:, 16, None, None]
     distance = (difference.square().sum(2) + 1e-4).sqrt().mean(1)
     # A face of which the label itself is wrong would pull on all others.
-    landmark_loss = distance.clamp(max=1.0).sum() / count
+    landmark_loss = (distance.clamp(max=1.0) * wanted[:, 1]).sum() / count
     total = score_loss + 2 * box_loss + 4 * landmark_loss
     parts = {"score": score_loss, "box": box_loss, "landmark": landmark_loss}
     return total, {name: value.detach() for name, value in parts.items()}
-
-
-def _learning_rate(step: int, config: RefineTrainConfig) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    part = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(part, 1.0))))
 
 
 def _load_data(
@@ -194,11 +171,15 @@ def _load_data(
     scenes, _ = load_scenes(config.scenes, files=kept)
     if not held_out or not any(scene.certain.any() for scene in scenes):
         raise InputError(f"{config.scenes} has too few readable scenes with faces: add some, or lower held_out")
+    coded = list(coded_copies(scenes, config.seed)) if config.coded else []
     if not (run_dir / "alarms.npz").is_file():
-        save_patches(mine_false_alarms(scenes, propose, views=config.views, seed=config.seed), run_dir / "alarms.npz")
-    faces = face_patches(scenes)
+        alarms = mine_false_alarms(scenes, propose, views=config.views, seed=config.seed)
+        save_patches(alarms + mine_false_alarms(coded, propose, views=0, seed=config.seed), run_dir / "alarms.npz")
+    faces = face_patches(scenes) + face_patches(coded)
     if config.portraits:
         faces += face_patches(load_scenes(config.portraits)[0])
+    if config.likely is not None:
+        faces += face_patches(load_scenes(config.scenes, files=kept, likely=config.likely)[0], sure=False)
     alarms = load_patches(run_dir / "alarms.npz")
     return RefineDataset(faces, alarms, batch=config.batch, length=config.steps, seed=config.seed), held_out
 

@@ -7,8 +7,8 @@ damages them, and cuts the upright crop that a proposal somewhat beside the face
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,12 +21,13 @@ from torch.utils.data import Dataset
 from revisage.faces.detectors import Found, suppressed
 from revisage.faces.detectors.closer import upright_crop
 from revisage.nets.compact_refiner import CROP, ENLARGED, crop_affines, rolls
-from revisage.train.detector_damage import cover_mouth, damage_image
+from revisage.train.detector_damage import coded_as_video, cover_mouth, damage_image
 from revisage.train.detector_data import LabelledImage, random_view
 
 __all__ = [
     "RefineDataset",
     "RefinePatch",
+    "coded_copies",
     "face_patches",
     "load_patches",
     "mine_false_alarms",
@@ -58,6 +59,7 @@ class RefinePatch:
 
     image: (S, S, 3) uint8 RGB. box: (4,) left, top, right, bottom in it. landmarks: (5, 2); those of the first stage
     for a false alarm, of which only the roll counts. face: which of the two it is. weight: how often it is drawn.
+    sure: whether the landmarks are known well enough to learn them.
     """
 
     image: UInt8
@@ -65,16 +67,24 @@ class RefinePatch:
     landmarks: Float
     face: bool
     weight: float = 1.0
+    sure: bool = True
 
 
-def face_patches(scenes: Iterable[LabelledImage]) -> list[RefinePatch]:
-    """A patch for each certain face with landmarks; small, turned and dark ones weigh more."""
+def face_patches(scenes: Iterable[LabelledImage], *, sure: bool = True) -> list[RefinePatch]:
+    """A patch for each certain face with landmarks; turned ones weigh more, tiny ones less."""
     patches = []
     for scene in scenes:
         for index in np.flatnonzero(scene.certain & np.isfinite(scene.landmarks).all(axis=(1, 2))):
             patch = _cut(scene.image, scene.boxes[index], scene.landmarks[index], _LARGEST_FACE, face=True)
-            patches.append(patch)
+            patches.append(replace(patch, sure=sure))
     return patches
+
+
+def coded_copies(scenes: Iterable[LabelledImage], seed: int) -> Iterator[LabelledImage]:
+    """The scenes as strongly compressed video shows them: H.264 at a rate factor of 30 to 41."""
+    for number, scene in enumerate(scenes):
+        crf = int(np.random.default_rng((seed, number)).integers(30, 42))
+        yield replace(scene, image=coded_as_video(scene.image, crf))
 
 
 def _cut(
@@ -100,7 +110,7 @@ def _weight(box: npt.NDArray[np.float32], landmarks: npt.NDArray[np.float32]) ->
 
 
 def mine_false_alarms(
-    scenes: Sequence[LabelledImage], propose: Propose, *, views: int, seed: int, size: int = 384, most: int = 12
+    scenes: Iterable[LabelledImage], propose: Propose, *, views: int, seed: int, size: int = 384, most: int = 12
 ) -> list[RefinePatch]:
     """What the first stage takes for faces where there are none, in the scenes and in `views` random views of each."""
     alarms: list[RefinePatch] = []
@@ -214,7 +224,7 @@ def vary(patch: RefinePatch, rng: np.random.Generator) -> RefinePatch:
             cover_part(image, box, rng)
     if rng.random() < (0.8 if wished >= _FRAGILE else 0.5):
         image = damage_image(image, rng)
-    return RefinePatch(image, box, landmarks, patch.face)
+    return replace(patch, image=image, box=box, landmarks=landmarks)
 
 
 def cover_part(image: UInt8, box: Float, rng: np.random.Generator) -> None:
@@ -243,7 +253,7 @@ def targets_of(patch: RefinePatch, affine: Float) -> npt.NDArray[np.float32]:
         points = np.concatenate((centre[None], patch.landmarks)) @ affine[:, :2].T + affine[:, 2]
         local = (points - (CROP - 1) / 2) / CROP
         size = upright_size(patch.box[2:] - patch.box[:2], float(rolls(patch.landmarks[None])[0]))
-        target[:2] = 1.0
+        target[0], target[1] = 1.0, patch.sure
         target[2:4], target[4:6], target[6:16] = local[0], np.log(size * scale / (CROP / ENLARGED)), local[1:].ravel()
         target[16] = 1 / landmark_unit(local[1:])
     return target
