@@ -36,8 +36,7 @@ def upsample_chroma(
     slab = plane[first_y:last_y, first_x:last_x]
     height, width = region.size_hw
     if max(shift_hw) == 1 and {*offset_xy} <= {0.0, 0.5}:
-        slab = _doubled(slab, y - first_y, height, offset_xy[1], 0) if shift_hw[0] else slab[:height]
-        return _doubled(slab, x - first_x, width, offset_xy[0], 1) if shift_hw[1] else slab[:, :width]
+        return _doubled(slab, (y - first_y, x - first_x), region.size_hw, shift_hw, offset_xy[::-1])
     affine = np.array([[step_x, 0, x - first_x], [0, step_y, y - first_y]])
     return cv2.warpAffine(
         slab,
@@ -48,20 +47,25 @@ def upsample_chroma(
     )
 
 
-def _doubled(slab: NDArray[Any], begin: float, count: int, offset: float, axis: int) -> NDArray[Any]:
-    """``count`` rows or columns from ``begin``, each half a step further than the last: what a warp gives, three times
-    as fast."""
-    factors = (1, 2) if axis == 0 else (2, 1)
-    if offset:  # the new ones lie a quarter to either side of the old, where resize has them
-        first = round(2 * begin + 0.5)
-        doubled = cv2.resize(slab, None, fx=factors[0], fy=factors[1], interpolation=cv2.INTER_LINEAR)
-    else:
-        first = round(2 * begin)
-        doubled = cv2.resize(slab, None, fx=factors[0], fy=factors[1], interpolation=cv2.INTER_NEAREST)
-        mean = np.full(factors[::-1], 0.5, np.float32)
-        doubled = cv2.filter2D(doubled, -1, mean, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
-    wanted = slice(first, first + count)
-    return doubled[wanted] if axis == 0 else doubled[:, wanted]
+def _doubled(
+    slab: NDArray[Any],
+    begin_yx: tuple[float, float],
+    size_hw: tuple[int, int],
+    shift_hw: tuple[int, int],
+    offset_yx: tuple[float, float],
+) -> NDArray[Any]:
+    """What the warp of :func:`upsample_chroma` gives, twice as fast: each sample repeated, then neighbours averaged."""
+    height, width = (side << shift for side, shift in zip(slab.shape, shift_hw, strict=True))
+    repeated = cv2.resize(slab, (width, height), interpolation=cv2.INTER_NEAREST)
+    kernels, anchor, first = [], [], []
+    for begin, shift, offset in zip(begin_yx, shift_hw, offset_yx, strict=True):
+        # Between samples a quarter is the neighbour's; halfway after a sample, a half of the next.
+        kernels.append([1.0] if not shift else [0.25, 0.5, 0.25] if offset else [0.5, 0.5])
+        anchor.append(int(bool(shift and offset)))
+        first.append(round(begin * 2**shift + (0.5 if shift and offset else 0)))
+    kernel = np.outer(*kernels).astype(np.float32)
+    mean = cv2.filter2D(repeated, -1, kernel, anchor=tuple(anchor[::-1]), borderType=cv2.BORDER_REPLICATE)
+    return mean[first[0] : first[0] + size_hw[0], first[1] : first[1] + size_hw[1]]
 
 
 def _span(start: int, stop: int, step: float, offset: float, length: int) -> tuple[float, int, int]:
