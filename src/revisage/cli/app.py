@@ -20,7 +20,7 @@ from revisage.cli.models import models_app
 from revisage.cli.options import RESTORE_FIELDS, SCAN_FIELDS, with_config_options
 from revisage.cli.serve import add_service_commands
 from revisage.cli.shared import JsonOption, QuietOption
-from revisage.cli.show import print_lines, print_table, progress_bar, report_lines, warn
+from revisage.cli.show import counted, print_lines, print_table, progress_bar, report_lines, warn
 from revisage.cli.store import store_app
 from revisage.cli.train import train_app
 from revisage.cli.ui import ui
@@ -135,9 +135,8 @@ def scan(
     if as_json:
         print_lines([found.to_json().rstrip()])
     elif not quiet:
-        print_lines(
-            [str(target), f"  {found.frames} frames, {len(found.shots)} shots, {len(found.tracks)} face tracks"]
-        )
+        counts = ((found.frames, "frame"), (len(found.shots), "shot"), (len(found.tracks), "face track"))
+        print_lines([str(target), f"  {', '.join(counted(number, noun) for number, noun in counts)}"])
     return _TRUNCATED if found.truncated else 0
 
 

@@ -10,7 +10,7 @@ import typer
 
 from revisage.cli.evaluate import evaluate_app
 from revisage.cli.shared import JsonOption, QuietOption, plain_by_default
-from revisage.cli.show import print_lines, print_table
+from revisage.cli.show import counted, print_lines, print_table
 
 if TYPE_CHECKING:
     from revisage.evaluate.study_score import Preference, StudyScore
@@ -59,9 +59,9 @@ def make(
 
     key = make_study(sources, output, seed=seed, question=question or QUESTION, overwrite=overwrite)
     if not quiet:
-        items = len({trial.item for trial in key.trials})
+        items = counted(len({trial.item for trial in key.trials}), "item")
         print_lines([str(output / "index.html"), str(key_path(output))])
-        print_lines([f"  {len(key.trials)} pairs: {items} items, {len(key.methods)} methods"])
+        print_lines([f"  {counted(len(key.trials), 'pair')}: {items}, {len(key.methods)} methods"])
 
 
 @study_app.command()

@@ -19,7 +19,7 @@ from revisage.core.time import format_seconds
 if TYPE_CHECKING:
     from revisage.pipeline.report import FileReport, Report
 
-__all__ = ["print_lines", "print_table", "progress_bar", "report_lines", "warn"]
+__all__ = ["counted", "print_lines", "print_table", "progress_bar", "report_lines", "warn"]
 
 STAGES = {"scan": "Looking for faces", "restore": "Restoring", "finish": "Putting together", "evaluate": "Measuring"}
 
@@ -99,8 +99,8 @@ def report_lines(report: Report) -> Iterator[str]:
 def _planned_lines(entry: FileReport) -> Iterator[str]:
     faces = entry.faces
     yield f"{entry.input['path']}: nothing written (--dry-run)"
-    yield f"  {_count(entry.frames, 'frame')}, {_count(entry.shots, 'shot')}, {_count(entry.segments, 'segment')}"
-    yield f"  {_people(entry)}; {faces.found - faces.left} of {_count(faces.found, 'face')} would be restored"
+    yield f"  {counted(entry.frames, 'frame')}, {counted(entry.shots, 'shot')}, {counted(entry.segments, 'segment')}"
+    yield f"  {_people(entry)}; {faces.found - faces.left} of {counted(faces.found, 'face')} would be restored"
     yield from (f"  {line}" for line in _track_lines(entry))
 
 
@@ -108,11 +108,11 @@ def _done_lines(entry: FileReport) -> Iterator[str]:
     faces, timings = entry.faces, entry.timings
     assert entry.output is not None
     yield str(entry.output["path"])
-    yield f"  {_count(entry.frames, 'frame')}, {_people(entry)}, {_count(faces.restored, 'face')} restored"
+    yield f"  {counted(entry.frames, 'frame')}, {_people(entry)}, {counted(faces.restored, 'face')} restored"
     if faces.left:
-        yield f"  {_count(faces.left, 'face')} left as found (size, choice or strength)"
+        yield f"  {counted(faces.left, 'face')} left as found (size, choice or strength)"
     if faces.failed:
-        yield f"  {_count(len(entry.failures), 'frame')} kept as found: the restoration failed there"
+        yield f"  {counted(len(entry.failures), 'frame')} kept as found: the restoration failed there"
     yield f"  {format_seconds(timings.total_seconds)}, {timings.frames_per_second:g} frames/s"
     yield from (f"  note: {note}" for note in entry.notes)
 
@@ -120,12 +120,13 @@ def _done_lines(entry: FileReport) -> Iterator[str]:
 def _track_lines(entry: FileReport) -> Iterator[str]:
     for track in entry.tracks:
         span = f"{format_seconds(max(0.0, track.first_seconds))} to {format_seconds(max(0.0, track.last_seconds))}"
-        yield f"track {track.id}: {span}, {_count(track.frames, 'frame')}, about {track.mean_size:.0f} px"
+        yield f"track {track.id}: {span}, {counted(track.frames, 'frame')}, about {track.mean_size:.0f} px"
 
 
 def _people(entry: FileReport) -> str:
-    return "no face found" if not entry.faces.tracks else _count(entry.faces.tracks, "face track")
+    return "no face found" if not entry.faces.tracks else counted(entry.faces.tracks, "face track")
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: ``1 shot``, ``2 shots``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

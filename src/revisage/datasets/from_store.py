@@ -28,6 +28,7 @@ _COLUMNS = (
     *("file", "licence", "consent", "consent_date", "person", "label", "source", "source_sha256", "frame"),
     *("native_px", "sharpness", "sha256"),
 )
+_DULL = "not sharp"
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,7 @@ def training_set_from_store(
     chosen, left_out = _targets(faces, min_sharpness)
     if not chosen:
         raise InputError(
-            f"none of the {len(faces)} faces of {store} is a clean target: {_reasons(left_out)}; collect from better "
-            "footage, or lower --min-sharpness and look at the pictures"
+            f"none of the {len(faces)} faces of {store} is a clean target: {_reasons(left_out)}; {_advice(left_out)}"
         )
     _write(chosen, output)
     return TrainingSet(output / LIST, len(chosen), len({face.person for face in chosen}), left_out)
@@ -120,7 +120,7 @@ def _fault(face: StoredFace, min_sharpness: float) -> str:
     if face.native_px < face.size:
         return "enlarged"
     if face.sharpness < min_sharpness:
-        return "not sharp"
+        return _DULL
     if face.sharpness > CLEAN[1]:
         return "noisy"
     return "" if face.before.is_file() else "picture missing"
@@ -128,6 +128,11 @@ def _fault(face: StoredFace, min_sharpness: float) -> str:
 
 def _reasons(left_out: dict[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+
+
+def _advice(left_out: dict[str, int]) -> str:
+    better = "collect from better footage"
+    return f"{better}, or lower --min-sharpness and look at the pictures" if _DULL in left_out else better
 
 
 def _write(chosen: list[StoredFace], output: Path) -> None:
