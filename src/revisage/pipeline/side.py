@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from revisage.core.config import RestoreConfig
 from revisage.core.errors import OutputError
 from revisage.media.picture import side_by_side, write_picture
-from revisage.pipeline.files import publish
+from revisage.pipeline.files import check_folder, publish
 from revisage.pipeline.stages import Item
 
 if TYPE_CHECKING:
@@ -84,11 +84,13 @@ def _pair(before: Frame, after: Frame) -> NDArray[np.uint8]:
 
 
 def check_side_folders(config: RestoreConfig) -> None:
-    """Refuse folders that already hold pictures of a run.
+    """Refuse folders that already hold pictures of a run, and files in their place.
 
     Raises:
-        OutputError: one does and ``overwrite`` is off.
+        OutputError: one does and ``overwrite`` is off, or one is a file.
     """
+    for folder in filter(None, (config.save_faces, config.save_frames)):
+        check_folder(folder)
     for folder in [] if config.overwrite else _folders(config.save_faces, config.save_frames):
         if folder.is_dir() and any(folder.iterdir()):
             raise OutputError(f"{folder} already holds pictures; use --overwrite, or name another folder")
