@@ -67,6 +67,14 @@ def export_run(
     if int8 and run.is_detector:
         raise ConfigError(f"{run_dir} is the run of a detector: in int8 its coordinates would jitter; leave int8 out")
     _check_target(output_path, kind, run.grid, overwrite)
+    for line in _exported(run, output_path, kind, int8, faces):
+        if say is not None:
+            say(line)
+    return output_path
+
+
+def _exported(run: TrainedRun, output_path: Path, kind: Format, int8: bool, faces: Path | None) -> list[str]:
+    """Write all files in a folder of their own, then give them their names; returns what there is to tell."""
     try:
         with tempfile.TemporaryDirectory(dir=output_path.parent, prefix=".export-") as folder:
             written = Path(folder) / output_path.name
@@ -74,10 +82,7 @@ def export_run(
             _publish(run, written, output_path, _form(kind, int8), lines)
     except OSError as error:
         raise OutputError(f"cannot write {output_path}: {error.strerror or error}") from error
-    for line in lines:
-        if say is not None:
-            say(line)
-    return output_path
+    return lines
 
 
 def _format(path: Path, wanted: Format | None) -> Format:
