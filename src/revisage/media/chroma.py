@@ -63,7 +63,7 @@ def _doubled(
         kernels.append([1.0] if not shift else [0.25, 0.5, 0.25] if offset else [0.5, 0.5])
         anchor.append(int(bool(shift and offset)))
         first.append(round(begin * 2**shift + (0.5 if shift and offset else 0)))
-    kernel = np.outer(*kernels).astype(np.float32)
+    kernel = np.outer(kernels[0], kernels[1]).astype(np.float32)
     mean = cv2.filter2D(repeated, -1, kernel, anchor=tuple(anchor[::-1]), borderType=cv2.BORDER_REPLICATE)
     return mean[first[0] : first[0] + size_hw[0], first[1] : first[1] + size_hw[1]]
 
