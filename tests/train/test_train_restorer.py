@@ -124,8 +124,13 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
     assert not (tmp_path / "last.pt").exists()
     (tmp_path / "log.jsonl").symlink_to("/dev/full")
     run = RunFolder(tmp_path, config_of(tmp_path), stage="restorer", resume=False, may_change=())
-    with pytest.raises(DiskFullError, match=r"no space left in .*: free some and go on with --resume"):
+    with pytest.raises(DiskFullError, match=r"no space left in .*: free some, then start it again"):
         run.log({"step": 1, "text": "x" * 100_000})
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "config.json.part").symlink_to("/dev/full")
+    with pytest.raises(DiskFullError):
+        RunFolder(tmp_path / "new", config_of(tmp_path), stage="restorer", resume=False, may_change=())
+    assert not (tmp_path / "new" / "config.json").exists()
 
 
 def test_a_lower_rate_helps_a_run_that_burst(material: Path, tmp_path: Path) -> None:

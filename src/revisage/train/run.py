@@ -66,7 +66,10 @@ class RunFolder:
         if leads:
             with _writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-                (folder / "config.json").write_text(config.model_dump_json(indent=1), encoding="utf-8")
+                # By way of another name: a start on a full disk must not leave what looks like a run.
+                part = folder / "config.json.part"
+                part.write_text(config.model_dump_json(indent=1), encoding="utf-8")
+                part.replace(folder / "config.json")
 
     def describe_data(self, cache: ImageCache) -> None:
         """Write down what the run is trained on, and say which files were left out."""
@@ -138,7 +141,7 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise DiskFullError(f"no space left in {folder}: free some and go on with --resume") from error
+            raise DiskFullError(f"no space left in {folder}: free some, then start it again") from error
         raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
