@@ -71,6 +71,11 @@ def gif(
         made = make_gif_set(videos, folder, wanted, config, overwrite=overwrite, progress=progress)
         if restore:
             made = restore_gif_set(folder, config, progress=progress)
+    return _told(folder, made, quiet, as_json)
+
+
+def _told(folder: Path, made: GifSet, quiet: bool, as_json: bool) -> int:
+    """Print what was made; the exit code says whether there is a clip at all."""
     for source in made.sources:
         if source.note:
             warn(f"warning: {source.file.rpartition('/')[2]}: no clip; {source.note}")
