@@ -7,6 +7,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run: a failure belongs to its change. `--hypothesis-profile=search` draws new ones.
+settings.register_profile("steady", derandomize=True)
+settings.register_profile("search", derandomize=False)
+settings.load_profile("steady")
 
 # Converted networks are cached between tests, but never in the user's own cache. Child processes inherit this.
 _CACHE = tempfile.TemporaryDirectory(prefix="revisage-test-cache-", ignore_cleanup_errors=True)
