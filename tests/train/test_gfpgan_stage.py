@@ -35,6 +35,7 @@ def recogniser(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 EVERY_LOSS: dict[str, Any] = {
     "pixel_loss": "l1",
+    "structure_weight": 0.3,
     "perceptual_loss": "l1",
     "style_weight": 50,
     "adversary": "stylegan2",
@@ -57,9 +58,9 @@ def whole(material: Path, recogniser: Path, tmp_path_factory: pytest.TempPathFac
 
 
 def test_every_loss_is_there_and_finite(whole: Path) -> None:
-    names = {"pixel", "pyramid", "perceptual", "style", "identity", "adversarial", "components", "component_style"}
+    names = {"pixel", "structure", "pyramid", "perceptual", "style", "identity", "adversarial", "components"}
     for line in log_of(whole)[1:]:
-        assert names | {"adversary", "component_adversaries", "gradient"} <= line.keys()
+        assert names | {"component_style", "adversary", "component_adversaries", "gradient"} <= line.keys()
         assert all(math.isfinite(value) for value in line.values())
     content = read_checkpoint(whole)
     assert {"net", "average", "optimiser", "adversary", "components", "components_optimiser"} <= content.keys()
@@ -69,7 +70,7 @@ def test_a_loss_without_weight_is_not_computed(material: Path, tmp_path: Path) -
     changes = {"perceptual_weight": 0, "pyramid_weight": 0.1, "pyramid_end": 1, "vgg": None, "steps": 2}
     train_restorer(config_of(material, **changes), tmp_path / "run")
     first, second = log_of(tmp_path / "run")[1:]
-    assert {"pixel", "pyramid"} <= first.keys() and "perceptual" not in first
+    assert {"pixel", "pyramid"} <= first.keys() and not {"perceptual", "structure"} & first.keys()
     assert "pyramid" not in second
 
 
