@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
-from revisage.core.errors import InputError, ModelError
+from revisage.core.errors import InputError, ModelError, ProcessingError
 from revisage.nets.compact_detector import CHANNELS, STRIDES, CompactDetector, cell_centres
 from revisage.train.detector import (
     DetectorTrainConfig,
@@ -189,6 +190,32 @@ def test_a_stopped_run_goes_on_to_the_same_weights(scenes: Path, tmp_path: Path,
         torch.testing.assert_close(parts.state_dict()[name], value, atol=0, rtol=0, msg=name)
 
 
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", {"step": 3}, {"step": 3, "model": {"w": torch.zeros(1)}}])
+def test_a_checkpoint_of_something_else_is_refused(scenes: Path, tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "checkpoint.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(InputError, match=r"checkpoint\.pt is damaged or of another kind of run: name another folder"):
+        train_detector(quick_config(scenes, steps=4), tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(scenes: Path, tmp_path: Path, monkeypatch) -> None:
+    calls = iter(range(9))
+
+    def spoilt(outputs: Any, targets: Any) -> Any:
+        loss, parts = detector_loss(outputs, targets)
+        return loss * (float("nan") if next(calls) == 2 else 1), parts
+
+    monkeypatch.setattr("revisage.train.detector.detector_loss", spoilt)
+    with pytest.raises(
+        ProcessingError, match=r"not finite at step 3 \(samples 4 to 5\); the last good checkpoint is .*"
+    ):
+        train_detector(quick_config(scenes, steps=4), tmp_path / "run")
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+
+
 def test_a_run_says_what_it_was(scenes: Path, tmp_path: Path) -> None:
     train_detector(quick_config(scenes, steps=2), tmp_path / "run")
     record = json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))
@@ -210,6 +237,7 @@ def test_settings_are_checked(scenes: Path) -> None:
 def test_a_folder_without_labels_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"labels\.json is missing"):
         train_detector(DetectorTrainConfig(scenes=tmp_path), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_scenes_that_hold_out_leaves_none_of_are_refused(scenes: Path, tmp_path: Path) -> None:

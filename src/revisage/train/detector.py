@@ -66,12 +66,13 @@ def train_detector(
     """Train, or go on where `run_dir` left off, and return the measures on the held-out scenes.
 
     report: called with each record of the log. Sets torch's seed and thread count for this process. Raises InputError
-    when there are no scenes to learn from.
+    when there are no scenes to learn from, or a run in the folder that this one cannot go on with; ProcessingError when
+    the loss is no number.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     training, held_out, provenance = _load_data(config)
+    run_dir.mkdir(parents=True, exist_ok=True)
     record = {"config": config.model_dump(mode="json"), **provenance}
     (run_dir / "config.json").write_text(json.dumps(record, indent=2), "utf-8")
     log = RunLog(run_dir / "log.jsonl", report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,14 +14,19 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from revisage.core.errors import InputError, ProcessingError
+from revisage.train.checkpoint import write_checkpoint
 from revisage.train.detector_eval import DetectorMeasures
+from revisage.train.run import not_finite
 
-__all__ = ["DetectorRun", "RunLog", "RunSettings", "average_into", "learning_rate_at", "rounded", "save_checkpoint"]
+__all__ = ["DetectorRun", "RunLog", "RunSettings", "average_into", "learning_rate_at", "resume", "rounded"]
 
 
 class RunSettings(Protocol):
     """What the loop needs of a config."""
 
+    @property
+    def batch(self) -> int: ...
     @property
     def steps(self) -> int: ...
     @property
@@ -79,7 +85,10 @@ class DetectorRun:
         return self.folder / "checkpoint.pt"
 
     def train(self, batches: Iterable[tuple[Tensor, Tensor]]) -> DetectorMeasures:
-        """Learn from the batches from the run's step on; the last measures."""
+        """Learn from the batches from the run's step on; the last measures.
+
+        Raises ProcessingError when the loss is no number, OutputError when the checkpoint cannot be written.
+        """
         config = self.config
         measures = self.evaluate() if self.step >= config.steps else None
         self._since = time.monotonic()
@@ -100,6 +109,8 @@ class DetectorRun:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
             outputs = self.model(batch)
         loss, parts = self.loss_of(outputs, targets)
+        if not torch.isfinite(loss):
+            raise ProcessingError(not_finite(self.step, self.config.batch, self._checkpoint))
         self.model.zero_grad(set_to_none=True)
         loss.backward()
         if torch.isfinite(torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)):
@@ -119,7 +130,9 @@ class DetectorRun:
         measures = self.evaluate()
         self.log.write({"event": "measures", "step": self.step, **rounded(asdict(measures))})
         self.save(self.step, measures)
-        save_checkpoint(self._checkpoint, self.model, self.averaged, self.optimisers, self.step)
+        optimisers = [optimiser.state_dict() for optimiser in self.optimisers]
+        states = {"model": self.model.state_dict(), "averaged": self.averaged.state_dict(), "optimisers": optimisers}
+        write_checkpoint(self._checkpoint, {"step": self.step, **states})
         self._since = time.monotonic()
         return measures
 
@@ -142,26 +155,19 @@ def average_into(averaged: nn.Module, model: nn.Module, decay: float) -> None:
             mean.copy_(value)
 
 
-def save_checkpoint(
-    path: Path, model: nn.Module, averaged: nn.Module, optimisers: Sequence[torch.optim.Optimizer], step: int
-) -> None:
-    """Write all that a run needs to go on, complete or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    state = {"step": step, "model": model.state_dict(), "averaged": averaged.state_dict()}
-    torch.save({**state, "optimisers": [optimiser.state_dict() for optimiser in optimisers]}, partial)
-    partial.replace(path)
-
-
 def resume(path: Path, model: nn.Module, averaged: nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> int:
-    """Load a checkpoint where there is one; the step to go on with."""
+    """Load a checkpoint where there is one; the step to go on with. Raises InputError when it does not fit the run."""
     if not path.is_file():
         return 0
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    averaged.load_state_dict(state["averaged"])
-    for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
-        optimiser.load_state_dict(kept)
-    return int(state["step"])
+    try:
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        averaged.load_state_dict(state["averaged"])
+        for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
+        return int(state["step"])
+    except (KeyError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path} is damaged or of another kind of run: name another folder for this one") from error
 
 
 def rounded(values: dict[str, Any]) -> dict[str, Any]:

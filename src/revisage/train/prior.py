@@ -90,7 +90,7 @@ def _train(
         norm = _gathered_gradients(state, group)
         healthy = all(torch.isfinite(loss) for loss in losses.values())
         if not (healthy and (torch.isfinite(norm) or state.scaler.get_scale() > 1)):
-            raise ProcessingError(not_finite(step, images_a_step, run_dir))
+            raise ProcessingError(not_finite(step, images_a_step, run_dir / "last.pt"))
         state.scaler.step(state.optimiser)
         state.scaler.step(state.adversary_optimiser)
         state.scaler.update()

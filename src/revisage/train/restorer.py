@@ -116,7 +116,7 @@ def _train(
 
         norm = _gathered_gradients(config, state, group)
         if not (torch.isfinite(total) and (torch.isfinite(norm) or state.scaler.get_scale() > 1)):
-            raise ProcessingError(not_finite(step, config.batch * a_step, run_dir))
+            raise ProcessingError(not_finite(step, config.batch * a_step, run_dir / "last.pt"))
         state.take_step()
         follow(state.average, state.net, min(config.ema, (1 + step) / (10 + step)))
         recent.add({"gradient": norm})

@@ -166,12 +166,11 @@ def _check_same(saved: StageConfig, config: StageConfig, folder: Path, may_chang
         raise ConfigError(f"{folder} was begun with another {', '.join(changed)}: start a new run")
 
 
-def not_finite(step: int, images: int, folder: Path) -> str:
+def not_finite(step: int, images: int, last: Path) -> str:
     """Why a run stops whose loss is no longer a number: the step, its samples, and what is left.
 
-    images: how many a step takes.
+    images: how many a step takes. last: the last checkpoint, if there is one.
     """
-    last = folder / "last.pt"
     indexes = f"samples {step * images} to {(step + 1) * images - 1}"
     advice = "there is no checkpoint yet: begin anew with a lower learning rate"
     if last.is_file():
