@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from revisage.cli.entry import run
 from revisage.core.errors import InputError
 from revisage.faces.detectors import Found
 from revisage.nets.compact_refiner import CROP, OUTPUTS, decode_crops
@@ -169,6 +170,24 @@ def test_a_stopped_run_goes_on_to_the_same_weights(scenes: Path, first_stage: Pa
     assert about["config"]["refine"]
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], value, atol=0, rtol=0, msg=name)
+
+
+def test_a_run_goes_on_with_the_settings_it_was_begun_with(scenes: Path, first_stage: Path, tmp_path: Path) -> None:
+    quick = ["held_out=2", "views=0", "batch=4", "steps=2", "log_every=1", "evaluate_every=2", "workers=0"]
+    pairs = [word for pair in [f"scenes={scenes}", f"detector={first_stage}", *quick] for word in ("--set", pair)]
+    folder = tmp_path / "run"
+    assert run(["train", "refiner", str(folder), *pairs]) == 0
+    assert run(["train", "refiner", str(folder), *pairs]) == 2, "begun anew over a run"
+    assert run(["train", "refiner", str(folder), "--resume", "--set", "steps=3", "--set", "evaluate_every=1"]) == 0
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
+    assert [record["step"] for record in records if record["event"] == "step"] == [1, 2, 3]
+
+
+def test_missing_scenes_leave_no_folder(first_stage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--set", f"scenes={tmp_path / 'none'}", "--set", f"detector={first_stage}"]
+    assert run(["train", "refiner", str(tmp_path / "run"), *words]) == 2
+    assert "labels.json is missing" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_likely_faces_are_learned_without_their_landmarks(scenes: Path) -> None:

@@ -89,12 +89,26 @@ def status(
 
 @train_app.command()
 def detector(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Resume = False) -> None:
-    """Train a face detector."""
+    """Train a face detector: its first stage, which proposes faces."""
     from revisage.train.detector import DetectorTrainConfig, train_detector
 
+    train_detector(_detector_settings(DetectorTrainConfig, run, config, set_, resume), run, report=_print_record)
+
+
+@train_app.command()
+def refiner(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Resume = False) -> None:
+    """Train a face detector's second stage, which looks at each proposal closely."""
+    from revisage.train.detector_refine import RefineTrainConfig, train_refiner
+
+    train_refiner(_detector_settings(RefineTrainConfig, run, config, set_, resume), run, report=_print_record)
+
+
+def _detector_settings(kind: Any, run: Path, config: Path | None, pairs: list[str] | None, resume: bool) -> Any:
+    """Raises ConfigError when the folder holds a run that nobody asked to go on with, or a setting is wrong."""
     if not resume and run.is_dir() and any(run.glob("checkpoint*")):
         raise ConfigError(f"{run} holds a run already; go on with --resume, or name another folder")
-    train_detector(_settings(DetectorTrainConfig, _read(config) if config else {}, set_), run, report=_print_record)
+    values = _base(run, config, resume)
+    return _settings(kind, values.get("config", values), pairs)
 
 
 def _base(run: Path, config: Path | None, resume: bool) -> dict[str, Any]:

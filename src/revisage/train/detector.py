@@ -1,6 +1,6 @@
 """Training of the embedded face detector, from scenes with boxes and landmarks to a small fp16 weight file.
 
-    python -m revisage.train.detector RUN_DIR --set scenes=... --set steps=...
+    revisage train detector RUN --set scenes=... --set steps=...
 
 A run folder holds `config.json` (settings and provenance), `log.jsonl` (a line per record), `checkpoint.pt` (to go on
 after a stop) and `weights.safetensors` (the averaged weights, measured on scenes held out of training).
@@ -202,18 +202,3 @@ def _decay_groups(model: CompactDetector, weight_decay: float) -> list[dict[str,
     kernels = [p for p in model.parameters() if p.ndim == 4]
     others = [p for p in model.parameters() if p.ndim != 4]
     return [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-
-def _main() -> None:
-    import argparse
-
-    parser = argparse.ArgumentParser(description="Train the embedded face detector.")
-    parser.add_argument("run_dir", type=Path)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
-    arguments = parser.parse_args()
-    settings = dict(item.split("=", 1) for item in arguments.settings)
-    train_detector(DetectorTrainConfig.model_validate(settings), arguments.run_dir)
-
-
-if __name__ == "__main__":
-    _main()

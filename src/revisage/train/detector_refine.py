@@ -1,6 +1,6 @@
 """Training of the face detector's second stage, on what the first stage proposes.
 
-    python -m revisage.train.detector_refine RUN_DIR --set scenes=... --set detector=weights.safetensors
+    revisage train refiner RUN --set scenes=... --set detector=weights.safetensors
 
 A run folder holds `config.json`, `log.jsonl`, `alarms.npz` (the first stage's false alarms), `checkpoint.pt` and
 `weights.safetensors`: both stages in one file, with the threshold chosen on scenes held out of training.
@@ -83,15 +83,14 @@ def train_refiner(
     report: called with each record of the log. Sets torch's seed and thread count for this process. Raises InputError
     when there are no scenes to learn from.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
     # Before a data process is forked: it could not end OpenCV's threads, which it does not have.
     cv2.setNumThreads(1)
     torch.manual_seed(config.seed)
-    (run_dir / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2), "utf-8")
-    log = RunLog(run_dir / "log.jsonl", report)
     first = load_detector_weights(config.detector)[0].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training, held_out = _load_data(config, run_dir, first)
+    (run_dir / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2), "utf-8")
+    log = RunLog(run_dir / "log.jsonl", report)
     log.write({"event": "start", "faces": len(training.faces), "alarms": len(training.alarms)})
 
     model = (load_detector_weights(config.start)[0].refine if config.start else None) or CompactRefiner()
@@ -171,6 +170,7 @@ def _load_data(
     scenes, _ = load_scenes(config.scenes, files=kept)
     if not held_out or not any(scene.certain.any() for scene in scenes):
         raise InputError(f"{config.scenes} has too few readable scenes with faces: add some, or lower held_out")
+    run_dir.mkdir(parents=True, exist_ok=True)
     coded = list(coded_copies(scenes, config.seed)) if config.coded else []
     if not (run_dir / "alarms.npz").is_file():
         alarms = mine_false_alarms(scenes, propose, views=config.views, seed=config.seed)
@@ -209,18 +209,3 @@ def _joined(first: CompactDetector, second: CompactRefiner) -> CompactDetector:
     assert whole.refine is not None
     whole.refine.load_state_dict(second.state_dict())
     return whole
-
-
-def _main() -> None:
-    import argparse
-
-    parser = argparse.ArgumentParser(description="Train the second stage of the embedded face detector.")
-    parser.add_argument("run_dir", type=Path)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
-    arguments = parser.parse_args()
-    settings = dict(item.split("=", 1) for item in arguments.settings)
-    train_refiner(RefineTrainConfig.model_validate(settings), arguments.run_dir)
-
-
-if __name__ == "__main__":
-    _main()
