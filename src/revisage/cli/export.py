@@ -24,6 +24,9 @@ def export(
         ),
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Quantise an OpenVINO file; refused below 40 dB.")] = False,
+    without_lattice: Annotated[
+        bool, typer.Option("--without-lattice", help="Take the lattice of rows and columns out of a compact's head.")
+    ] = False,
     checkpoint: Annotated[
         str | None,
         typer.Option("--checkpoint", metavar="best|last", help="By default the best there is.", show_default=False),
@@ -50,6 +53,7 @@ def export(
         output,
         format=format_,  # type: ignore[arg-type]
         int8=int8,
+        without_lattice=without_lattice,
         checkpoint=checkpoint,  # type: ignore[arg-type]
         faces=faces,
         overwrite=overwrite,
