@@ -21,6 +21,7 @@ from revisage.media.encoders import encoder_options, resolve_options
 from revisage.media.frame import Frame
 from revisage.media.info import ColourTags, MediaInfo
 from revisage.media.native import FrameMaker, native_format
+from revisage.media.priority import ordinary_priority
 from revisage.media.sink import EncodeOptions
 
 __all__ = ["FIELD_ORDERS", "SegmentLabel", "SegmentSink", "output_errors"]
@@ -145,6 +146,8 @@ class SegmentSink:
         stream = cast(VideoStream, self._container.add_stream(encoder, rate=self._rate, options=options))
         self._maker = FrameMaker(self._info.colour, self._options.pixel_format or native_format(frame.layout.name))
         self._describe(stream, frame)
+        with ordinary_priority():
+            stream.codec_context.open(strict=False)
         label = SegmentLabel(frame.pts, frame.fields, self._maker.tags(frame))
         self._container.metadata[_LABEL] = label.to_text()
         self._stream = stream

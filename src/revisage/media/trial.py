@@ -11,6 +11,7 @@ import av
 from revisage.core.errors import OutputError
 from revisage.media.encoders import encoder_options
 from revisage.media.info import MediaInfo
+from revisage.media.priority import ordinary_priority
 from revisage.media.sink import EncodeOptions
 
 __all__ = ["try_encoder"]
@@ -31,7 +32,8 @@ def try_encoder(info: MediaInfo, output: Path, options: EncodeOptions) -> None:
         context.framerate = rate = info.average_rate or Fraction(25)
         context.time_base = 1 / rate
         context.options = encoder_options(options, info)
-        context.open()
+        with ordinary_priority():
+            context.open()
     except (ValueError, OSError, av.error.FFmpegError) as error:
         raise OutputError(
             f"{output}: {options.codec} cannot encode {width} x {height} px as {options.pixel_format} "
