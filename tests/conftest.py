@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from revisage.media.priority import ordinary_priority
 
 # The same examples in every run: a failure belongs to its change. `--hypothesis-profile=search` draws new ones.
 settings.register_profile("steady", derandomize=True)
@@ -17,6 +20,19 @@ settings.load_profile("steady")
 # Converted networks are cached between tests, but never in the user's own cache. Child processes inherit this.
 _CACHE = tempfile.TemporaryDirectory(prefix="revisage-test-cache-", ignore_cleanup_errors=True)
 os.environ["REVISAGE_CACHE"] = _CACHE.name
+
+
+# Sample media are written by SVT-AV1 too, which takes real-time priority where root runs the tests.
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Any:
+    with ordinary_priority():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Any:
+    with ordinary_priority():
+        return (yield)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
