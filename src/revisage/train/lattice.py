@@ -76,8 +76,5 @@ def _lattice(output: Tensor) -> Tensor:
     """(N, 12, h, w) of the head to (N, 6, h, w): the steady difference of rows and of columns, for each colour."""
     blocks = output.unflatten(1, (3, 4))
     parts = torch.einsum("ncphw,ap->nachw", blocks, torch.tensor([_ROWS, _COLUMNS])).flatten(1, 2)
-    side = min(_MEAN, output.shape[-1] | 1, output.shape[-2] | 1)
-    if side > min(output.shape[-2:]):
-        side -= 2
-    around = (side // 2,) * 4
-    return F.avg_pool2d(F.pad(parts, around, mode="reflect"), side, 1)
+    around = (_MEAN // 2,) * 4
+    return F.avg_pool2d(F.pad(parts, around, mode="reflect"), _MEAN, 1)
