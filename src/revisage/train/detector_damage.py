@@ -5,13 +5,13 @@ Deliberately cheap, as one core feeds the training. All functions take and give 
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from revisage.train.recode import from_planes, recoded, to_planes
 
 __all__ = ["coded_as_video", "cover_mouth", "damage_image"]
 
@@ -91,21 +91,10 @@ def compress(image: UInt8, rng: np.random.Generator) -> UInt8:
 def coded_as_video(image: UInt8, crf: int) -> UInt8:
     """What H.264 at a rate factor keeps in the second of two equal frames; an odd last row or column stays."""
     height, width = (side // 2 * 2 for side in image.shape[:2])
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream(
-            "libx264", rate=25, options={"crf": str(crf), "preset": "veryfast", "threads": "1"}
-        )
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for _ in range(2):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    file.seek(0)
-    with av.open(file) as container:
-        frames = list(container.decode(video=0))
+    planes = to_planes(np.ascontiguousarray(image[:height, :width]))
+    *_, last = recoded([planes, planes], "h264", crf)
     coded = image.copy()
-    coded[:height, :width] = frames[-1].to_ndarray(format="rgb24")
+    coded[:height, :width] = from_planes(last)
     return coded
 
 
