@@ -22,6 +22,7 @@ from revisage.train.degradation import (
     motion_kernel,
 )
 from revisage.train.degradation_base import noisy, white_noise
+from revisage.train.validation import LEVELS, reduce
 
 NOTHING = DegradationConfig(
     blur_sigma=(0.0, 0.0),
@@ -127,6 +128,40 @@ def test_blur_is_measured_in_pixels_of_a_512_face() -> None:
         widths.append(rise[1] - rise[0])
     assert widths[0] == pytest.approx(16, abs=0.7)
     assert widths[1] == pytest.approx(8, abs=0.5)
+
+
+def test_a_blur_that_follows_the_reduction_grows_with_it() -> None:
+    """Half a factor of blur at a reduction by eight is four pixels of a 512 px face."""
+    follows = only(blur_sigma=(0.5, 0.5), blur_follows=True, downsample=(8.0, 8.0))
+    plain = only(blur_sigma=(4.0, 4.0), downsample=(8.0, 8.0))
+    for size in (512, 256):
+        drawn = [config.draw((size, size), size / 512, generator(0, 0)) for config in (follows, plain)]
+        assert drawn[0].blur_sigma == pytest.approx(drawn[1].blur_sigma)
+
+
+def test_octaves_of_the_reduction_are_equally_likely() -> None:
+    config = only(downsample=(2.0, 8.0), downsample_octaves=True)
+    sides = [config.draw((512, 512), 1.0, generator(0, index)).reduced_hw[0] for index in range(400)]
+    assert 512 / 8 <= min(sides) and max(sides) <= 512 / 2
+    # 200 of 400 are expected above 128 px, with a deviation of 10.
+    assert abs(sum(side > 128 for side in sides) - 200) < 40
+
+
+@pytest.mark.parametrize("level", ["mild", "medium", "heavy"])
+def test_a_small_face_enlarged_fully_is_damaged_as_a_large_one(level: str) -> None:
+    """The fixed levels damage a 512 px face and then reduce it, which averages some of the noise away."""
+    large, small = flat((128, 128, 128)), flat((128, 128, 128), 256)
+    config = LEVELS[level].model_copy(update={"jpeg_probability": 0.0})
+    there = reduce(degrade(large, config, generator(0, 0))[0], 256).std()
+    fully = degrade(small, config.model_copy(update={"enlarge_fully": True}), generator(0, 0))[0].std()
+    directly = degrade(small, config, generator(0, 0))[0].std()
+    assert fully == pytest.approx(there, rel=0.02)
+    assert directly > 1.02 * there
+
+
+def test_a_face_larger_than_512_is_enlarged_to_its_own_size() -> None:
+    config = only(downsample=(2.0, 2.0), enlarge_fully=True)
+    assert config.draw((1024, 1024), 2.0, generator(0, 0)).enlarged_hw == (1024, 1024)
 
 
 def test_noise_has_the_deviation_asked_for() -> None:

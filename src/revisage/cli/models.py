@@ -26,10 +26,10 @@ def list_models() -> None:
     from revisage.models import registry, store
 
     rows = [
-        (entry.name, entry.arch, _state(entry, store.is_present(entry)), _size(entry.bytes), entry.licence)
+        (entry.name, _state(entry, store.is_present(entry)), _size(entry.bytes), entry.licence)
         for entry in registry.entries()
     ]
-    print_table(("name", "architecture", "here", "size", "licence"), rows)
+    print_table(("name", "here", "size", "licence"), rows)
 
 
 def _state(entry: ModelEntry, present: bool) -> str:

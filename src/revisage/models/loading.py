@@ -74,7 +74,9 @@ def _check_readable(path: Path) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:
-    reason = " ".join(str(error).split())[:160] or type(error).__name__
+    reason = " ".join(str(error).split())[:160]
+    if " " not in reason:  # a bare key or number, as a KeyError has it, tells nobody anything
+        reason = type(error).__name__
     return ModelError(f"{path} is damaged or not a weights file; fetch it again ({reason})")
 
 

@@ -80,6 +80,20 @@ PRESETS: dict[str, Degradation] = {
         noise_sigma=(1.0, 14.0),
         jpeg_quality=(55.0, 95.0),
     ),
+    # Good photos made small: the blur belongs to the reduction, and the face is seen larger than it was recorded. The
+    # family that the fixed levels of `revisage.train.validation` are of.
+    "reduced": _colours_kept(
+        blur_sigma=(0.4, 0.62),
+        blur_follows=True,
+        round_probability=0.8,
+        downsample=(1.6, 9.2),
+        downsample_octaves=True,
+        shrink=("linear", "area"),
+        enlarge=("cubic",),
+        enlarge_fully=True,
+        noise_sigma=(2.0, 14.0),
+        jpeg_quality=(58.0, 92.0),
+    ),
     "clean": _colours_kept(
         blur_sigma=(0.0, 0.3),
         downsample=(1.0, 1.5),

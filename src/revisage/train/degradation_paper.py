@@ -42,12 +42,15 @@ class DegradationConfig(Degradation):
     """Ranges are uniform; lengths are in px of a 512-pixel face; colours in levels of 255."""
 
     blur_sigma: Range = Field(default=(0.1, 10.0), description="standard deviation of the blur, px at 512")
+    blur_follows: bool = Field(default=False, description="blur_sigma counts in units of the reduction's factor")
     round_probability: float = Field(default=0.5, ge=0, le=1, description="share of round (isotropic) kernels")
     motion_probability: float = Field(default=0.0, ge=0, le=1, description="share with a straight motion blur on top")
     motion_length: Range = Field(default=(2.0, 16.0), description="length of the motion blur, px at 512")
     downsample: Range = Field(default=(0.8, 8.0), description="factor r of the reduction, at 512")
+    downsample_octaves: bool = Field(default=False, description="each octave of r is as likely; else each r")
     shrink: tuple[Literal["linear", "cubic", "area"], ...] = Field(default=("linear",), min_length=1)
     enlarge: tuple[Literal["linear", "cubic"], ...] = Field(default=("linear",), min_length=1)
+    enlarge_fully: bool = Field(default=False, description="to 512 px, then by area to the size of the face")
     noise_sigma: Range = Field(default=(0.0, 20.0), description="white noise at the reduced size, levels")
     jpeg_quality: Range = Field(default=(60.0, 100.0), description="JPEG quality at the reduced size")
     jpeg_probability: float = Field(default=1.0, ge=0, le=1)
@@ -74,7 +77,9 @@ class DegradationConfig(Degradation):
         grey = bool(random.random() < self.grey_probability)
         sigmas, angle = self._draw_blur(unit, random)
         motion = self._draw_motion(unit, random)
-        factor = random.uniform(*self.downsample) * unit
+        factor = self._draw_factor(random) * unit
+        if self.blur_follows:
+            sigmas = sigmas[0] * factor / unit, sigmas[1] * factor / unit
         shrink = self.shrink[random.integers(len(self.shrink))]
         height, width = (max(_LEAST_SIDE, round(side / factor)) for side in size_hw)
         noise_sigma = random.uniform(*self.noise_sigma)
@@ -92,6 +97,7 @@ class DegradationConfig(Degradation):
             noise=noise,
             jpeg_quality=quality if random.random() < self.jpeg_probability else None,
             enlarge=self.enlarge[random.integers(len(self.enlarge))],
+            enlarged_hw=_enlarged(size_hw, unit) if self.enlarge_fully else size_hw,
             colour_shift=self._draw_shift(random),
             jitter=self._draw_jitter(random),
         )
@@ -100,6 +106,11 @@ class DegradationConfig(Degradation):
         sigma_x, sigma_y = (float(sigma) * unit for sigma in random.uniform(*self.blur_sigma, size=2))
         angle = random.uniform(-math.pi, math.pi)
         return (sigma_x, sigma_x if random.random() < self.round_probability else sigma_y), angle
+
+    def _draw_factor(self, random: np.random.Generator) -> float:
+        if self.downsample_octaves:
+            return math.exp(random.uniform(*map(math.log, self.downsample)))
+        return random.uniform(*self.downsample)
 
     def _draw_motion(self, unit: float, random: np.random.Generator) -> tuple[float, float] | None:
         if random.random() >= self.motion_probability:
@@ -138,6 +149,7 @@ class PaperDamage(Drawn):
     noise: NDArray[np.float32]
     jpeg_quality: int | None
     enlarge: str
+    enlarged_hw: tuple[int, int]
     colour_shift: tuple[float, ...] | None
     jitter: tuple[tuple[str, float], ...]
 
@@ -150,12 +162,19 @@ class PaperDamage(Drawn):
         coded = noisy(np.asarray(reduced, np.uint8), noise, self.noise_sigma)
         if self.jpeg_quality is not None:
             coded = jpeg_recoded(coded, self.jpeg_quality)
-        return self._recoloured(resized(coded, image.shape[:2], _INTERPOLATIONS[self.enlarge]))
+        enlarged = resized(coded, self.enlarged_hw, _INTERPOLATIONS[self.enlarge])
+        return self._recoloured(resized(enlarged, image.shape[:2], cv2.INTER_AREA))
 
     def _recoloured(self, image: Image) -> Image:
         if self.colour_shift is not None:
             image = np.clip(np.rint(image + np.array(self.colour_shift)), 0, 255).astype(np.uint8)
         return _jittered(image, self.jitter) if self.jitter else image
+
+
+def _enlarged(size_hw: tuple[int, int], unit: float) -> tuple[int, int]:
+    """The size of a face at 512 px; a larger one's own."""
+    height, width = (round(side / min(unit, 1.0)) for side in size_hw)
+    return height, width
 
 
 def _drawn_noise(shape: tuple[int, ...], factor: float, random: np.random.Generator) -> NDArray[np.float32]:
