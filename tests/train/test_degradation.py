@@ -142,13 +142,13 @@ def test_a_blur_that_follows_the_reduction_grows_with_it() -> None:
 def test_octaves_of_the_reduction_are_equally_likely() -> None:
     config = only(downsample=(2.0, 8.0), downsample_octaves=True)
     sides = [config.draw((512, 512), 1.0, generator(0, index)).reduced_hw[0] for index in range(400)]
-    assert 512 / 8 <= min(sides) and max(sides) <= 512 / 2
+    assert min(sides) >= 512 / 8 and max(sides) <= 512 / 2
     # 200 of 400 are expected above 128 px, with a deviation of 10.
     assert abs(sum(side > 128 for side in sides) - 200) < 40
 
 
-@pytest.mark.parametrize("level", ["mild", "medium", "heavy"])
-def test_a_small_face_enlarged_fully_is_damaged_as_a_large_one(level: str) -> None:
+@pytest.mark.parametrize(("level", "averaged"), [("mild", 0.05), ("medium", 0.02), ("heavy", 0.0)])
+def test_a_small_face_enlarged_fully_is_damaged_as_a_large_one(level: str, averaged: float) -> None:
     """The fixed levels damage a 512 px face and then reduce it, which averages some of the noise away."""
     large, small = flat((128, 128, 128)), flat((128, 128, 128), 256)
     config = LEVELS[level].model_copy(update={"jpeg_probability": 0.0})
@@ -156,7 +156,7 @@ def test_a_small_face_enlarged_fully_is_damaged_as_a_large_one(level: str) -> No
     fully = degrade(small, config.model_copy(update={"enlarge_fully": True}), generator(0, 0))[0].std()
     directly = degrade(small, config, generator(0, 0))[0].std()
     assert fully == pytest.approx(there, rel=0.02)
-    assert directly > 1.02 * there
+    assert directly > (1 + averaged) * fully
 
 
 def test_a_face_larger_than_512_is_enlarged_to_its_own_size() -> None:
