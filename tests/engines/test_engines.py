@@ -125,6 +125,32 @@ def test_other_sizes_where_sizes_are_free(net: Net) -> None:
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_sizes_in_turn_change_no_bit(net: Net, engine: str) -> None:
+    """More sizes than copies: each is seen by its own copy, by one that another size had, and alone."""
+    rng = np.random.default_rng(2)
+    images = [
+        rng.uniform(-1, 1, (count, 3, 32, width)).astype(np.float32) for count, width in ((1, 48), (1, 64), (2, 48))
+    ]
+    made = make_engine(net, None, device="cpu", engine=engine, sizes=2)
+    found = [[made(image)[0] for image in images] for _ in range(2)]
+    for image, first, second in zip(images, *found, strict=True):
+        alone = make_engine(net, None, device="cpu", engine=engine)(image)[0]
+        assert np.array_equal(first, alone)
+        assert np.array_equal(second, alone)
+
+
+def test_a_network_is_compiled_once_for_each_of_its_sizes(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_engine(net, None, device="cpu", engine="openvino", sizes=2)
+    compiled: list[object] = []
+    monkeypatch.setattr(
+        openvino_engine, "compile_model", lambda *a: compiled.append(a) or openvino_runtime.compile_model(*a)
+    )
+    for width in (48, 64, 48, 80, 64, 48):
+        made(np.zeros((1, 3, 32, width), np.float32))
+    assert len(compiled) == 1
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_bf16_is_close(net: Net, batch: np.ndarray, engine: str) -> None:
     if not cpu_info().native_bf16:
         pytest.skip("this CPU has no bf16 in hardware")

@@ -54,6 +54,7 @@ def make_engine(
     precision: str = "auto",
     cache_key: str | None = None,
     calibration: FloatArray | None = None,
+    sizes: int = 1,
 ) -> Engine:
     """An engine for a network whose weights are loaded.
 
@@ -66,6 +67,8 @@ def make_engine(
         cache_key: names the weights (their hash); the converted network is then kept in the cache folder, which
             saves seconds at the next start. None: no cache.
         calibration: (N, 3, H, W) float32 real inputs for int8.
+        sizes: how many shapes of batches it sees in turn. OpenVINO prepares itself anew for a shape that is not the
+            last one; so many copies of the network (fp32 and bf16) spare it that, for their memory.
 
     Raises:
         ConfigError: settings that do not go together, or int8 without calibration.
@@ -82,7 +85,7 @@ def make_engine(
         return TorchEngine(net, size_hw, device=choice.device, precision=choice.precision)
     from revisage.engines.openvino_engine import make_openvino_engine
 
-    return make_openvino_engine(net, size_hw, choice.precision, cache_key, calibration)
+    return make_openvino_engine(net, size_hw, choice.precision, cache_key, calibration, sizes)
 
 
 def check_batch(batch: FloatArray, size_hw: tuple[int, int] | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,19 +29,41 @@ class OpenVinoEngine:
     name = "openvino"
     device = "cpu"
 
-    def __init__(self, compiled: openvino.CompiledModel, size_hw: tuple[int, int] | None, precision: str) -> None:
+    def __init__(
+        self,
+        compiled: openvino.CompiledModel,
+        size_hw: tuple[int, int] | None,
+        precision: str,
+        copies: Sequence[Callable[[], openvino.CompiledModel]] = (),
+    ) -> None:
+        """copies: make the same compiled network again, for further shapes of batches that are seen in turn."""
         self.precision = precision
         self._size_hw = size_hw
-        self._request = compiled.create_infer_request()
+        self._unused = [*copies, lambda: compiled]
+        self._requests: dict[tuple[int, ...], openvino.InferRequest] = {}
         self._lock = threading.Lock()
 
     def __call__(self, batch: FloatArray) -> list[FloatArray]:
         """The outputs for (N, 3, H, W) float32; see :class:`revisage.engines.Engine`."""
         check_batch(batch, self._size_hw)
         with self._lock:
-            results = self._request.infer([np.ascontiguousarray(batch)], share_inputs=True, share_outputs=True)
+            request = self._request(batch.shape)
+            results = request.infer([np.ascontiguousarray(batch)], share_inputs=True, share_outputs=True)
             # The runtime's own memory is used again by the next call.
             return [np.array(results[i], dtype=np.float32, order="C") for i in range(len(results))]
+
+    def _request(self, shape: tuple[int, ...]) -> openvino.InferRequest:
+        """The one that saw this shape last; else one that saw none; else the one that is unused for the longest time.
+
+        A compiled network prepares itself anew whenever the shape changes, also between its requests.
+        """
+        request = self._requests.pop(shape, None)
+        if request is None and self._unused:
+            request = self._unused.pop()().create_infer_request()
+        elif request is None:
+            request = self._requests.pop(next(iter(self._requests)))
+        self._requests[shape] = request
+        return request
 
 
 def make_openvino_engine(
@@ -50,6 +72,7 @@ def make_openvino_engine(
     precision: str,
     cache_key: str | None = None,
     calibration: FloatArray | None = None,
+    sizes: int = 1,
 ) -> OpenVinoEngine:
     """Convert, quantise if asked, and compile a network; or take it converted from the cache.
 
@@ -61,12 +84,14 @@ def make_openvino_engine(
         return _cached(name, lambda: convert(net, size_hw))
 
     if precision != "int8":
-        return OpenVinoEngine(compile_model(converted(), precision), size_hw, precision)
+        model = converted()
+        copies = [lambda: compile_model(model, precision)] * (sizes - 1)
+        return OpenVinoEngine(compile_model(model, precision), size_hw, precision, copies)
     assert calibration is not None
     known = calibration
     name_int8 = None if name is None else cache.with_calibration(name, known)
-    model = _cached(name_int8, lambda: _checked_int8(converted(), known))
-    return OpenVinoEngine(compile_model(model, "fp32"), size_hw, precision)
+    quantised = _cached(name_int8, lambda: _checked_int8(converted(), known))
+    return OpenVinoEngine(compile_model(quantised, "fp32"), size_hw, precision)
 
 
 def _cached(name: str | None, build: Callable[[], openvino.Model]) -> openvino.Model:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.faces.detectors.found import Found, suppressed
+from revisage.faces.detectors.found import Found, planes, suppressed
 from revisage.nets.compact_refiner import CROP, OUTPUTS, crop_affines, decode_crops, rolls, unmirrored
 
 __all__ = ["CROP", "CloserLook", "upright_crop"]
@@ -76,8 +76,7 @@ def _crops(image: NDArray[np.uint8], affines: NDArray[np.float64]) -> Floats:
     """What a network sees of each of ``(N, 2, 3)`` affines: ``(N, 3, 64, 64)`` in [-1, 1]."""
     crops = np.empty((len(affines), 3, CROP, CROP), np.float32)
     for place, affine in zip(crops, affines, strict=True):
-        pixels = upright_crop(image, affine, CROP).transpose(2, 0, 1)
-        np.subtract(pixels / np.float32(127.5), np.float32(1), out=place)
+        place[:] = planes(upright_crop(image, affine, CROP))
     return crops
 
 

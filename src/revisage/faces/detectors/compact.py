@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.faces.detectors.closer import CROP, CloserLook
-from revisage.faces.detectors.found import Found, padded
+from revisage.faces.detectors.found import Found, padded, planes
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from revisage.engines import Engine
 
 __all__ = ["CompactFinder"]
 
 _THRESHOLD = 0.5
 _LOW = 0.6
+# An image is searched at up to three sizes; its proposals, and then those that hold, fill batches of other sizes.
+_SCALES, _CROWDS = 3, 6
 
 
 class CompactFinder:
@@ -51,18 +52,18 @@ class CompactFinder:
         about = metadata(path)
         net = loaded_network(path, "compact-detector", about.get("config"))
 
-        def on_engine(part: nn.Module, size_hw: tuple[int, int] | None, precision: str = "fp32") -> Engine:
-            return make_engine(part, size_hw, device=device, engine=engine, precision=precision, cache_key=weight_hash)
-
-        second = net.get_submodule("refine") if about.get("config", {}).get("refine") else None
-        closer = CloserLook(on_engine(second, (CROP, CROP))) if second is not None else None
+        on_engine = functools.partial(make_engine, device=device, engine=engine, cache_key=weight_hash)
+        closer = None
+        if about.get("config", {}).get("refine"):
+            second = net.get_submodule("refine")
+            closer = CloserLook(on_engine(second, (CROP, CROP), precision="fp32", sizes=_CROWDS))
         # Without a second stage the first one's coordinates stand, and bf16 would make them jitter.
-        first = on_engine(net, None, precision if closer else "fp32")
+        first = on_engine(net, None, precision=precision if closer else "fp32", sizes=_SCALES)
         return cls(first, closer, float(about.get("threshold", _THRESHOLD)))
 
     def __call__(self, image: NDArray[np.uint8], min_score: float) -> Found:
         """Detections in an ``(H, W, 3) uint8 RGB`` image."""
         from revisage.nets.compact_detector import decode_maps
 
-        batch = padded(image, 32).transpose(2, 0, 1)[None].astype(np.float32) / np.float32(127.5) - np.float32(1)
-        return Found(*decode_maps(self._engine(batch), min_score=min_score))
+        maps = self._engine(planes(padded(image, 32))[None])
+        return Found(*decode_maps(maps, min_score=min_score))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Closer", "Finder", "Found", "padded", "suppressed", "without_parts"]
+__all__ = ["Closer", "Finder", "Found", "padded", "planes", "suppressed", "without_parts"]
 
 Floats = NDArray[np.float32]
 
@@ -115,6 +116,15 @@ def padded(image: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
     canvas = np.zeros((rows, columns, 3), np.uint8)
     canvas[:height, :width] = image
     return canvas
+
+
+def planes(image: NDArray[np.uint8]) -> Floats:
+    """An ``(H, W, 3) uint8`` image as ``(3, H, W) float32`` in [-1, 1], laid out as networks take it."""
+    out = np.empty((3, *image.shape[:2]), np.float32)
+    for channel, place in zip(cv2.split(image), out, strict=True):
+        np.divide(channel, np.float32(127.5), out=place)
+    out -= np.float32(1)
+    return out
 
 
 def suppressed(found: Found, overlap: float) -> Found:
