@@ -8,6 +8,7 @@ points.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -152,25 +153,29 @@ def decode_maps(
     """
     if len(maps) != len(STRIDES):
         raise ValueError(f"expected {len(STRIDES)} maps, one per stride, got {len(maps)}")
-    levels = [_decode_level(m, stride, min_score) for m, stride in zip(maps, STRIDES, strict=True)]
-    boxes, landmarks, scores = (np.concatenate(parts) for parts in zip(*levels, strict=True))
-    return boxes, landmarks, scores
-
-
-def _decode_level(
-    level: npt.NDArray[np.floating[Any]], stride: int, min_score: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    raw = level[0] if level.ndim == 4 and level.shape[0] == 1 else level
-    if raw.ndim != 3 or raw.shape[0] != CHANNELS:
-        raise ValueError(f"expected a map of shape ({CHANNELS}, rows, columns), got {level.shape}")
-    cells = raw.reshape(CHANNELS, -1).astype(np.float32, copy=False)
+    cells = np.concatenate([_cells(level) for level in maps], axis=1)
     # tanh form of the logistic function: no overflow for large negative logits.
     scores = 0.5 + 0.5 * np.tanh(0.5 * cells[0])
     chosen = np.flatnonzero(scores >= min_score)
-    centres = np.stack((chosen % raw.shape[2], chosen // raw.shape[2]), axis=1).astype(np.float32)
-    centres = (centres + np.float32(0.5)) * np.float32(stride) - np.float32(0.5)
-    distances = np.exp(np.minimum(cells[1:5, chosen].T, _MAX_LOG_DISTANCE)) * stride
+    centres, strides = (values[chosen] for values in _grid(tuple(level.shape[-2:] for level in maps)))
+    raw = cells[:, chosen].T
+    distances = np.exp(np.minimum(raw[:, 1:5], _MAX_LOG_DISTANCE)) * strides
     boxes = np.concatenate((centres - distances[:, :2], centres + distances[:, 2:]), axis=1)
-    offsets = cells[5:, chosen].T.reshape(-1, 5, 2) * stride
-    landmarks = centres[:, None, :] + offsets
+    landmarks = centres[:, None] + raw[:, 5:].reshape(-1, 5, 2) * strides[:, None]
     return boxes.astype(np.float32), landmarks.astype(np.float32), scores[chosen].astype(np.float32)
+
+
+def _cells(level: npt.NDArray[np.floating[Any]]) -> FloatArray:
+    """A map as (15, cells)."""
+    raw = level[0] if level.ndim == 4 and level.shape[0] == 1 else level
+    if raw.ndim != 3 or raw.shape[0] != CHANNELS:
+        raise ValueError(f"expected a map of shape ({CHANNELS}, rows, columns), got {level.shape}")
+    return raw.reshape(CHANNELS, -1).astype(np.float32, copy=False)
+
+
+@functools.lru_cache(maxsize=8)
+def _grid(sizes: tuple[tuple[int, int], ...]) -> tuple[FloatArray, FloatArray]:
+    """Centres (A, 2) and strides (A, 1) of the cells of all maps, whose rows and columns are given."""
+    centres = [cell_centres(*size, stride) for size, stride in zip(sizes, STRIDES, strict=True)]
+    strides = [np.full((len(c), 1), stride, np.float32) for c, stride in zip(centres, STRIDES, strict=True)]
+    return np.concatenate(centres), np.concatenate(strides)
