@@ -113,8 +113,15 @@ PRESETS: dict[str, Degradation] = {
     "webcam": WebcamDegradation(),
 }
 
-#: What the embedded model is trained on: (preset, share).
-MIXED: tuple[tuple[str, float], ...] = (("neutral", 0.58), ("compressed", 0.24), ("mild", 0.12), ("clean", 0.06))
+#: What the embedded model was trained on last: (preset, share).
+MIXED: tuple[tuple[str, float], ...] = (
+    ("reduced", 0.45),
+    ("shared", 0.2),
+    ("compressed", 0.13),
+    ("neutral", 0.12),
+    ("mild", 0.05),
+    ("clean", 0.05),
+)
 
 
 def find_preset(name: str) -> Degradation:
