@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revisage.core.errors import ConfigError, ModelError, UserError
-from revisage.faces.detect import FaceDetector, load_detector, working_scales
+from revisage.faces.detect import FaceDetector, _averaged, load_detector, working_scales
 from revisage.faces.detectors import Found, suppressed, without_parts
 from revisage.faces.detectors.retinaface import RetinaFaceFinder
 from revisage.faces.detectors.yunet import YuNetFinder
@@ -181,6 +181,19 @@ def found(boxes: list[tuple[float, float, float, float]], scores: list[float]) -
         np.zeros((len(scores), 5, 2), np.float32),
         np.array(scores, np.float32),
     )
+
+
+@pytest.mark.parametrize("size", [(256, 144), (160, 90), (79, 53), (320, 360)])
+@pytest.mark.parametrize("source", [(640, 360), (641, 363), (320, 400)])
+def test_reducing_by_halves_moves_nothing(source: tuple[int, int], size: tuple[int, int]) -> None:
+    """Red tells the column and green the row: each pixel of the result is the middle of those it stands for."""
+    columns, rows = np.meshgrid(*(np.linspace(0, 255, side) for side in source))
+    image = np.stack((columns, rows, np.zeros_like(rows)), axis=-1).round().astype(np.uint8)
+    found = _averaged(image, size)
+    middles = [((np.arange(s) + 0.5) * side / s - 0.5) * 255 / (side - 1) for s, side in zip(size, source, strict=True)]
+    wanted = np.stack(np.meshgrid(*middles), axis=-1)
+    assert found.shape == (size[1], size[0], 3)
+    assert np.abs(found[..., :2] - wanted).max() < 1.5
 
 
 def test_parts_of_a_large_face_are_no_faces() -> None:
