@@ -24,6 +24,7 @@ from revisage.train.losses import (
     feature_l1,
     gram,
     gram_distance,
+    lattice_gap,
     pyramid_loss,
     random_windows,
     ssim,
@@ -38,6 +39,18 @@ def test_charbonnier_is_l1_far_from_zero_and_smooth_at_it() -> None:
     x = torch.zeros(1, requires_grad=True)
     charbonnier(x, torch.zeros(1)).backward()
     assert float(x.grad) == 0
+
+
+def test_a_lattice_of_rows_is_told_by_its_amplitude() -> None:
+    face = torch.rand((2, 3, 64, 64), generator=torch.Generator().manual_seed(4))
+    rows = torch.tensor([1.0, -1.0]).repeat(32)[:, None]
+    assert float(lattice_gap(face + 0.02 * rows, face)) == pytest.approx(0.01, rel=1e-4)  # none in the columns
+    assert float(lattice_gap(face + 0.02 * (rows + rows.T), face)) == pytest.approx(0.02, rel=1e-4)
+
+
+def test_texture_is_no_lattice() -> None:
+    noise = 0.02 * torch.randn((2, 3, 64, 64), generator=torch.Generator().manual_seed(5))
+    assert float(lattice_gap(noise, torch.zeros_like(noise))) < 0.02 / 17
 
 
 def test_ssim_is_that_of_each_image() -> None:

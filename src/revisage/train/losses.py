@@ -14,6 +14,7 @@ __all__ = [
     "feature_l1",
     "gram",
     "gram_distance",
+    "lattice_gap",
     "pyramid_loss",
     "random_windows",
     "ssim",
@@ -42,6 +43,20 @@ def ssim(images: Tensor, targets: Tensor) -> Tensor:
     contrast = (2 * (product - mean_i * mean_t) + 0.03**2) / (variances + 0.03**2)
     luminance = (2 * mean_i * mean_t + 0.01**2) / (mean_i.square() + mean_t.square() + 0.01**2)
     return (luminance * contrast).mean(dim=(1, 2, 3))
+
+
+def lattice_gap(images: Tensor, targets: Tensor) -> Tensor:
+    """Mean amplitude of a steady difference between the rows, and the columns, of each 2x2 block, beyond the targets'.
+
+    A net that writes such blocks and learns from a perceptual loss sets each second row a little brighter, by the same
+    sign everywhere (`revisage.train.lattice`). Means over 17 blocks tell that from texture, which has either sign.
+    (N, 3, H, W) with H and W even and at least 34; in the units of the images.
+    """
+    batch, channels, height, width = images.shape
+    signs = torch.tensor([[[1.0, 1.0], [-1.0, -1.0]], [[1.0, -1.0], [1.0, -1.0]]], device=images.device)
+    difference = (images - targets).reshape(batch * channels, 1, height, width)
+    blocks = F.conv2d(difference, 0.25 * signs[:, None], stride=2)
+    return F.avg_pool2d(blocks, 17, stride=8).abs().mean()
 
 
 def pyramid_loss(pyramid: Sequence[Tensor], target: Tensor) -> Tensor:

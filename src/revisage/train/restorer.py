@@ -30,7 +30,7 @@ from revisage.train.discriminator import (
 )
 from revisage.train.distributed import Group, average_gradients, average_values, join, share_weights
 from revisage.train.hardware import Compute, choose_compute
-from revisage.train.losses import charbonnier, pyramid_loss, random_windows, ssim, window_pair
+from revisage.train.losses import charbonnier, lattice_gap, pyramid_loss, random_windows, ssim, window_pair
 from revisage.train.networks import RestorerNet, noise_sides, restore_with_pyramid, starting_net
 from revisage.train.perceptual import Critics, load_critics
 from revisage.train.restorer_state import RestorerState, follow, initial_state
@@ -231,6 +231,8 @@ def _losses(
         losses["pixel"] = config.pixel_weight * _PIXEL[config.pixel_loss](restored, targets)
     if config.structure_weight > 0:
         losses["structure"] = config.structure_weight * _unlikeness(restored, targets)
+    if config.lattice_weight > 0:
+        losses["lattice"] = config.lattice_weight * lattice_gap(restored, targets)
     if config.pyramid_weight > 0 and (config.pyramid_end is None or step < config.pyramid_end):
         losses["pyramid"] = config.pyramid_weight * pyramid_loss(pyramid, targets)
     if critics.perceptual is not None:

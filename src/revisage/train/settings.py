@@ -99,6 +99,7 @@ class RestorerTrainConfig(StageConfig):
     pixel_loss: Literal["charbonnier", "l1"] = Field(default="charbonnier", description="paper: l1")
     pixel_weight: float = Field(default=1.0, ge=0, description="paper: 0.1")
     structure_weight: float = Field(default=0.0, ge=0, description="1 - SSIM")
+    lattice_weight: float = Field(default=0.0, ge=0, description="against a lattice of rows that perception likes")
     pyramid_weight: float = Field(default=0.1, ge=0, description="paper: 1")
     pyramid_end: int | None = Field(default=None, ge=0, description="the step at which it stops; published: 50,000")
     perceptual_loss: Literal["normalised", "l1"] = Field(
@@ -166,7 +167,7 @@ MAY_CHANGE = frozenset(
     {
         *("steps", "learning_rate", "device", "precision", "compile", "threads", "workers", "tensorboard", "cache"),
         *("log_every", "checkpoint_every", "validate_every", "grid_every", "best_by"),
-        *("pixel_weight", "structure_weight", "pyramid_weight", "pyramid_end"),
+        *("pixel_weight", "structure_weight", "lattice_weight", "pyramid_weight", "pyramid_end"),
         *("perceptual_weight", "perceptual_window", "style_weight"),
         *("adversarial_weight", "adversarial_start", "adversarial_window", "adversarial_rate", "penalty_weight"),
         *("component_weight", "component_style_weight", "identity_weight", "identity", "path_weight"),
