@@ -108,9 +108,10 @@ class DegradationConfig(Degradation):
         return (sigma_x, sigma_x if random.random() < self.round_probability else sigma_y), angle
 
     def _draw_factor(self, random: np.random.Generator) -> float:
+        least, most = self.downsample
         if self.downsample_octaves:
-            return math.exp(random.uniform(*map(math.log, self.downsample)))
-        return random.uniform(*self.downsample)
+            return math.exp(random.uniform(math.log(least), math.log(most)))
+        return random.uniform(least, most)
 
     def _draw_motion(self, unit: float, random: np.random.Generator) -> tuple[float, float] | None:
         if random.random() >= self.motion_probability:
