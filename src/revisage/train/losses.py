@@ -49,14 +49,14 @@ def lattice_gap(images: Tensor, targets: Tensor) -> Tensor:
     """Mean amplitude of a steady difference between the rows, and the columns, of each 2x2 block, beyond the targets'.
 
     A net that writes such blocks and learns from a perceptual loss sets each second row a little brighter, by the same
-    sign everywhere (`revisage.train.lattice`). Means over 17 blocks tell that from texture, which has either sign.
-    (N, 3, H, W) with H and W even and at least 34; in the units of the images.
+    sign everywhere (`revisage.train.lattice`). Means over 17 blocks, or all where there are fewer, tell that from
+    texture, which has either sign. (N, 3, H, W) with H and W even; in the units of the images.
     """
     batch, channels, height, width = images.shape
     signs = torch.tensor([[[1.0, 1.0], [-1.0, -1.0]], [[1.0, -1.0], [1.0, -1.0]]], device=images.device)
     difference = (images - targets).reshape(batch * channels, 1, height, width)
     blocks = F.conv2d(difference, 0.25 * signs[:, None], stride=2)
-    return F.avg_pool2d(blocks, 17, stride=8).abs().mean()
+    return F.avg_pool2d(blocks, min(17, *blocks.shape[2:]), stride=8).abs().mean()
 
 
 def pyramid_loss(pyramid: Sequence[Tensor], target: Tensor) -> Tensor:
