@@ -9,13 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from revisage.nets.compact import CompactGFPGAN
+from revisage.train.losses import LATTICE_COLUMNS, LATTICE_MEAN, LATTICE_ROWS, lattice_parts
 
 __all__ = ["remove_lattice"]
 
-#: The four pixels of a block, row by row: what makes its rows differ, and what its columns.
-_ROWS, _COLUMNS = (0.25, 0.25, -0.25, -0.25), (0.25, -0.25, 0.25, -0.25)
-#: Side of the mean that tells a lattice from texture, in blocks: texture has either sign and cancels out.
-_MEAN = 17
 _RIDGE = 1e-6
 
 
@@ -42,7 +39,7 @@ def remove_lattice(net: CompactGFPGAN, faces: NDArray[np.float32]) -> float:
     left = energy - 2 * (solution * products).sum() + (solution * (moments @ solution)).sum()
     kernels = solution[:-1].T.reshape(2, 3, *net.head.weight.shape[1:]).float()
     biases = solution[-1].reshape(2, 3).float()
-    signs = 4 * torch.tensor([_ROWS, _COLUMNS])
+    signs = 4 * torch.tensor([LATTICE_ROWS, LATTICE_COLUMNS])
     assert net.head.bias is not None
     net.head.weight -= torch.einsum("ap,ac...->cp...", signs, kernels).reshape(net.head.weight.shape)
     net.head.bias -= torch.einsum("ap,ac->cp", signs, biases).flatten()
@@ -74,7 +71,5 @@ def _fit(net: CompactGFPGAN, faces: NDArray[np.float32]) -> tuple[Tensor, Tensor
 
 def _lattice(output: Tensor) -> Tensor:
     """(N, 12, h, w) of the head to (N, 6, h, w): the steady difference of rows and of columns, for each colour."""
-    blocks = output.unflatten(1, (3, 4))
-    parts = torch.einsum("ncphw,ap->nachw", blocks, torch.tensor([_ROWS, _COLUMNS])).flatten(1, 2)
-    around = (_MEAN // 2,) * 4
-    return F.avg_pool2d(F.pad(parts, around, mode="reflect"), _MEAN, 1)
+    around = (LATTICE_MEAN // 2,) * 4
+    return F.avg_pool2d(F.pad(lattice_parts(output), around, mode="reflect"), LATTICE_MEAN, 1)

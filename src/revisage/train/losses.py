@@ -9,17 +9,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = [
+    "LATTICE_COLUMNS",
+    "LATTICE_MEAN",
+    "LATTICE_ROWS",
     "charbonnier",
     "feature_distance",
     "feature_l1",
     "gram",
     "gram_distance",
     "lattice_gap",
+    "lattice_parts",
     "pyramid_loss",
     "random_windows",
     "ssim",
     "window_pair",
 ]
+
+#: The four pixels of a block, row by row: what makes its rows differ, and what its columns.
+LATTICE_ROWS, LATTICE_COLUMNS = (0.25, 0.25, -0.25, -0.25), (0.25, -0.25, 0.25, -0.25)
+#: Side of the mean that tells a lattice from texture, in blocks: texture has either sign and cancels out.
+LATTICE_MEAN = 17
 
 
 def charbonnier(prediction: Tensor, target: Tensor, *, epsilon: float = 1e-3) -> Tensor:
@@ -52,11 +61,15 @@ def lattice_gap(images: Tensor, targets: Tensor) -> Tensor:
     sign everywhere (`revisage.train.lattice`). Means over 17 blocks, or all where there are fewer, tell that from
     texture, which has either sign. (N, 3, H, W) with H and W even; in the units of the images.
     """
-    batch, channels, height, width = images.shape
-    signs = torch.tensor([[[1.0, 1.0], [-1.0, -1.0]], [[1.0, -1.0], [1.0, -1.0]]], device=images.device)
-    difference = (images - targets).reshape(batch * channels, 1, height, width)
-    blocks = F.conv2d(difference, 0.25 * signs[:, None], stride=2)
-    return F.avg_pool2d(blocks, min(17, *blocks.shape[2:]), stride=8).abs().mean()
+    parts = lattice_parts(F.pixel_unshuffle(images - targets, 2))
+    return F.avg_pool2d(parts, min(LATTICE_MEAN, *parts.shape[2:]), stride=8).abs().mean()
+
+
+def lattice_parts(blocks: Tensor) -> Tensor:
+    """What makes the rows of 2x2 blocks differ, and what their columns: (N, 12, h, w), colour by colour, as a
+    pixel-shuffle takes them, to (N, 6, h, w)."""
+    signs = blocks.new_tensor([LATTICE_ROWS, LATTICE_COLUMNS])
+    return torch.einsum("ncphw,ap->nachw", blocks.unflatten(1, (3, 4)), signs).flatten(1, 2)
 
 
 def pyramid_loss(pyramid: Sequence[Tensor], target: Tensor) -> Tensor:
