@@ -25,6 +25,7 @@ ORDER = [
     "datasets",
     "train",
     "pipeline",
+    "measures",
     "temporal",
     "facestore",
     "restorers",
@@ -36,6 +37,8 @@ ORDER = [
     "core",
 ]
 FREE = {"__init__", "__main__", "_version"}
+# What draws the doors, in every room.
+DOORS = {"lazy_loader"}
 OUTSIDE = {
     "core": {"pydantic", "numpy"},
     "media": {"av", "PIL", "numpy", "cv2"},
@@ -82,8 +85,79 @@ def test_imports_point_down_only(room: str) -> None:
 def test_a_room_uses_only_the_libraries_it_may(room: str) -> None:
     for file in rooms()[room]:
         top = {name.split(".")[0] for name in imported(file)}
-        foreign = {name for name in top if name not in sys.stdlib_module_names} - {"revisage"}
+        foreign = {name for name in top if name not in sys.stdlib_module_names} - {"revisage"} - DOORS
         assert foreign <= OUTSIDE[room], f"{file.relative_to(PACKAGE)} imports {sorted(foreign - OUTSIDE[room])}"
+
+
+def names_of_doors() -> dict[str, dict[str, str]]:
+    """Of each room, the names in its door with the module that defines each."""
+    doors: dict[str, dict[str, str]] = {}
+    for stub in sorted(PACKAGE.rglob("__init__.pyi")):
+        package = ".".join(["revisage", *stub.parent.relative_to(PACKAGE).parts])
+        doors[package] = {
+            alias.name: f"{package}.{node.module}"
+            for node in ast.parse(stub.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+    return doors
+
+
+def test_every_room_has_a_door_that_says_what_it_is_for() -> None:
+    for file in PACKAGE.rglob("__init__.py"):
+        module = importlib.import_module(".".join(["revisage", *file.parent.relative_to(PACKAGE).parts]))
+        assert module.__doc__, file
+        assert list(module.__all__) == sorted(module.__all__), file
+        if file.with_suffix(".pyi").exists():
+            stub = ast.parse(file.with_suffix(".pyi").read_text(encoding="utf-8")).body[-1]
+            assert isinstance(stub, ast.Assign)
+            assert sorted(ast.literal_eval(stub.value)) == list(module.__all__), file
+
+
+def test_nobody_enters_a_room_but_by_its_door() -> None:
+    for room, files in rooms().items():
+        for file in files:
+            for name in imported(file):
+                parts = name.split(".")
+                inside = len(parts) > 3 and (PACKAGE / parts[1]).is_dir()
+                assert not inside or parts[1] == room, f"{file.relative_to(PACKAGE)} imports {name}: use the door"
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(["revisage", *file.relative_to(PACKAGE).with_suffix("").parts]): file
+        for files in rooms().values()
+        for file in files
+        if file.name != "__init__.py"
+    }
+
+
+def needs() -> dict[str, set[str]]:
+    """The modules that each module imports, wherever in the file; what comes by a door counts as from behind it."""
+    doors, known = names_of_doors(), modules()
+
+    def home(name: str) -> str:
+        package, _, attribute = name.rpartition(".")
+        while attribute in doors.get(package, {}):
+            name = f"{doors[package][attribute]}.{attribute}"
+            package = doors[package][attribute]
+        return name if name in known else package
+
+    return {module: {home(name) for name in imported(file)} & set(known) for module, file in known.items()}
+
+
+# Rooms that are still to be put in order; none may join them.
+ROOMS_WITH_CIRCLES = {"engines", "media", "service"}
+
+
+def test_files_do_not_need_each_other_in_circles() -> None:
+    open_ends = needs()
+    # What needs nothing that is left cannot be part of a circle; nor can what nothing left needs.
+    while free := {module for module, others in open_ends.items() if not others & set(open_ends)}:
+        open_ends = {module: others for module, others in open_ends.items() if module not in free}
+    while wanted := set(open_ends) - set().union(*open_ends.values()):
+        open_ends = {module: others for module, others in open_ends.items() if module not in wanted}
+    assert sorted(module for module in open_ends if module.split(".")[1] not in ROOMS_WITH_CIRCLES) == []
 
 
 def test_no_module_is_too_long() -> None:
@@ -91,7 +165,7 @@ def test_no_module_is_too_long() -> None:
         str(file.relative_to(PACKAGE)): count
         for files in rooms().values()
         for file in files
-        if (count := len(file.read_text(encoding="utf-8").splitlines())) > 450
+        if (count := len(file.read_text(encoding="utf-8").splitlines())) > 600
     }
     assert long == {}
 
@@ -102,14 +176,14 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     loaded = {name.split(".")[0] for name in out[1].split()}
     heavy = {"torch", "cv2", "av", "openvino", "numpy", "PIL", "pydantic", "typer", "rich", "pooch", "safetensors"}
     assert heavy & loaded == set()
-    assert [name for name in out[1].split() if name.startswith("revisage.")] == ["revisage._version"]
+    assert [name for name in out[1].split() if name.startswith("revisage.")] == []
 
 
 def test_all_is_sorted_and_there() -> None:
     assert revisage.__all__ == sorted(revisage.__all__)
     for name in revisage.__all__:
         assert getattr(revisage, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="No revisage attribute nothing"):
         _ = revisage.nothing
 
 

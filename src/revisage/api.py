@@ -14,18 +14,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.config import RestoreConfig, make_config
-from revisage.core.errors import ConfigError, OutputError, RevisageError
-from revisage.core.progress import CancelToken, ProgressCallback
-from revisage.core.values import Face
+from revisage.core import (
+    CancelToken,
+    ConfigError,
+    Face,
+    OutputError,
+    ProgressCallback,
+    RestoreConfig,
+    RevisageError,
+    make_config,
+)
 
 if TYPE_CHECKING:
-    from revisage.evaluate.record import Evaluation
-    from revisage.media.collection import Collection
-    from revisage.media.info import MediaInfo
-    from revisage.pipeline.networks import Networks
-    from revisage.pipeline.report import FileReport, Report
-    from revisage.pipeline.scan import Scan
+    from revisage.evaluate import Evaluation
+    from revisage.media import Collection, MediaInfo
+    from revisage.pipeline import FileReport, Networks, Report, Scan
     from revisage.restorers import FaceRestorer
 
 __all__ = ["detect_faces", "evaluate", "load_restorer", "probe", "restore", "restore_image", "scan"]
@@ -67,10 +70,8 @@ def restore(
         CancelledError: stopped through ``cancel``; nothing partial is left.
         KeyboardInterrupt: stopped by Ctrl-C; nothing partial is left.
     """
-    from revisage.media.collection import find_media, is_collection
-    from revisage.pipeline.collect import check_store
-    from revisage.pipeline.networks import Networks
-    from revisage.pipeline.side import check_side_folders
+    from revisage.media import find_media, is_collection
+    from revisage.pipeline import Networks, check_side_folders, check_store
 
     settings = make_config(_read_config(config), **options)
     given = _read_scan(scan)
@@ -81,8 +82,7 @@ def restore(
     if is_collection(input):
         files = _restore_batch(found, input, output, settings, networks, given, progress, cancel)
     else:
-        from revisage.pipeline.executor import restore_file
-        from revisage.pipeline.target import default_output
+        from revisage.pipeline import default_output, restore_file
 
         source = found.files[0]
         target = default_output(source) if output is None else _in_folder(Path(output), source)
@@ -105,9 +105,8 @@ def _restore_batch(
     progress: ProgressCallback | None,
     cancel: CancelToken | None,
 ) -> list[FileReport]:
-    from revisage.core.errors import CancelledError
-    from revisage.pipeline.executor import restore_file
-    from revisage.pipeline.report import FileReport
+    from revisage.core import CancelledError
+    from revisage.pipeline import FileReport, restore_file
 
     if given is not None or config.compare is not None:
         option = "scan" if given is not None else "compare"
@@ -129,7 +128,7 @@ def _restore_batch(
 
 
 def _batch_targets(found: Collection, named: PathLike, output: PathLike | None) -> dict[Path, Path]:
-    from revisage.pipeline.target import default_output
+    from revisage.pipeline import default_output
 
     if output is not None:
         if Path(output).is_file():
@@ -143,8 +142,7 @@ def _batch_targets(found: Collection, named: PathLike, output: PathLike | None) 
 
 
 def _report(config: RestoreConfig, networks: Networks, files: list[FileReport]) -> Report:
-    from revisage.pipeline.report import Report
-    from revisage.pipeline.summary import detector_summary, machine
+    from revisage.pipeline import Report, detector_summary, machine
 
     report = Report(
         # A report can be fed back as a config; consent is about one source and is stated anew for each.
@@ -178,7 +176,7 @@ def _read_config(config: ConfigLike | None) -> RestoreConfig | Mapping[str, Any]
 
 
 def _read_scan(scan: Scan | PathLike | None) -> Scan | None:
-    from revisage.pipeline.scan import load_scan
+    from revisage.pipeline import load_scan
 
     return load_scan(Path(scan)) if isinstance(scan, (str, Path)) else scan
 
@@ -198,7 +196,7 @@ def restore_image(image: Image, *, config: ConfigLike | None = None, **options: 
         ValueError: another shape or dtype.
         UserError: an option or model is not there.
     """
-    from revisage.pipeline.still import restored_image
+    from revisage.pipeline import restored_image
 
     return restored_image(_checked(image), make_config(_read_config(config), **options))
 
@@ -234,10 +232,8 @@ def scan(
         InputError: there is nothing to read.
         CancelledError: stopped through ``cancel``.
     """
-    from revisage.media.info import probe as media_probe
-    from revisage.pipeline.fingerprint import fingerprint
-    from revisage.pipeline.networks import Networks
-    from revisage.pipeline.scanner import scan_source
+    from revisage.media import probe as media_probe
+    from revisage.pipeline import Networks, fingerprint, scan_source
 
     settings = make_config(_read_config(config), **options)
     path = Path(input)
@@ -273,7 +269,7 @@ def detect_faces(
         ValueError: another shape or dtype.
         UserError: an option is not allowed, or the model is not there.
     """
-    from revisage.faces.detect import load_detector
+    from revisage.faces import load_detector
 
     checked = _checked(image)
     config = make_config(
@@ -317,8 +313,7 @@ def evaluate(
         UserError: a file cannot be read, frames have no partner, or an option is not allowed.
         CancelledError: stopped through ``cancel``.
     """
-    from revisage.evaluate.run import evaluate_sides
-    from revisage.evaluate.settings import make_settings
+    from revisage.evaluate import evaluate_sides, make_settings
 
     sides = {"restored": Path(restored)} | ({} if input is None else {"input": Path(input)})
     return evaluate_sides(Path(reference), sides, make_settings(**options), progress=progress, cancel=cancel)
@@ -351,6 +346,6 @@ def probe(path: PathLike) -> MediaInfo:
     Raises:
         InputError: no such file, or nothing in it that has frames.
     """
-    from revisage.media.info import probe as media_probe
+    from revisage.media import probe as media_probe
 
     return media_probe(Path(path))

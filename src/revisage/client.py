@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from revisage.core.errors import InputError, MissingExtraError, OutputError, RevisageError
+from revisage.core import InputError, MissingExtraError, OutputError, RevisageError
 
 try:
     import httpx

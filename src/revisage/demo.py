@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import OutputError
-from revisage.core.progress import ProgressCallback
+from revisage.core import OutputError, ProgressCallback
 
 __all__ = ["DemoResult", "run_demo"]
 
@@ -86,7 +85,7 @@ def run_demo(folder: Path, *, progress: ProgressCallback | None = None) -> DemoR
 
 def _write_damaged(path: Path) -> None:
     from revisage import demo_scene
-    from revisage.media.plain import open_plain_video
+    from revisage.media import open_plain_video
 
     with open_plain_video(
         path,
@@ -103,9 +102,9 @@ def _write_damaged(path: Path) -> None:
 def _measure(damaged: Path, restored: Path) -> tuple[tuple[float, float], tuple[float, float, float]]:
     """PSNR of both against the undamaged face, mean over frames; NIQE of all three."""
     from revisage.demo_scene import clean_frames, face_region
-    from revisage.evaluate.fullref import psnr
-    from revisage.faces.niqe import niqe
-    from revisage.media.source import open_source
+    from revisage.evaluate import psnr
+    from revisage.faces import niqe
+    from revisage.media import open_source
 
     psnrs: list[tuple[float, float]] = []
     kept: list[tuple[NDArray[np.uint8], ...]] = []

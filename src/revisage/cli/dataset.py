@@ -14,8 +14,7 @@ from revisage.cli.shared import JsonOption, OverwriteOption, QuietOption
 from revisage.cli.show import print_lines, print_table, progress_bar, warn
 
 if TYPE_CHECKING:
-    from revisage.datasets.align import AlignReport
-    from revisage.datasets.check import DatasetReport
+    from revisage.datasets import AlignReport, DatasetReport
 
 __all__ = ["dataset_app"]
 
@@ -68,8 +67,7 @@ def align(
     DIR/index.csv lists them with source, time, native size, sharpness, yaw, score and person; training takes it as a
     list.
     """
-    from revisage.datasets.align import align_files, make_align_options
-    from revisage.datasets.align_sheet import check_sheet, write_sheet
+    from revisage.datasets import align_files, check_sheet, make_align_options, write_sheet
 
     if sheet is not None:
         check_sheet(sheet, overwrite=overwrite)
@@ -117,8 +115,8 @@ def check(
 
     Leaves with 2 when nothing in it can be used.
     """
-    from revisage.core.progress import Progress
-    from revisage.datasets.check import check_dataset
+    from revisage.core import Progress
+    from revisage.datasets import check_dataset
 
     with progress_bar(quiet) as progress:
 
@@ -186,7 +184,7 @@ def degrade(
 
     Pictures become PNGs; videos and GIFs keep their format, times, sound and length.
     """
-    from revisage.datasets.degrade import MANIFEST, degrade_files
+    from revisage.datasets import MANIFEST, degrade_files
 
     with progress_bar(quiet) as progress:
         made = degrade_files(

@@ -14,8 +14,7 @@ from revisage.cli.shared import JsonOption, QuietOption
 from revisage.cli.show import print_lines, print_table, progress_bar, warn
 
 if TYPE_CHECKING:
-    from revisage.datasets.classify import Classification
-    from revisage.datasets.gif_manifest import GifSet
+    from revisage.datasets import Classification, GifSet
 
 __all__: list[str] = []
 
@@ -50,9 +49,8 @@ def gif(
     OUT holds raw_videos/, gifs/clean/ (the references), gifs/KIND/, frames/input/ and, with --restore, output_gifs/ and
     frames/enhanced/; manifest.json says what each was cut from and how it was damaged.
     """
-    from revisage.core.config import make_config
-    from revisage.datasets.gif import make_gif_set, restore_gif_set
-    from revisage.datasets.gif_manifest import make_gif_options
+    from revisage.core import make_config
+    from revisage.datasets import make_gif_options, make_gif_set, restore_gif_set
 
     wanted = make_gif_options(
         seed=seed,
@@ -114,9 +112,9 @@ def classify(
 
     Measured in the faces of four frames where there are faces of 64 px or more, else in the whole frame.
     """
-    from revisage.core.errors import InputError
-    from revisage.datasets.classify import classify as tell
-    from revisage.media.collection import find_media
+    from revisage.core import InputError
+    from revisage.datasets import classify as tell
+    from revisage.media import find_media
 
     def told(path: Path) -> Classification | None:
         try:

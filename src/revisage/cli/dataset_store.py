@@ -32,7 +32,7 @@ def from_store(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier training set.")] = False,
 ) -> None:
     """Write the clean faces of a store as a training set, with their consents."""
-    from revisage.datasets.from_store import training_set_from_store
+    from revisage.datasets import training_set_from_store
 
     made = training_set_from_store(
         store,
@@ -47,7 +47,7 @@ def from_store(
 
 
 def _day(text: str) -> date:
-    from revisage.core.errors import ConfigError
+    from revisage.core import ConfigError
 
     try:
         return date.fromisoformat(text)

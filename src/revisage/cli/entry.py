@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from revisage.cli.app import app
-from revisage.core.errors import CancelledError, RevisageError
+from revisage.core import CancelledError, RevisageError
 
 __all__ = ["run"]
 

@@ -26,7 +26,7 @@ from revisage.cli.shared import JsonOption, QuietOption, plain_by_default
 from revisage.cli.show import print_lines, print_table, progress_bar, warn
 
 if TYPE_CHECKING:
-    from revisage.evaluate.record import Evaluation, FileEvaluation
+    from revisage.evaluate import Evaluation, FileEvaluation
 
 __all__ = ["BETTER", "evaluate_app"]
 
@@ -128,7 +128,7 @@ def _headline(found: Evaluation, files: list[FileEvaluation]) -> Iterator[str]:
 
 def _averaged(found: Evaluation, files: list[FileEvaluation]) -> FileEvaluation:
     """A file whose scores are the means over all."""
-    from revisage.evaluate.record import FileEvaluation, Score, Side
+    from revisage.evaluate import FileEvaluation, Score, Side
 
     sides = {}
     for name in files[0].sides:
@@ -141,8 +141,7 @@ def _averaged(found: Evaluation, files: list[FileEvaluation]) -> FileEvaluation:
 
 
 def _rows(file: FileEvaluation, area: str) -> Iterator[tuple[str, ...]]:
-    from revisage.evaluate.catalogue import MEASURES
-    from revisage.evaluate.compare import score_text
+    from revisage.evaluate import MEASURES, score_text
 
     others = [side.area(area) for name, side in reversed(file.sides.items()) if name != "reference"]
     reference = file.sides["reference"].area(area)
@@ -156,7 +155,7 @@ def _rows(file: FileEvaluation, area: str) -> Iterator[tuple[str, ...]]:
 
 def _notes(files: list[FileEvaluation]) -> Iterator[str]:
     """One line for each reason why measures are absent."""
-    from revisage.evaluate.catalogue import MEASURES
+    from revisage.evaluate import MEASURES
 
     reasons: dict[str, list[str]] = {}
     for file in files:

@@ -27,8 +27,7 @@ from revisage.cli.shared import JsonOption, OverwriteOption, QuietOption
 from revisage.cli.show import print_lines, print_table, progress_bar, warn
 
 if TYPE_CHECKING:
-    from revisage.evaluate.record import Evaluation, FileEvaluation
-    from revisage.evaluate.settings import EvaluateSettings
+    from revisage.evaluate import EvaluateSettings, Evaluation, FileEvaluation
 
 __all__: list[str] = []
 
@@ -62,10 +61,9 @@ def compare(
     as_json: JsonOption = False,
 ) -> int:
     """Measure several restorations against one original, and show which is best at what."""
-    from revisage.evaluate.compare import compare as run
-    from revisage.evaluate.compare import name_methods
-    from revisage.evaluate.settings import make_settings
-    from revisage.pipeline.files import check_file
+    from revisage.evaluate import compare as run
+    from revisage.evaluate import make_settings, name_methods
+    from revisage.pipeline import check_file
 
     written = [path for path in (html, csv) if path is not None]
     for path in written:
@@ -89,9 +87,8 @@ def compare(
 
 def _write(found: Evaluation, settings: EvaluateSettings, html: Path | None, csv: Path | None, overwrite: bool) -> None:
     """The page and the table, where they are asked for."""
-    from revisage.evaluate.compare import csv_text
-    from revisage.evaluate.page import comparison_page
-    from revisage.pipeline.files import write_text
+    from revisage.evaluate import comparison_page, csv_text
+    from revisage.pipeline import write_text
 
     if html is not None:
         write_text(html, comparison_page(found, settings), overwrite=overwrite)
@@ -101,7 +98,7 @@ def _write(found: Evaluation, settings: EvaluateSettings, html: Path | None, csv
 
 def _told(found: Evaluation, quiet: bool, as_json: bool, written: list[Path]) -> int:
     """Print the result; the exit code says whether every file could be measured."""
-    from revisage.evaluate.compare import averaged, rows
+    from revisage.evaluate import averaged, rows
 
     failed = [file for file in found.files if file.error is not None]
     for file in found.files:
@@ -122,7 +119,7 @@ def _told(found: Evaluation, quiet: bool, as_json: bool, written: list[Path]) ->
 
 
 def _print(shown: FileEvaluation) -> None:
-    from revisage.evaluate.compare import AREAS, methods_of, rows, score_text
+    from revisage.evaluate import AREAS, methods_of, rows, score_text
 
     columns = [*[name for name in ("input",) if name in shown.sides], *methods_of(shown), "reference"]
     table = list(rows(shown))

@@ -13,7 +13,7 @@ from revisage.cli.shared import JsonOption, QuietOption, plain_by_default
 from revisage.cli.show import counted, print_lines, print_table
 
 if TYPE_CHECKING:
-    from revisage.evaluate.study_score import Preference, StudyScore
+    from revisage.evaluate import Preference, StudyScore
 
 __all__: list[str] = []
 
@@ -55,7 +55,7 @@ def make(
     Give raters the folder OUT: they open index.html, which works without a network, and save their answers. Keep the
     key to yourself until `revisage evaluate study score RESULTS... --key OUT.key.json`.
     """
-    from revisage.evaluate.study import QUESTION, key_path, make_study
+    from revisage.evaluate import QUESTION, key_path, make_study
 
     key = make_study(sources, output, seed=seed, question=question or QUESTION, overwrite=overwrite)
     if not quiet:
@@ -75,8 +75,7 @@ def score(
 
     The preference is the share of answers for a method among those that were not "equal", with Wilson's interval.
     """
-    from revisage.evaluate.study import load_key
-    from revisage.evaluate.study_score import load_answers, score_study
+    from revisage.evaluate import load_answers, load_key, score_study
 
     found = score_study(load_key(key), {path: load_answers(path) for path in results}, confidence=confidence)
     if as_json:

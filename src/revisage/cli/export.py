@@ -38,8 +38,8 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
 ) -> None:
     """Export a trained model, checked against the trained network, with a model card beside it."""
-    from revisage.core.errors import ConfigError
-    from revisage.train.export import FORMATS, card_path, export_run
+    from revisage.core import ConfigError
+    from revisage.train import FORMATS, card_path, export_run
 
     for name, value, allowed in (
         ("--format", format_, tuple(FORMATS.values())),

@@ -11,7 +11,7 @@ import typer
 from revisage.cli.show import print_lines, print_table, warn
 
 if TYPE_CHECKING:
-    from revisage.models.registry import ModelEntry
+    from revisage.models import ModelEntry
 
 __all__ = ["models_app"]
 
@@ -23,11 +23,11 @@ Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of `r
 @models_app.command("list")
 def list_models() -> None:
     """List the models that are known by name."""
-    from revisage.models import registry, store
+    from revisage import models
 
     rows = [
-        (entry.name, _state(entry, store.is_present(entry)), _size(entry.bytes), entry.licence)
-        for entry in registry.entries()
+        (entry.name, _state(entry, models.is_present(entry)), _size(entry.bytes), entry.licence)
+        for entry in models.entries()
     ]
     print_table(("name", "here", "size", "licence"), rows)
 
@@ -43,7 +43,7 @@ def _size(count: int | None) -> str:
 @models_app.command()
 def pull(names: Names, quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False) -> None:
     """Fetch models, resumed where they were cut off, and check their SHA-256."""
-    from revisage.models.pull import pull as fetch
+    from revisage.models import pull as fetch
 
     for name in names:
         with _byte_bar(name, quiet) as progress:
@@ -73,9 +73,9 @@ def _byte_bar(name: str, quiet: bool) -> Iterator[Callable[[int, int | None], No
 @models_app.command()
 def path(names: Names) -> None:
     """Print where model files are, or will be once they are fetched."""
-    from revisage.models import store
+    from revisage import models
 
-    print_lines(str(store.local_path(name)) for name in names)
+    print_lines(str(models.local_path(name)) for name in names)
 
 
 @models_app.command()
@@ -85,21 +85,21 @@ def verify(
     ] = None,
 ) -> int:
     """Compare model files with their SHA-256."""
-    from revisage.models import registry, store
+    from revisage import models
 
-    chosen = names or [entry.name for entry in registry.entries() if store.is_present(entry)]
+    chosen = names or [entry.name for entry in models.entries() if models.is_present(entry)]
     for name in chosen:
-        registry.find(name)
+        models.find(name)
     sound = [_sound(name) for name in chosen]  # each is looked at, also behind a damaged one
     return 0 if all(sound) else 2
 
 
 def _sound(name: str) -> bool:
-    from revisage.core.errors import ModelError
-    from revisage.models import store
+    from revisage import models
+    from revisage.core import ModelError
 
     try:
-        found = store.verify(name)
+        found = models.verify(name)
     except ModelError as error:
         warn(f"error: {error}")
         return False

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from revisage.core.config import RestoreConfig
+from revisage.core import RestoreConfig
 
 __all__ = ["RESTORE_FIELDS", "SCAN_FIELDS", "with_config_options"]
 

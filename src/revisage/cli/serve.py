@@ -57,9 +57,8 @@ def serve(
 
     Limits are settings in the environment, such as REVISAGE_SERVICE_MAX_UPLOAD_BYTES; docs/rest.md lists them.
     """
-    from revisage.core.errors import ConfigError
-    from revisage.service.server import run_server
-    from revisage.service.settings import ServiceSettings
+    from revisage.core import ConfigError
+    from revisage.service import ServiceSettings, run_server
 
     for folder in allow_folder or ():
         if not folder.is_dir():
@@ -77,10 +76,8 @@ def worker(
     ] = "restore",
 ) -> None:
     """Work on the jobs of a service until stopped. Any number of workers may share one store."""
-    from revisage.core.errors import ConfigError
-    from revisage.service.log import set_up_log
-    from revisage.service.settings import ServiceSettings
-    from revisage.service.worker import run_worker
+    from revisage.core import ConfigError
+    from revisage.service import ServiceSettings, run_worker, set_up_log
 
     if lane not in ("restore", "quick"):
         raise ConfigError(f"lane cannot be '{lane}'; choose one of restore, quick")
@@ -95,8 +92,7 @@ def add(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Make a token and print it. It is shown this once."""
-    from revisage.service.jobs import open_store
-    from revisage.service.tokens import add_token
+    from revisage.service import add_token, open_store
 
     print_lines([add_token(open_store(data_dir=data_dir, database_url=database_url), name)])
 
@@ -104,9 +100,7 @@ def add(
 @token_app.command("list")
 def list_all(data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
     """List the tokens, without their secrets."""
-    from revisage.service.jobs import open_store
-    from revisage.service.tokens import list_tokens
-    from revisage.service.values import iso
+    from revisage.service import iso, list_tokens, open_store
 
     found = list_tokens(open_store(data_dir=data_dir, database_url=database_url))
     rows = [(token.id, token.name, iso(token.created), iso(token.revoked) or "") for token in found]
@@ -120,7 +114,6 @@ def revoke(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Make a token worthless at once."""
-    from revisage.service.jobs import open_store
-    from revisage.service.tokens import revoke_token
+    from revisage.service import open_store, revoke_token
 
     revoke_token(open_store(data_dir=data_dir, database_url=database_url), token_id)

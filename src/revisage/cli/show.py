@@ -12,12 +12,11 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Table
 from rich.text import Text
 
-from revisage.core.progress import Progress as Moment
-from revisage.core.progress import ProgressCallback
-from revisage.core.time import format_seconds
+from revisage.core import Progress as Moment
+from revisage.core import ProgressCallback, format_seconds
 
 if TYPE_CHECKING:
-    from revisage.pipeline.report import FileReport, Report
+    from revisage.pipeline import FileReport, Report
 
 __all__ = ["counted", "print_lines", "print_table", "progress_bar", "report_lines", "warn"]
 

@@ -12,8 +12,7 @@ from revisage.cli.shared import JsonOption, StoreArgument
 from revisage.cli.show import print_lines, print_table
 
 if TYPE_CHECKING:
-    from revisage.facestore import Person
-    from revisage.facestore.store import FaceStore
+    from revisage.facestore import FaceStore, Person
 
 __all__ = ["store_app"]
 
@@ -95,9 +94,9 @@ def _faces(count: int) -> str:
 
 
 def _open(store: Path) -> FaceStore:
-    from revisage.facestore.place import find_place
+    from revisage.facestore import find_place
 
     find_place(store)  # names a missing extra before the import does
-    from revisage.facestore.store import FaceStore
+    from revisage.facestore import FaceStore
 
     return FaceStore.open(store)

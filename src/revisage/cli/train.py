@@ -12,8 +12,7 @@ import typer
 
 from revisage.cli.shared import JsonOption
 from revisage.cli.show import print_lines
-from revisage.core.config import nearest
-from revisage.core.errors import ConfigError, InputError, ModelError
+from revisage.core import ConfigError, InputError, ModelError, nearest
 
 __all__ = ["train_app"]
 
@@ -55,7 +54,7 @@ def restorer(
     resume: Resume = False,
 ) -> None:
     """Train or fine-tune a face restorer: compact, or GFP-GAN's own net."""
-    from revisage.train.restorer import RestorerTrainConfig, train_restorer
+    from revisage.train import RestorerTrainConfig, train_restorer
 
     options = {
         **({"start": start} if start is not None else {}),
@@ -69,7 +68,7 @@ def restorer(
 @train_app.command()
 def prior(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Resume = False) -> None:
     """Train the generative prior of a GFP-GAN: a StyleGAN2 of faces."""
-    from revisage.train.prior import PriorTrainConfig, train_prior
+    from revisage.train import PriorTrainConfig, train_prior
 
     settings = _settings(PriorTrainConfig, _base(run, config, resume), set_)
     train_prior(settings, run, resume=resume, progress=_print_record)
@@ -81,7 +80,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Tell how a run is doing: step, pace, time left, losses, measures, checkpoints."""
-    from revisage.train.status import read_status
+    from revisage.train import read_status
 
     found = read_status(run)
     print_lines([json.dumps(found.to_json(), indent=2)] if as_json else found.lines())
@@ -90,7 +89,7 @@ def status(
 @train_app.command()
 def detector(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Resume = False) -> None:
     """Train a face detector: its first stage, which proposes faces."""
-    from revisage.train.detector import DetectorTrainConfig, train_detector
+    from revisage.train import DetectorTrainConfig, train_detector
 
     train_detector(_detector_settings(DetectorTrainConfig, run, config, set_, resume), run, report=_print_record)
 
@@ -98,7 +97,7 @@ def detector(run: Run, config: ConfigFile = None, set_: Settings = None, resume:
 @train_app.command()
 def refiner(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Resume = False) -> None:
     """Train a face detector's second stage, which looks at each proposal closely."""
-    from revisage.train.detector_refine import RefineTrainConfig, train_refiner
+    from revisage.train import RefineTrainConfig, train_refiner
 
     train_refiner(_detector_settings(RefineTrainConfig, run, config, set_, resume), run, report=_print_record)
 
@@ -167,9 +166,8 @@ def _told(problem: Any, kind: Any) -> str:
 
 def _measures() -> dict[str, Any]:
     """Measures of the fixed check beside the training's own: NIQE, and LPIPS where its networks are installed."""
-    from revisage.evaluate.perceptual import Lpips
-    from revisage.evaluate.weights import ALEXNET, LPIPS_HEADS, find_weights
-    from revisage.faces.niqe import niqe
+    from revisage.evaluate import ALEXNET, LPIPS_HEADS, Lpips, find_weights
+    from revisage.faces import niqe
 
     found: dict[str, Any] = {"niqe": lambda images, _: niqe(images)}
     with contextlib.suppress(ModelError):

@@ -20,8 +20,8 @@ def ui(
     max_upload: Annotated[int | None, typer.Option(min=1, metavar="MB", help="Largest upload, in megabytes.")] = None,
 ) -> int:
     """Open the page: restore a video without the command line."""
-    from revisage.service.settings import ServiceSettings
-    from revisage.ui.launch import run_page
+    from revisage.service import ServiceSettings
+    from revisage.ui import run_page
 
     limit = None if max_upload is None else max_upload * 1_000_000
     settings = ServiceSettings.load(data_dir=data_dir, max_upload_bytes=limit)

@@ -1,1 +1,5 @@
 """Data sets: align, check, degrade and classify faces, GIFs and videos."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

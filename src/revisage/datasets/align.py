@@ -17,19 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from revisage.core.config import Detector, make_config
-from revisage.core.errors import ConfigError, InputError, OutputError
-from revisage.core.progress import Progress, ProgressCallback
+from revisage.core import ConfigError, Detector, InputError, OutputError, Progress, ProgressCallback, make_config
 from revisage.datasets.align_choose import Candidate, Look, chosen, people_of, score
 from revisage.datasets.align_measure import look_at
-from revisage.pipeline.files import check_folder, output_error, publish, write_text
-from revisage.pipeline.fingerprint import fingerprint
-from revisage.pipeline.networks import Networks
+from revisage.pipeline import Networks, check_folder, fingerprint, output_error, publish, write_text
 
 if TYPE_CHECKING:
-    from revisage.core.values import Track
-    from revisage.media.frame import Frame
-    from revisage.train.identity import Recogniser
+    from revisage.core import Track
+    from revisage.media import Frame
+    from revisage.train import Recogniser
 
 __all__ = ["INDEX", "AlignOptions", "AlignReport", "AlignedCrop", "align_files", "make_align_options"]
 
@@ -192,7 +188,7 @@ def align_files(
 
 
 def _media_files(inputs: Sequence[Path], output: Path) -> list[Path]:
-    from revisage.media.collection import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+    from revisage.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     files: list[Path] = []
@@ -236,8 +232,8 @@ def _cut_file(
     progress: ProgressCallback | None,
 ) -> list[_Cut]:
     """The best crops of each track of one file, written into a folder."""
-    from revisage.media.info import probe
-    from revisage.pipeline.scanner import scan_source
+    from revisage.media import probe
+    from revisage.pipeline import scan_source
 
     info = probe(path)
     scan = scan_source(path, fingerprint(path), networks.config, networks, total=info.frame_count, progress=progress)
@@ -288,7 +284,7 @@ def _unfit(look: Look, options: AlignOptions) -> str | None:
 
 def _frames(path: Path, tracks: Sequence[Track]) -> Iterator[tuple[int, Frame]]:
     """The frames up to the last that any track has, with their numbers."""
-    from revisage.media.source import open_source
+    from revisage.media import open_source
 
     stop = max((track.stop for track in tracks), default=0)
     if stop:
@@ -306,8 +302,8 @@ def _cut_frames(
     *,
     still: bool,
 ) -> Iterator[_Cut]:
-    from revisage.faces.align import align
-    from revisage.media.picture import write_picture
+    from revisage.faces import align
+    from revisage.media import write_picture
 
     by_id = {track.id: track for track in tracks}
     kept = [track for track in tracks if any(one.track == track.id for ones in wanted.values() for one in ones)]
@@ -346,13 +342,13 @@ def _publish(
 
 def _recogniser(weights: Path | None) -> Recogniser | None:
     """The network that tells people apart, if there is one on this machine."""
-    from revisage.models import registry, store
-    from revisage.train.identity import load_recogniser
+    from revisage import models
+    from revisage.train import load_recogniser
 
     if weights is not None:
         return load_recogniser(weights)
-    entry = registry.find(_ARCFACE)
-    return load_recogniser(store.local_path(_ARCFACE)) if store.is_present(entry) else None
+    entry = models.find(_ARCFACE)
+    return load_recogniser(models.local_path(_ARCFACE)) if models.is_present(entry) else None
 
 
 def _persons(cuts: Sequence[_Cut], recogniser: Recogniser | None) -> dict[tuple[int, int], int]:

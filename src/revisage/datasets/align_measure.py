@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from revisage.datasets.align_choose import Look
 
 if TYPE_CHECKING:
-    from revisage.core.values import Face
-    from revisage.media.frame import Frame
+    from revisage.core import Face
+    from revisage.media import Frame
 
 __all__ = ["MEASURED_SIZE", "look_at", "outside_part", "sharpness", "yaw_degrees"]
 
@@ -31,7 +31,7 @@ _SMALL = 24
 
 def look_at(frame: Frame, face: Face) -> Look:
     """Judge one face by its crop of 256 px."""
-    from revisage.faces.align import align, crop_scale
+    from revisage.faces import align, crop_scale
 
     aligned = align(frame, face, MEASURED_SIZE)
     luma = cv2.cvtColor(aligned.crop, cv2.COLOR_RGB2GRAY)
@@ -73,7 +73,7 @@ def yaw_degrees(landmarks: ArrayLike) -> float:
 
 def outside_part(affine: NDArray[np.float64], size_hw: tuple[int, int]) -> float:
     """The part of a crop of 256 px that lies outside of the frame, 0 to 1; affine: (2, 3), frame to crop."""
-    from revisage.faces.align import invert, transform
+    from revisage.faces import invert, transform
 
     steps = (np.arange(_GRID) + 0.5) * MEASURED_SIZE / _GRID - 0.5
     points = transform(invert(affine), np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2))

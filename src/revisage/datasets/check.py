@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 
 if TYPE_CHECKING:
-    from revisage.core.values import Face
-    from revisage.train.sources import ListedImage
+    from revisage.core import Face
+    from revisage.train import ListedImage
 
 __all__ = ["DatasetReport", "check_dataset", "perceptual_hash", "template_error"]
 
@@ -97,7 +97,7 @@ def check_dataset(
     Raises:
         InputError: no such set, or nothing in it.
     """
-    from revisage.train.sources import FaceSource, listed_images
+    from revisage.train import FaceSource, listed_images
 
     listed = listed_images(FaceSource(path=path))
     if not listed:
@@ -122,7 +122,7 @@ def perceptual_hash(image: Image) -> int:
 def template_error(face: Face, side: int) -> float:
     """Mean distance of a face's landmarks from the FFHQ template of a picture of that side, as a part of the
     distance of the eyes in the template."""
-    from revisage.faces.align import ffhq_template
+    from revisage.faces import ffhq_template
 
     template = ffhq_template(side)
     eyes = float(np.hypot(*(template[1] - template[0])))
@@ -136,7 +136,7 @@ def _looked_through(
     report: DatasetReport,
     progress: Progress | None,
 ) -> Iterator[_Seen]:
-    from revisage.train.sources import read_image
+    from revisage.train import read_image
 
     for number, entry in enumerate(listed, 1):
         image = read_image(entry)
@@ -185,7 +185,7 @@ def _check_face(name: str, image: Image, find: Callable[[Image], list[Face]], re
 def _finder(detector: str | None) -> Callable[[Image], list[Face]] | None:
     if detector is None:
         return None
-    from revisage.faces.detect import load_detector
+    from revisage.faces import load_detector
 
     return load_detector(detector)
 

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import InputError
-from revisage.core.values import Face, Region
+from revisage.core import Face, InputError, Region
 from revisage.datasets.signs import SMALLEST, Signs, measure_signs
 
 if TYPE_CHECKING:
-    from revisage.media.frame import Frame
+    from revisage.media import Frame
 
 __all__ = ["CATEGORIES", "Classification", "FileSigns", "classify", "measure_file"]
 
@@ -138,7 +137,7 @@ def measure_file(path: Path, *, detect: Detect | None = None) -> FileSigns:
 
 def _spread_frames(path: Path) -> list[Frame]:
     """Up to four frames at even distances, the first one left out where there are enough: encoders start coarsely."""
-    from revisage.media.source import open_source
+    from revisage.media import open_source
 
     with open_source(path) as source:
         count = source.info.frame_count
@@ -172,7 +171,7 @@ def _middle(image: Image) -> Image:
 
 @lru_cache(maxsize=1)
 def _compact_detector() -> Detect:
-    from revisage.faces.detect import load_detector
+    from revisage.faces import load_detector
 
     return load_detector("compact", device="auto", engine="auto", precision="auto")
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.train.blur import motion_kernel
+from revisage.train import motion_kernel
 
 __all__ = ["KINDS", "Damage", "apply_damage", "draw_damage"]
 

@@ -17,17 +17,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from revisage._version import __version__
-from revisage.core.errors import ConfigError, InputError, OutputError, RevisageError
-from revisage.core.progress import Progress, ProgressCallback
-from revisage.models.store import file_sha256
-from revisage.pipeline.files import check_folder, output_error, publish, write_text
+from revisage.core import ConfigError, InputError, OutputError, Progress, ProgressCallback, RevisageError
+from revisage.models import file_sha256
+from revisage.pipeline import check_folder, output_error, publish, write_text
 
 if TYPE_CHECKING:
-    from revisage.media.frame import Frame
-    from revisage.media.info import MediaInfo
-    from revisage.media.sink import Sink
-    from revisage.media.source import Source
-    from revisage.train.degradation import Degradation, Drawn
+    from revisage.media import Frame, MediaInfo, Sink, Source
+    from revisage.train import Degradation, Drawn
 
 __all__ = ["MANIFEST", "DegradedFile", "DegradedManifest", "degrade_file", "degrade_files"]
 
@@ -117,7 +113,7 @@ def degrade_files(
         InputError: no such file, or none could be read.
         OutputError: two inputs would have one name, a file is there already, or it cannot be written.
     """
-    from revisage.train.degradation import find_preset
+    from revisage.train import find_preset
 
     config = find_preset(preset)
     if scale is not None and not 1 <= scale <= 64:
@@ -160,9 +156,8 @@ def degrade_file(
         InputError: it cannot be read.
         OutputError: it cannot be written.
     """
-    from revisage.media.info import probe
-    from revisage.media.source import open_source
-    from revisage.train.degradation import generator
+    from revisage.media import open_source, probe
+    from revisage.train import generator
 
     info = probe(source)
     unit = _unit((info.height, info.width), aligned)
@@ -190,7 +185,7 @@ def degrade_file(
 
 
 def _tasks(inputs: Sequence[str | Path], output: Path) -> list[_Task]:
-    from revisage.media.collection import find_media
+    from revisage.media import find_media
 
     tasks: list[_Task] = []
     for source in inputs:
@@ -202,7 +197,7 @@ def _tasks(inputs: Sequence[str | Path], output: Path) -> list[_Task]:
 
 def _named(source: Path, target: Path) -> Path:
     """The target's name: pictures become PNGs."""
-    from revisage.media.source import picture_type
+    from revisage.media import picture_type
 
     kind = picture_type(source) if source.is_file() else None
     still = kind in ("jpeg", "tiff", "bmp") or (kind in ("png", "webp") and not _moves(source))
@@ -210,7 +205,7 @@ def _named(source: Path, target: Path) -> Path:
 
 
 def _moves(source: Path) -> bool:
-    from revisage.media.info import probe
+    from revisage.media import probe
 
     try:
         return probe(source).kind == "animation"
@@ -233,7 +228,7 @@ def _check_targets(tasks: Sequence[_Task], output: Path, overwrite: bool) -> Non
 
 
 def _unit(size_hw: tuple[int, int], aligned: bool) -> float:
-    from revisage.train.degradation_base import REFERENCE_SIZE
+    from revisage.train import REFERENCE_SIZE
 
     return size_hw[0] / REFERENCE_SIZE if aligned else _FACE_PART * min(size_hw) / REFERENCE_SIZE
 
@@ -254,7 +249,7 @@ def _damaged(
     Raises:
         InputError: it has no frame that can be read.
     """
-    from revisage.train.degradation import degrade_frames
+    from revisage.train import degrade_frames
 
     waiting: deque[Frame] = deque()
     pictures = _pictures(source, waiting)
@@ -283,8 +278,7 @@ class _Output:
 @contextmanager
 def _output(source: Path, target: Path, info: MediaInfo) -> Iterator[_Output]:
     """The target being written beside its name; it appears when ``finish`` has been called."""
-    from revisage.media.output import output_problem
-    from revisage.media.sink import EncodeOptions
+    from revisage.media import EncodeOptions, output_problem
 
     options = EncodeOptions()
     try:
@@ -309,8 +303,7 @@ def _published(part: Path, target: Path) -> list[str]:
 
 def _sink(source: Path, part: Path, info: MediaInfo, options: Any) -> tuple[Sink, Callable[[], list[str]]]:
     """What takes the frames, and what makes a whole file of them."""
-    from revisage.media import assemble, open_image_sink, open_segment
-    from revisage.media.collection import IMAGE_SUFFIXES
+    from revisage.media import IMAGE_SUFFIXES, assemble, open_image_sink, open_segment
 
     if part.suffix.lower() in IMAGE_SUFFIXES:
         image = open_image_sink(part, info, options)

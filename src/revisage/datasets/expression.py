@@ -13,11 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.values import Face
+from revisage.core import Face
 from revisage.datasets.signs import edge_blur
-from revisage.faces.align import align
-from revisage.faces.pose import frontality
-from revisage.media.frame import Frame
+from revisage.faces import align, frontality
+from revisage.media import Frame
 
 __all__ = ["FaceLook", "FaceWatch", "expressiveness"]
 

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from revisage.core.errors import InputError, OutputError
-from revisage.facestore import StoredFace
-from revisage.facestore.sharpness import CLEAN
-from revisage.pipeline.files import check_folder
+from revisage.core import InputError, OutputError
+from revisage.facestore import CLEAN, StoredFace
+from revisage.pipeline import check_folder
 
 __all__ = ["LICENCE", "LIST", "TrainingSet", "training_set_from_store"]
 
@@ -70,10 +69,10 @@ def training_set_from_store(
         OutputError: the folder exists or cannot be written.
         UserError: as for opening the store.
     """
-    from revisage.facestore.place import find_place
+    from revisage.facestore import find_place
 
     find_place(store)  # names a missing extra before the import does
-    from revisage.facestore.store import FaceStore
+    from revisage.facestore import FaceStore
 
     _check_output(output, overwrite)
     with FaceStore.open(store) as opened:

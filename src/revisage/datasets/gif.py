@@ -16,9 +16,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from revisage.core.config import RestoreConfig
-from revisage.core.errors import InputError, OutputError
-from revisage.core.progress import CancelToken, Progress, ProgressCallback
+from revisage.core import CancelToken, InputError, OutputError, Progress, ProgressCallback, RestoreConfig
 from revisage.datasets.gif_choose import choose_windows
 from revisage.datasets.gif_cut import FRAMES, GIFS, ClipCutter
 from revisage.datasets.gif_files import keep_source, write_pictures
@@ -31,13 +29,9 @@ from revisage.datasets.gif_manifest import (
     GifSource,
     load_gif_set,
 )
-from revisage.media.collection import find_media
-from revisage.media.source import open_source
-from revisage.models.store import file_sha256
-from revisage.pipeline.files import output_error
-from revisage.pipeline.fingerprint import fingerprint
-from revisage.pipeline.networks import Networks
-from revisage.pipeline.scanner import scan_source
+from revisage.media import find_media, open_source
+from revisage.models import file_sha256
+from revisage.pipeline import Networks, fingerprint, output_error, scan_source
 
 __all__ = ["make_gif_set", "restore_gif_set"]
 
@@ -200,7 +194,7 @@ def _restored(
     cancel: CancelToken | None,
 ) -> DamagedGif:
     """A damaged GIF with its restoration, which is made unless it is there."""
-    from revisage.pipeline.executor import restore_file
+    from revisage.pipeline import restore_file
 
     output, pictures = f"{RESTORED}/{copy.kind}/{clip.name}.gif", f"{FRAMES}/enhanced/{copy.kind}/{clip.name}"
     if not (folder / output).exists():

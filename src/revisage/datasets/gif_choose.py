@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from revisage.core.progress import CancelToken
-from revisage.core.values import Region
+from revisage.core import CancelToken, Region
 from revisage.datasets.expression import FaceLook, FaceWatch, expressiveness
 from revisage.datasets.gif_manifest import GifSetOptions
-from revisage.media.source import open_source
-from revisage.pipeline.scan import Scan, ScannedTrack
+from revisage.media import open_source
+from revisage.pipeline import Scan, ScannedTrack
 
 __all__ = ["Window", "choose_windows", "split_span"]
 

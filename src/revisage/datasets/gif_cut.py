@@ -12,16 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.progress import CancelToken
+from revisage.core import CancelToken
 from revisage.datasets.damage import apply_damage, draw_damage
 from revisage.datasets.gif_choose import Window
 from revisage.datasets.gif_files import CutFrame, reduced_hw, write_gif, write_pictures
 from revisage.datasets.gif_manifest import DamagedGif, GifClip, GifFace, GifSetOptions
-from revisage.faces.pose import frontality
-from revisage.media.info import MediaInfo, probe
-from revisage.media.source import open_source
-from revisage.pipeline.files import output_error
-from revisage.pipeline.scan import Scan, ScannedTrack
+from revisage.faces import frontality
+from revisage.media import MediaInfo, open_source, probe
+from revisage.pipeline import Scan, ScannedTrack, output_error
 
 __all__ = ["FRAMES", "GIFS", "ClipCutter"]
 

@@ -13,14 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import OutputError
-from revisage.core.values import Region
-from revisage.media.frame import Frame
-from revisage.media.image_sink import open_image_sink
-from revisage.media.info import MediaInfo
-from revisage.media.sink import EncodeOptions
-from revisage.media.source import open_source
-from revisage.pipeline.files import output_error, publish
+from revisage.core import OutputError, Region
+from revisage.media import EncodeOptions, Frame, MediaInfo, open_image_sink, open_source
+from revisage.pipeline import output_error, publish
 
 __all__ = ["CutFrame", "keep_source", "reduced_hw", "write_gif", "write_pictures"]
 

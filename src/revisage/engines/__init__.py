@@ -3,10 +3,6 @@
 Importing this room loads neither torch nor openvino; the first engine made does.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from revisage.engines.choice import Choice, resolve
-from revisage.engines.cpu import CpuInfo, cpu_info
-from revisage.engines.engine import Engine, make_engine
-
-__all__ = ["Choice", "CpuInfo", "Engine", "cpu_info", "make_engine", "resolve"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from revisage import __version__
 from revisage.engines.cpu import cpu_info
 from revisage.engines.openvino_runtime import core, load_openvino
-from revisage.models.store import file_sha256
+from revisage.models import file_sha256
 
 if TYPE_CHECKING:
     import openvino

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from revisage.core.errors import ConfigError, DeviceError
+from revisage.core import ConfigError, DeviceError
 from revisage.engines.cpu import CpuInfo, cpu_info
 
 __all__ = ["Choice", "resolve"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from revisage.core.errors import ConfigError
+from revisage.core import ConfigError
 from revisage.engines.choice import resolve
 
 if TYPE_CHECKING:

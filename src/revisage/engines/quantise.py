@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from revisage.core.errors import ConfigError, MissingExtraError, ProcessingError
+from revisage.core import ConfigError, MissingExtraError, ProcessingError
 
 if TYPE_CHECKING:
     import openvino

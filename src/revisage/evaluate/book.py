@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from revisage.core.errors import MissingExtraError
+from revisage.core import MissingExtraError
 from revisage.evaluate.catalogue import MEASURES, MeasureInfo
 from revisage.evaluate.record import Score
 from revisage.evaluate.series import Series

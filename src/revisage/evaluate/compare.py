@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from revisage.core.errors import ConfigError
-from revisage.core.progress import CancelToken, ProgressCallback
+from revisage.core import CancelToken, ConfigError, ProgressCallback
 from revisage.evaluate.catalogue import MEASURES, MeasureInfo
 from revisage.evaluate.record import Evaluation, FileEvaluation, Score, Side
 from revisage.evaluate.run import evaluate_sides

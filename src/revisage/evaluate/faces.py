@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.config import make_config
-from revisage.core.progress import CancelToken, Progress, ProgressCallback
-from revisage.core.values import Face, Region, Track
+from revisage.core import CancelToken, Face, Progress, ProgressCallback, Region, Track, make_config
 from revisage.evaluate.settings import EvaluateSettings
-from revisage.faces.align import align
+from revisage.faces import align
 
 if TYPE_CHECKING:
-    from revisage.faces.detect import FaceDetector
-    from revisage.media.frame import Frame
+    from revisage.faces import FaceDetector
+    from revisage.media import Frame
 
 __all__ = ["CROP", "ReferenceFaces", "aligned_crop", "face_region", "find_faces"]
 
@@ -61,9 +59,7 @@ def find_faces(
         InputError: the reference cannot be read.
         CancelledError: stopped through ``cancel``.
     """
-    from revisage.pipeline.fingerprint import fingerprint
-    from revisage.pipeline.networks import Networks
-    from revisage.pipeline.scanner import scan_frames
+    from revisage.pipeline import Networks, fingerprint, scan_frames
 
     config = make_config(detector=settings.detector, device=settings.device)
     networks = Networks(config)
@@ -79,7 +75,7 @@ def find_faces(
 
 
 def _frames(path: Path, count: int | None) -> Iterator[Frame]:
-    from revisage.media.source import open_source
+    from revisage.media import open_source
 
     with open_source(path) as source:
         yield from itertools.islice(source.frames(), count)
@@ -103,6 +99,6 @@ def aligned_crop(image: NDArray[np.uint8], face: Face, size: int = CROP) -> NDAr
     Raises:
         ValueError: the landmarks cannot be aligned.
     """
-    from revisage.media.frame import Frame
+    from revisage.media import Frame
 
     return align(Frame.from_array(image), face, size).crop

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.values import Region
+from revisage.core import Region
 from revisage.evaluate.book import Book
 from revisage.evaluate.catalogue import MEASURES, MeasureInfo
 from revisage.evaluate.faces import aligned_crop, face_region
@@ -20,11 +20,11 @@ from revisage.evaluate.record import Score
 from revisage.evaluate.settings import EvaluateSettings
 from revisage.evaluate.temporal import Motion, flicker, motion_between, t_mse, warping_error
 from revisage.evaluate.tools import Tools
-from revisage.faces.shots import ShotDetector
+from revisage.faces import ShotDetector
 
 if TYPE_CHECKING:
-    from revisage.core.values import Face
-    from revisage.faces.detect import FaceDetector
+    from revisage.core import Face
+    from revisage.faces import FaceDetector
 
 __all__ = ["Comparison", "FrameScores"]
 

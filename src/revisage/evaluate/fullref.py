@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from revisage.nets.vgg import VGG19Features
+    from revisage.nets import VGG19Features
 
 __all__ = ["check_pair", "psnr", "ssim", "unit_tensor", "vggd"]
 
@@ -85,7 +85,7 @@ def vggd(images: list[Image], references: list[Image], weights: Path) -> list[fl
     """
     import torch
 
-    from revisage.train.losses import feature_distance
+    from revisage.train import feature_distance
 
     if len(images) != len(references):
         raise ValueError(f"{len(images)} images but {len(references)} references")
@@ -101,8 +101,8 @@ def vggd(images: list[Image], references: list[Image], weights: Path) -> list[fl
 
 @lru_cache(maxsize=1)
 def _features(weights: str) -> VGG19Features:
-    from revisage.models.loading import load_state
-    from revisage.nets.vgg import VGG19Features
+    from revisage.models import load_state
+    from revisage.nets import VGG19Features
 
     net = VGG19Features()
     net.load_state_dict(load_state(weights))

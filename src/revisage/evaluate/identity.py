@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from revisage.core.errors import ModelError
-from revisage.faces.align import ARCFACE_112, similarity, warp_antialiased
+from revisage.core import ModelError
+from revisage.faces import ARCFACE_112, similarity, warp_antialiased
 
 if TYPE_CHECKING:
-    from revisage.core.values import Face
+    from revisage.core import Face
 
 __all__ = ["Embedder", "cosine", "landmark_distance"]
 

@@ -49,7 +49,7 @@ def comparison_page(found: Evaluation, settings: EvaluateSettings) -> str:
     Raises:
         InputError: a file cannot be read any more, or nothing was measured.
     """
-    from revisage.core.errors import InputError
+    from revisage.core import InputError
 
     shown = averaged(found)
     if shown is None:

@@ -10,13 +10,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from revisage.core.errors import InputError
-from revisage.core.progress import CancelToken
+from revisage.core import CancelToken, InputError
 from revisage.evaluate.settings import EvaluateSettings
 
 if TYPE_CHECKING:
-    from revisage.media.frame import Frame
-    from revisage.media.source import Source
+    from revisage.media import Frame, Source
 
 __all__ = ["Moment", "Pairs", "pair_folders"]
 
@@ -77,7 +75,7 @@ class Pairs:
             InputError: a file cannot be read, or frames have no partner.
             CancelledError: a stop was asked for.
         """
-        from revisage.media.source import open_source
+        from revisage.media import open_source
 
         with ExitStack() as stack:
             opened = {name: stack.enter_context(open_source(path)) for name, path in self._paths.items()}
@@ -186,7 +184,7 @@ def pair_folders(reference: Path, sides: Mapping[str, Path], settings: EvaluateS
     Raises:
         InputError: a file has no partner and ``match`` is ``exact``, or nothing has one.
     """
-    from revisage.media.collection import find_media
+    from revisage.media import find_media
 
     clean = {path.name: path for path in find_media(reference).files}
     stems = {_stem(path): path for path in reversed(clean.values())}

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from revisage.evaluate.book import Book
 from revisage.evaluate.identity import Embedder, Embedding, cosine, landmark_distance
-from revisage.faces.components import crop_landmarks
+from revisage.faces import crop_landmarks
 
 if TYPE_CHECKING:
-    from revisage.core.values import Face
-    from revisage.faces.detect import FaceDetector
+    from revisage.core import Face
+    from revisage.faces import FaceDetector
 
 __all__ = ["People"]
 

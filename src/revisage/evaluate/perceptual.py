@@ -32,8 +32,8 @@ class Lpips:
     """
 
     def __init__(self, backbone: Path, heads: Path) -> None:
-        from revisage.models.loading import load_state
-        from revisage.nets.lpips import AlexNetFeatures, LPIPSHeads
+        from revisage.models import load_state
+        from revisage.nets import AlexNetFeatures, LPIPSHeads
 
         features = {key: value for key, value in load_state(backbone).items() if key.startswith("features.")}
         self._backbone, self._heads = AlexNetFeatures(), LPIPSHeads()
@@ -50,7 +50,7 @@ class Lpips:
         """
         import torch
 
-        from revisage.nets.lpips import lpips
+        from revisage.nets import lpips
 
         check_pair(image, reference)
         height, width = image.shape[:2]

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from revisage._version import __version__
-from revisage.core.errors import InputError
+from revisage.core import InputError
 
 __all__ = ["Evaluation", "FaceRegion", "FileEvaluation", "Score", "Side", "load_evaluation"]
 

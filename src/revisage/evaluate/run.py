@@ -11,9 +11,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import CancelledError, ConfigError, InputError, RevisageError
-from revisage.core.progress import CancelToken, Progress, ProgressCallback
-from revisage.core.values import Face, Region
+from revisage.core import (
+    CancelledError,
+    CancelToken,
+    ConfigError,
+    Face,
+    InputError,
+    Progress,
+    ProgressCallback,
+    Region,
+    RevisageError,
+)
 from revisage.evaluate.faces import ReferenceFaces, find_faces
 from revisage.evaluate.frames import Comparison, FrameScores
 from revisage.evaluate.pairing import Moment, Pairs, pair_folders
@@ -22,7 +30,7 @@ from revisage.evaluate.settings import EvaluateSettings
 from revisage.evaluate.tools import Tools
 
 if TYPE_CHECKING:
-    from revisage.media.info import MediaInfo
+    from revisage.media import MediaInfo
 
 __all__ = ["evaluate_sides"]
 
@@ -111,7 +119,7 @@ class _Run:
 
     def one(self, paths: Mapping[str, Path]) -> FileEvaluation:
         """One reference and the files that belong to it."""
-        from revisage.media.info import probe
+        from revisage.media import probe
 
         infos = {name: probe(path) for name, path in paths.items()}
         reference = infos["reference"]
@@ -223,7 +231,7 @@ def _common_size(infos: Mapping[str, MediaInfo], settings: EvaluateSettings) -> 
 
 def _expected(reference: MediaInfo, settings: EvaluateSettings) -> int | None:
     """How many frames will be measured, as far as the file says; videos that do not say are asked packet by packet."""
-    from revisage.media.packets import stream_times
+    from revisage.media import stream_times
 
     count = reference.frame_count
     if count is None and reference.kind == "video":
@@ -256,7 +264,7 @@ def _resized(image: Image, size_hw: tuple[int, int]) -> Image:
 
 
 def _scaled(face: Face, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Face:
-    from revisage.pipeline.facework import scaled_face
+    from revisage.pipeline import scaled_face
 
     return face if from_hw == to_hw else scaled_face(face, (to_hw[1] / from_hw[1], to_hw[0] / from_hw[0]))
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from revisage.core.errors import ConfigError
+from revisage.core import ConfigError
 
 __all__ = ["EvaluateSettings", "make_settings"]
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import MissingExtraError
+from revisage.core import MissingExtraError
 from revisage.evaluate.fullref import check_pair, unit_tensor
 
 __all__ = ["BRISQUE_FILE", "brisque", "brisque_weights", "colour_shift", "gmsd", "ms_ssim", "sharpness"]

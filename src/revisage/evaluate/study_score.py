@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from revisage.core.errors import ConfigError, InputError
+from revisage.core import ConfigError, InputError
 from revisage.evaluate.study import StudyKey
 
 __all__ = ["Answers", "Preference", "StudyScore", "agreement", "load_answers", "score_study", "wilson"]

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.values import Region
-from revisage.temporal.flow import DisFlow, Flow, FlowEstimator, consistent, warp
+from revisage.core import Region
+from revisage.temporal import DisFlow, Flow, FlowEstimator, consistent, warp
 
 __all__ = ["Motion", "flicker", "motion_between", "t_mse", "warping_error"]
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import ModelError
+from revisage.core import ModelError
 from revisage.evaluate.fullref import psnr, ssim, vggd
 from revisage.evaluate.identity import Embedder
 from revisage.evaluate.perceptual import Lpips, in_tiles
 from revisage.evaluate.structure import BRISQUE_FILE, brisque, brisque_weights, colour_shift, gmsd, ms_ssim, sharpness
 from revisage.evaluate.weights import ALEXNET, IDENTITY, LPIPS_HEADS, VGG, Wanted, find_weights
-from revisage.faces.niqe import niqe
+from revisage.faces import niqe
 
 if TYPE_CHECKING:
     from revisage.evaluate.weights import WeightsFile

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from revisage.core.errors import ModelError
-from revisage.models import store
+from revisage import models
+from revisage.core import ModelError
 
 __all__ = ["ALEXNET", "IDENTITY", "LPIPS_HEADS", "VGG", "Wanted", "WeightsFile", "find_weights"]
 
@@ -75,7 +75,7 @@ def find_weights(wanted: Wanted, folder: Path | None = None) -> WeightsFile:
             path = base / name
             if not path.is_file():
                 continue
-            sha256 = store.file_sha256(path)
+            sha256 = models.file_sha256(path)
             if known is not None and sha256 != known:
                 raise ModelError(f"{path} is damaged or another file: its SHA-256 is {sha256}, expected {known}")
             return WeightsFile(path, sha256)
@@ -85,7 +85,7 @@ def find_weights(wanted: Wanted, folder: Path | None = None) -> WeightsFile:
 def _folders(folder: Path | None) -> Iterator[Path]:
     import torch
 
-    for base in (folder, store.folder()):
+    for base in (folder, models.folder()):
         if base is not None and base.is_dir():
             yield base
             yield from sorted(path for path in base.iterdir() if path.is_dir())

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.values import Region
+from revisage.core import Region
 from revisage.evaluate.catalogue import MEASURES
 from revisage.evaluate.compare import methods_of
 from revisage.evaluate.pairing import Pairs

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from revisage.core.values import Face, Region
+from revisage.core import Face, Region
 
 if TYPE_CHECKING:
-    from revisage.media.frame import Frame
+    from revisage.media import Frame
 
 __all__ = [
     "ARCFACE_112",

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.values import Box
+from revisage.core import Box
 
 __all__ = ["describe", "likeness"]
 

@@ -20,12 +20,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.values import Region
+from revisage.core import Region
 from revisage.faces.align import Affine, AlignedFace, invert, transform, warp_antialiased
 from revisage.faces.blend import landmark_mask, matched_difference
 
 if TYPE_CHECKING:
-    from revisage.media.frame import Frame
+    from revisage.media import Frame
 
 __all__ = ["Restored", "composite", "scaled_affine"]
 

@@ -10,9 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.config import DETECTORS, nearest
-from revisage.core.errors import ConfigError
-from revisage.core.values import Face
+from revisage.core import DETECTORS, ConfigError, Face, nearest
 from revisage.faces.align import crop_affine
 from revisage.faces.detectors import Finder, Found, suppressed, without_parts
 
@@ -174,15 +172,15 @@ def load_detector(
         raise ConfigError(f"unknown detector '{name}'{nearest(name, DETECTORS)}; choose one of {', '.join(DETECTORS)}")
     if threshold is not None and not 0 < threshold < 1:
         raise ConfigError(f"a detection threshold lies between 0 and 1, got {threshold}")
+    from revisage import models
     from revisage.engines import resolve
-    from revisage.models import registry, store
-    from revisage.models.pull import pull
+    from revisage.models import pull
 
     settled = resolve(device, engine, precision)
-    entry = registry.find(_MODELS.get(name, name))
-    if not entry.embedded and not store.is_present(entry):
+    entry = models.find(_MODELS.get(name, name))
+    if not entry.embedded and not models.is_present(entry):
         pull(entry)
-    file = store.verify(entry)
+    file = models.verify(entry)
     asked = "auto" if precision == "int8" else precision
     proposing = resolve(device, engine, asked, bf16_agrees=settled.engine == "openvino").precision
     finder = _finder(file.path, entry.arch, file.sha256, settled, proposing)

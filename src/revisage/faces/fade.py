@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from revisage.core.values import Face
+from revisage.core import Face
 from revisage.faces.pose import frontality
 
 __all__ = ["fade_weights"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.values import Face, Track
+from revisage.core import Face, Track
 from revisage.faces.appearance import describe, likeness
 from revisage.faces.fade import fade_weights
 

@@ -3,17 +3,6 @@
 Importing this room loads no SQLAlchemy; :mod:`revisage.facestore.store` does, when a store is opened.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from revisage.facestore.values import (
-    Added,
-    Consent,
-    FaceSource,
-    KeptFrame,
-    KeptTrack,
-    MadeWith,
-    Person,
-    StoredFace,
-)
-
-__all__ = ["Added", "Consent", "FaceSource", "KeptFrame", "KeptTrack", "MadeWith", "Person", "StoredFace"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

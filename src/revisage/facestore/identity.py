@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import ModelError
+from revisage.core import ModelError
 
 if TYPE_CHECKING:
     from revisage.engines import Engine
@@ -45,33 +45,31 @@ def load_identity() -> Identity | None:
 
     Raises ModelError when they are damaged.
     """
-    from revisage.models import store
+    from revisage import models
 
-    files = (store.folder() / name for name in _FILES)
+    files = (models.folder() / name for name in _FILES)
     found = next((file for file in files if file.is_file()), None)
     return None if found is None else Identity(_engine(found))
 
 
 def _engine(file: Path) -> Engine:
-    from revisage.engines import make_engine
-    from revisage.engines.openvino_engine import OpenVinoEngine
-    from revisage.engines.openvino_runtime import compile_model, core
-    from revisage.models import loading
-    from revisage.nets.build import build
+    from revisage import models
+    from revisage.engines import OpenVinoEngine, compile_model, core, make_engine
+    from revisage.nets import build
 
     side = (_SIZE, _SIZE)
     try:
         if file.suffix == ".onnx":
             return OpenVinoEngine(compile_model(core().read_model(str(file)), "fp32"), side, "fp32")
         net = build(_ARCHITECTURE, {})
-        net.load_state_dict(loading.load_state(file))
+        net.load_state_dict(models.load_state(file))
     except RuntimeError as error:
         raise ModelError(f"{file} is damaged or another network: {' '.join(str(error).split())[:120]}") from error
     return make_engine(net.float(), side, device="cpu", precision="fp32")
 
 
 def _prepared(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-    from revisage.faces.align import ARCFACE_112, ffhq_template, similarity, warp_antialiased
+    from revisage.faces import ARCFACE_112, ffhq_template, similarity, warp_antialiased
 
     affine = similarity(ffhq_template(crop.shape[0]), ARCFACE_112)
     face = warp_antialiased(crop, affine, (_SIZE, _SIZE), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REFLECT_101)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from revisage.core.errors import ConfigError, MissingExtraError, OutputError
+from revisage.core import ConfigError, MissingExtraError, OutputError
 from revisage.facestore.place import URL_VARIABLE
 from revisage.facestore.tables import metadata
 

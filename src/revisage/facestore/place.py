@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from revisage.core.errors import ConfigError, InputError, MissingExtraError, OutputError
+from revisage.core import ConfigError, InputError, MissingExtraError, OutputError
 
 __all__ = ["MARKER", "URL_VARIABLE", "Place", "check_place", "create_place", "find_place"]
 

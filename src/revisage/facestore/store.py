@@ -19,7 +19,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from revisage.core.errors import InputError, OutputError
+from revisage.core import InputError, OutputError
 from revisage.facestore.index import Index
 from revisage.facestore.pictures import Pictures, content_hash
 from revisage.facestore.place import MARKER, Place, create_place, find_place

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.values import Face
+from revisage.core import Face
 
 __all__ = ["Added", "Consent", "FaceSource", "KeptFrame", "KeptTrack", "MadeWith", "Person", "StoredFace"]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 from revisage.media import png_chunks, webp_chunks
 from revisage.media.delta import Area, Canvas
 from revisage.media.extent import Extent

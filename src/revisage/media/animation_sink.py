@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import OutputError
+from revisage.core import OutputError
 from revisage.media.animation import animation_format
 from revisage.media.frame import Frame
 from revisage.media.gif_blocks import TRAILER, GifFile, loop_block, parse_gif

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.values import Region
+from revisage.core import Region
 
 __all__ = ["chroma_region", "reduce_chroma", "upsample_chroma"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from revisage.core.errors import InputError, OutputError
+from revisage.core import InputError, OutputError
 
 __all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Collection", "find_media", "is_collection", "natural_key"]
 

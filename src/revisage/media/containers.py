@@ -9,7 +9,7 @@ from typing import Literal
 
 import av
 
-from revisage.core.errors import OutputError
+from revisage.core import OutputError
 
 __all__ = ["VIDEO_SUFFIXES", "can_hold", "muxer_for"]
 

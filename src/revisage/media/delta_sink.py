@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 from revisage.media import png_chunks, webp_chunks
 from revisage.media.animation_sink import AnimationSink, rgba_of
 from revisage.media.delta import Area, DeltaWriter, Part, Written

@@ -10,8 +10,7 @@ from pathlib import Path
 import av
 from av.codec.codec import find_best_pix_fmt_of_list
 
-from revisage.core.config import nearest
-from revisage.core.errors import ConfigError, OutputError
+from revisage.core import ConfigError, OutputError, nearest
 from revisage.media.containers import can_hold, muxer_for
 from revisage.media.info import ContentLight, MasteringDisplay, MediaInfo
 from revisage.media.native import native_format

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 
 __all__ = ["Extent", "read_extent"]
 

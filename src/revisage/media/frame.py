@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.values import Region
+from revisage.core import Region
 from revisage.media.chroma import chroma_region, reduce_chroma, upsample_chroma
 from revisage.media.colour import Colour, rgb_from_samples, samples_from_rgb, samples_gain
 from revisage.media.layout import Orientation, PixelLayout

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 from revisage.media.limits import check_pixels
 
 __all__ = [

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from revisage.core.errors import DiskFullError, OutputError
+from revisage.core import DiskFullError, OutputError
 
 __all__ = ["ImageFile", "reported"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import OutputError
+from revisage.core import OutputError
 from revisage.media.animation_sink import AnimationSink, GifSink
 from revisage.media.delta_sink import ApngSink, WebpSink
 from revisage.media.frame import Frame

@@ -11,7 +11,7 @@ from typing import Any
 
 import av
 
-from revisage.core.errors import ProcessingError
+from revisage.core import ProcessingError
 from revisage.media.reading import open_file
 from revisage.media.segment import SegmentLabel
 

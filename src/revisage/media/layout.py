@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.values import Region
+from revisage.core import Region
 
 __all__ = ["Orientation", "PixelLayout"]
 

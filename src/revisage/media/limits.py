@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 
 __all__ = ["MAX_PIXELS", "check_pixels", "pillow_unlimited"]
 

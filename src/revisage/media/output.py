@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from revisage.core.errors import OutputError
+from revisage.core import OutputError
 from revisage.media.collection import IMAGE_SUFFIXES
 from revisage.media.info import MediaInfo
 from revisage.media.sink import EncodeOptions

@@ -9,8 +9,7 @@ from typing import Any
 import av
 import av.filter
 
-from revisage.core.errors import InputError
-from revisage.core.progress import CancelToken
+from revisage.core import CancelToken, InputError
 from revisage.media.info import MediaInfo
 from revisage.media.picture import write_picture
 from revisage.media.segment import output_errors

@@ -15,7 +15,7 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
-from revisage.core.errors import DiskFullError, OutputError, ProcessingError
+from revisage.core import DiskFullError, OutputError, ProcessingError
 from revisage.media.containers import can_hold
 from revisage.media.encoders import encoder_options, resolve_options
 from revisage.media.frame import Frame

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 from revisage.media.frame import Frame
 from revisage.media.info import MediaInfo
 

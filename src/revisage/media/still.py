@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 from revisage.media.frame import Frame
 from revisage.media.info import MediaInfo
 from revisage.media.layout import Orientation

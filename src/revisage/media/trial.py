@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import av
 
-from revisage.core.errors import OutputError
+from revisage.core import OutputError
 from revisage.media.encoders import encoder_options
 from revisage.media.info import MediaInfo
 from revisage.media.priority import ordinary_priority

@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideType
 from av.video.stream import VideoStream
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 from revisage.media.info import Chapter, ColourTags, ContentLight, MasteringDisplay, MediaInfo, StreamInfo
 from revisage.media.layout import Orientation
 from revisage.media.limits import check_pixels

@@ -12,7 +12,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 from revisage.media.colour import guess_colour
 from revisage.media.deinterlace import Deinterlacer
 from revisage.media.frame import Frame

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 from revisage.media.limits import check_pixels, pillow_unlimited
 
 __all__ = [

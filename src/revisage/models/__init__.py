@@ -1,1 +1,5 @@
 """The registry of weights: where they come from, their hashes and licences; fetch, verify, load."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

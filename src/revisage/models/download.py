@@ -19,7 +19,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from revisage._version import __version__
-from revisage.core.errors import DiskFullError, ModelError
+from revisage.core import DiskFullError, ModelError
 
 __all__ = ["ByteProgress", "fetch"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisage.core.errors import ModelError
+from revisage.core import ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor

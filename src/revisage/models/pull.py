@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from revisage.core.errors import ModelError
+from revisage.core import ModelError
 from revisage.models import registry, store
 from revisage.models.download import ByteProgress, fetch
 from revisage.models.registry import ModelEntry

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from revisage.core.errors import ModelError
+from revisage.core import ModelError
 
 __all__ = ["DEFAULT", "ModelEntry", "Registry", "entries", "find"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from revisage.core.errors import ModelError
+from revisage.core import ModelError
 from revisage.models import registry
 from revisage.models.registry import ModelEntry
 

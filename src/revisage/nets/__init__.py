@@ -4,9 +4,6 @@
 package loads no torch: the definitions are imported by the first `build` that needs them.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-# Imported at once, not by a lazy __getattr__: loading the submodule later would put it in the place of its function.
-from revisage.nets.build import ARCHITECTURES, build, infer_arch
-
-__all__ = ["ARCHITECTURES", "build", "infer_arch"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from revisage.core.errors import ModelError
+from revisage.core import ModelError
 from revisage.nets.recognise import recognise
 
 if TYPE_CHECKING:

@@ -1,1 +1,5 @@
 """Scan, Plan, Segment, executor and Report: the spine."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from revisage.core.progress import CancelToken
-from revisage.engines.quantise import MINIMUM_CROPS, WANTED_CROPS
+from revisage.core import CancelToken
+from revisage.engines import MINIMUM_CROPS, WANTED_CROPS
 from revisage.pipeline.facework import FaceWork
 from revisage.pipeline.networks import Networks
 from revisage.pipeline.plan import Plan, planned_faces, whole
@@ -25,7 +25,7 @@ def calibration_crops(source: Path, scan: Scan, plan: Plan, networks: Networks, 
     Raises:
         CancelledError: a stop was asked for.
     """
-    from revisage.media.source import open_source
+    from revisage.media import open_source
 
     planned = planned_faces(scan, plan, whole(scan))
     places = [(index, face) for index, faces in enumerate(planned) for face in faces]

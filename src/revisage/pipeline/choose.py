@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 
-from revisage.core.config import RestoreConfig
+from revisage.core import RestoreConfig
 from revisage.pipeline.scan import Scan, ScannedTrack
 
 __all__ = ["chosen_weights"]

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from revisage.core.config import RestoreConfig
-from revisage.core.errors import ProcessingError
-from revisage.core.values import Face
+from revisage.core import Face, ProcessingError, RestoreConfig
 from revisage.pipeline.plan import Segment
 from revisage.pipeline.scan import Scan
 from revisage.pipeline.stages import Crop, Item
 
 if TYPE_CHECKING:
-    from revisage.faces.align import AlignedFace
+    from revisage.faces import AlignedFace
     from revisage.facestore import KeptTrack
     from revisage.pipeline.fingerprint import Fingerprint
     from revisage.pipeline.plan import PlannedFace
@@ -134,9 +132,8 @@ class Picks:
 
 
 def _facts(item: Item, planned: PlannedFace, aligned: AlignedFace, number: int, slot: int) -> _Facts:
-    from revisage.faces.align import crop_scale
-    from revisage.faces.pose import frontality
-    from revisage.facestore.sharpness import CLEAN, sharpness
+    from revisage.faces import crop_scale, frontality
+    from revisage.facestore import CLEAN, sharpness
 
     face, sharp = planned.face, sharpness(aligned.crop)
     return _Facts(
@@ -163,11 +160,11 @@ def check_store(config: RestoreConfig) -> None:
     """
     if config.collect is None or config.dry_run:
         return
-    from revisage.facestore.place import MARKER, check_place
+    from revisage.facestore import MARKER, check_place
 
     check_place(config.collect)
     if (config.collect / MARKER).exists():
-        from revisage.facestore.store import FaceStore
+        from revisage.facestore import FaceStore
 
         with FaceStore.create(config.collect):
             pass
@@ -188,8 +185,7 @@ def keep_faces(
         UserError: the store cannot be written.
         ProcessingError: picking had failed.
     """
-    from revisage.facestore import Consent, FaceSource, MadeWith
-    from revisage.facestore.store import FaceStore
+    from revisage.facestore import Consent, FaceSource, FaceStore, MadeWith
 
     assert config.collect is not None
     assert config.consent is not None
@@ -233,8 +229,7 @@ def _read(file: Path) -> list[_Pick]:
 
 
 def _tracks(scan: Scan, picks: list[_Pick]) -> list[KeptTrack]:
-    from revisage.facestore import KeptFrame, KeptTrack
-    from revisage.facestore.identity import load_identity
+    from revisage.facestore import KeptFrame, KeptTrack, load_identity
 
     identity = load_identity()
     tracks = []
@@ -263,6 +258,6 @@ def _tracks(scan: Scan, picks: list[_Pick]) -> list[KeptTrack]:
 
 def _sha256(source: Path, found: Fingerprint) -> str:
     """Of the whole file, so that anybody can compare it; the fingerprint of a large one covers parts only."""
-    from revisage.models.store import file_sha256
+    from revisage.models import file_sha256
 
     return found.sha256 if found.hashed == "whole" else file_sha256(source)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from revisage.core.progress import CancelToken
-from revisage.media.picture import write_picture
+from revisage.core import CancelToken
+from revisage.media import write_picture
 from revisage.pipeline.collect import Picks, PickTarget
 from revisage.pipeline.files import output_error
 from revisage.pipeline.segment import Span, SpanResult, restore_span
@@ -18,8 +18,7 @@ from revisage.pipeline.side import Pictures, SideTargets, compared
 from revisage.pipeline.stages import Item
 
 if TYPE_CHECKING:
-    from revisage.media.info import MediaInfo
-    from revisage.media.sink import EncodeOptions, Sink
+    from revisage.media import EncodeOptions, MediaInfo, Sink
     from revisage.pipeline.networks import Networks
 
 __all__ = ["EncodeJob", "closing", "each", "run_job"]

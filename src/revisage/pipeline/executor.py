@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from revisage._version import __version__
-from revisage.core.config import RestoreConfig
-from revisage.core.errors import CancelledError, UserError
-from revisage.core.progress import CancelToken, ProgressCallback
+from revisage.core import CancelledError, CancelToken, ProgressCallback, RestoreConfig, UserError
 from revisage.pipeline.calibrate import calibration_crops
 from revisage.pipeline.collect import keep_faces
 from revisage.pipeline.files import output_error, publish
@@ -32,7 +30,7 @@ from revisage.pipeline.target import Target, make_target
 from revisage.pipeline.work import WorkFolder
 
 if TYPE_CHECKING:
-    from revisage.media.info import MediaInfo
+    from revisage.media import MediaInfo
 
 __all__ = ["restore_file"]
 
@@ -83,7 +81,7 @@ def restore_file(
         CancelledError: stopped through ``cancel``; nothing is left behind.
         KeyboardInterrupt: stopped by Ctrl-C; nothing is left behind.
     """
-    from revisage.media.info import probe
+    from revisage.media import probe
 
     started = time.perf_counter()
     info = probe(source)
@@ -228,7 +226,7 @@ def _report(run: _Run, scan: Scan, plan: Plan, totals: Totals) -> FileReport:
 
 def _measure(run: _Run, scan: Scan, report: FileReport, totals: Totals, finished: Path) -> None:
     """Look at the finished file: what it is, and what the measures say."""
-    from revisage.media.info import probe
+    from revisage.media import probe
 
     after = probe(finished)
     report.output = {**after.to_json(), "path": str(run.target.output)}

@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from revisage.core.config import RestoreConfig
-from revisage.core.values import Face, Region
-from revisage.faces.align import AlignedFace, align, ffhq_template
-from revisage.faces.blend import landmark_mask, matched_difference
-from revisage.faces.composite import composite
+from revisage.core import Face, Region, RestoreConfig
+from revisage.faces import AlignedFace, align, composite, ffhq_template, landmark_mask, matched_difference
 from revisage.pipeline.networks import Networks
 from revisage.pipeline.plan import PlannedFace
 from revisage.pipeline.quality import FaceQuality
 from revisage.pipeline.stages import Item
 
 if TYPE_CHECKING:
-    from revisage.media.frame import Frame
+    from revisage.media import Frame
 
 __all__ = ["Change", "FaceWork", "scaled_face"]
 

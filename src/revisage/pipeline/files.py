@@ -6,7 +6,7 @@ import errno
 import shutil
 from pathlib import Path
 
-from revisage.core.errors import DiskFullError, OutputError
+from revisage.core import DiskFullError, OutputError
 
 __all__ = ["check_file", "check_folder", "output_error", "publish", "write_text"]
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from revisage.core.config import RestoreConfig
-from revisage.core.errors import ProcessingError
-from revisage.core.progress import CancelToken, Progress, ProgressCallback
+from revisage.core import CancelToken, ProcessingError, Progress, ProgressCallback, RestoreConfig
 from revisage.pipeline.blocks import usual_step
 from revisage.pipeline.collect import Picks, PickTarget, pick_target
 from revisage.pipeline.encode import EncodeJob, closing, each, run_job
@@ -25,8 +23,7 @@ from revisage.pipeline.work import WorkFolder
 from revisage.pipeline.workers import run_in_processes
 
 if TYPE_CHECKING:
-    from revisage.media.info import MediaInfo
-    from revisage.media.sink import EncodeOptions
+    from revisage.media import EncodeOptions, MediaInfo
 
 __all__ = ["Work", "Written", "write_output"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from revisage.core.config import RestoreConfig
+from revisage.core import RestoreConfig
 from revisage.pipeline.stages import Crop
 
 if TYPE_CHECKING:
-    from revisage.faces.detect import FaceDetector
+    from revisage.faces import FaceDetector
     from revisage.restorers import FaceRestorer, Upscaler
-    from revisage.temporal.flow import FlowEstimator
+    from revisage.temporal import FlowEstimator
 
 __all__ = ["Networks"]
 
@@ -35,7 +35,7 @@ class Networks:
     @cached_property
     def detector(self) -> FaceDetector:
         """Finds faces."""
-        from revisage.faces.detect import load_detector
+        from revisage.faces import load_detector
 
         return load_detector(self.config.detector, **self._place, threshold=self.config.detection_threshold)
 
@@ -66,10 +66,10 @@ class Networks:
     def flow(self) -> FlowEstimator:
         """Finds the motion of faces."""
         if self.config.temporal == "raft":
-            from revisage.temporal.raft import load_raft
+            from revisage.temporal import load_raft
 
             return load_raft(self.config.device)
-        from revisage.temporal.flow import DisFlow
+        from revisage.temporal import DisFlow
 
         return DisFlow("fast")
 

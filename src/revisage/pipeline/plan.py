@@ -11,8 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from revisage.core.config import RestoreConfig
-from revisage.core.values import Face
+from revisage.core import Face, RestoreConfig
 from revisage.pipeline import blocks
 from revisage.pipeline.blocks import Block
 from revisage.pipeline.choose import chosen_weights

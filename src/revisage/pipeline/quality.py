@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.faces.align import AlignedFace
-from revisage.faces.components import crop_landmarks, kept_components
-from revisage.faces.niqe import niqe
+from revisage.faces import AlignedFace, crop_landmarks, kept_components, niqe
 from revisage.pipeline.networks import Networks
 
 if TYPE_CHECKING:
-    from revisage.faces.detect import FaceDetector
+    from revisage.faces import FaceDetector
 
 __all__ = ["FaceQuality", "QualitySums"]
 
@@ -90,7 +88,7 @@ class FaceQuality:
 
     @cached_property
     def _detector(self) -> FaceDetector:
-        from revisage.faces.detect import load_detector
+        from revisage.faces import load_detector
 
         loaded: FaceDetector | None = self._networks.__dict__.get("detector")
         return loaded if loaded is not None and loaded.name == "compact" else load_detector("compact")

@@ -12,20 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.config import RestoreConfig
-from revisage.core.errors import InputError
-from revisage.core.progress import CancelToken, Progress, ProgressCallback
-from revisage.core.values import Face, Track
+from revisage.core import CancelToken, Face, InputError, Progress, ProgressCallback, RestoreConfig, Track
 from revisage.pipeline.fingerprint import Fingerprint
 from revisage.pipeline.networks import Networks
 from revisage.pipeline.scan import Scan, ScannedTrack, ScanSettings
 from revisage.pipeline.threads import Stages
 
 if TYPE_CHECKING:
-    from revisage.faces.detect import FaceDetector
-    from revisage.faces.track import Tracker
-    from revisage.media.frame import Frame
-    from revisage.media.source import Source
+    from revisage.faces import FaceDetector, Tracker
+    from revisage.media import Frame, Source
 
 __all__ = ["scan_frames", "scan_image", "scan_settings", "scan_source"]
 
@@ -152,7 +147,7 @@ def _read(
 
 
 def _decoded(path: Path, config: RestoreConfig, end: _End) -> Iterator[Frame]:
-    from revisage.media.source import open_source
+    from revisage.media import open_source
 
     with open_source(path, deinterlace=config.deinterlace) as source:
         try:
@@ -189,7 +184,7 @@ class _Book:
     """Collects looks into shots and tracks."""
 
     def __init__(self, start_score: float, *, aligned: bool, smooth: bool) -> None:
-        from revisage.faces.shots import ShotDetector
+        from revisage.faces import ShotDetector
 
         self._aligned = aligned
         self._smooth = smooth
@@ -204,7 +199,7 @@ class _Book:
 
     def add(self, look: _Look) -> None:
         """Take the next frame."""
-        from revisage.faces.track import Tracker
+        from revisage.faces import Tracker
 
         index = len(self.pts)
         self.pts.append(look.pts)
@@ -220,7 +215,7 @@ class _Book:
         self._tracker.add(index, look.faces, look.small)
 
     def _close_shot(self) -> None:
-        from revisage.temporal.smooth import smooth_track
+        from revisage.temporal import smooth_track
 
         if self._tracker is not None:
             for track in self._tracker.finish():
@@ -251,7 +246,7 @@ class _Book:
 
 def _whole_frames(size_hw: tuple[int, int], count: int) -> Track:
     """The track of an input that is one aligned face in each frame."""
-    from revisage.faces.align import ffhq_template
+    from revisage.faces import ffhq_template
 
     height, width = size_hw
     scale = np.array([width / 512, height / 512])

@@ -7,16 +7,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisage.core.config import RestoreConfig
-from revisage.core.errors import ProcessingError
-from revisage.core.progress import CancelToken
+from revisage.core import CancelToken, ProcessingError, RestoreConfig
 from revisage.pipeline.plan import PlannedFace, Segment
 from revisage.pipeline.stages import Item, StageClock, align_faces, restore_faces, show_faces
 from revisage.pipeline.steady import steady_inputs, steady_restored
 from revisage.pipeline.threads import Stages
 
 if TYPE_CHECKING:
-    from revisage.media.info import MediaInfo
+    from revisage.media import MediaInfo
     from revisage.pipeline.networks import Networks
 
 __all__ = ["Span", "SpanResult", "restore_span"]
@@ -154,7 +152,7 @@ def _steadied(
 
 def _items(span: Span, clock: StageClock) -> Iterator[Item]:
     """The frames that the span reads as the scan saw them, with the faces planned for them."""
-    from revisage.media.source import open_source
+    from revisage.media import open_source
 
     read = span.segment.read
     first = span.first + read.start

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.config import RestoreConfig
-from revisage.core.errors import OutputError
-from revisage.media.picture import side_by_side, write_picture
+from revisage.core import OutputError, RestoreConfig
+from revisage.media import side_by_side, write_picture
 from revisage.pipeline.files import check_folder, publish
 from revisage.pipeline.stages import Item
 
 if TYPE_CHECKING:
-    from revisage.media.frame import Frame
+    from revisage.media import Frame
 
 __all__ = ["Pictures", "SideTargets", "check_side_folders", "compared", "publish_folder"]
 

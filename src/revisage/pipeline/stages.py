@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import CancelledError, UserError
+from revisage.core import CancelledError, UserError
 from revisage.pipeline.blocks import Block
 from revisage.pipeline.plan import PlannedFace
 
 if TYPE_CHECKING:
-    from revisage.faces.align import AlignedFace
-    from revisage.media.frame import Frame
+    from revisage.faces import AlignedFace
+    from revisage.media import Frame
     from revisage.restorers import FaceRestorer
-    from revisage.temporal.motion import Motion
+    from revisage.temporal import Motion
 
 __all__ = ["Crop", "Item", "StageClock", "align_faces", "restore_faces", "show_faces"]
 

@@ -16,13 +16,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import CancelledError, UserError
-from revisage.faces.align import crop_scale
+from revisage.core import CancelledError, UserError
+from revisage.faces import crop_scale
 from revisage.pipeline.blocks import Block
 from revisage.pipeline.stages import Crop, Item, StageClock
-from revisage.temporal.flow import FlowEstimator
-from revisage.temporal.motion import Motion, motions, onward_motion, reduced
-from revisage.temporal.steady import Recursion, Sharpness
+from revisage.temporal import FlowEstimator, Motion, Recursion, Sharpness, motions, onward_motion, reduced
 
 __all__ = ["steady_inputs", "steady_restored"]
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.config import RestoreConfig
-from revisage.core.errors import ProcessingError
-from revisage.media.encoders import scaled_size
-from revisage.media.frame import Frame
+from revisage.core import ProcessingError, RestoreConfig
+from revisage.media import Frame, scaled_size
 from revisage.pipeline.facework import FaceWork
 from revisage.pipeline.fingerprint import Fingerprint
 from revisage.pipeline.networks import Networks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
-from revisage.media.packets import StreamTimes, stream_times
+from revisage.media import StreamTimes, stream_times
 
 __all__ = ["sync_difference_ms"]
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from revisage.core.config import RestoreConfig
-from revisage.core.errors import ConfigError, OutputError
-from revisage.media.collection import IMAGE_SUFFIXES
+from revisage.core import ConfigError, OutputError, RestoreConfig
+from revisage.media import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
-    from revisage.media.info import MediaInfo
-    from revisage.media.sink import EncodeOptions
+    from revisage.media import EncodeOptions, MediaInfo
 
 __all__ = ["Target", "default_output", "make_target"]
 

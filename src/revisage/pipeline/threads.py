@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from revisage.core.progress import CancelToken
+from revisage.core import CancelToken
 
 __all__ = ["Stages"]
 

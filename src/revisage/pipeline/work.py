@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from revisage.core.errors import ScanMismatchError
+from revisage.core import ScanMismatchError
 from revisage.pipeline.files import output_error
 from revisage.pipeline.scan import Scan, load_scan
 

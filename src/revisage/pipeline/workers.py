@@ -10,9 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from revisage.core.config import RestoreConfig
-from revisage.core.errors import ProcessingError, RevisageError
-from revisage.core.progress import CancelToken
+from revisage.core import CancelToken, ProcessingError, RestoreConfig, RevisageError
 from revisage.pipeline.encode import EncodeJob, run_job
 from revisage.pipeline.networks import Networks
 from revisage.pipeline.segment import SpanResult

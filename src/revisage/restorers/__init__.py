@@ -3,18 +3,6 @@
 Importing this room loads neither torch nor openvino.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from revisage.restorers.restorer import FaceRestorer, NetRestorer, load_restorer
-from revisage.restorers.upscale import NetUpscaler, Upscaler, load_upscaler
-from revisage.restorers.weights import RestorerInfo
-
-__all__ = [
-    "FaceRestorer",
-    "NetRestorer",
-    "NetUpscaler",
-    "RestorerInfo",
-    "Upscaler",
-    "load_restorer",
-    "load_upscaler",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisage.core.errors import ConfigError, ModelError
+from revisage import models
+from revisage.core import ConfigError, ModelError
 from revisage.engines import Choice, Engine
-from revisage.models import store
 from revisage.restorers.weights import RestorerInfo
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ def load_compiled(path: Path, choice: Choice) -> tuple[Engine, int, RestorerInfo
         ModelError: it is absent, damaged, or maps no (N, 3, size, size) crops.
         ConfigError: another engine than OpenVINO, or int8, was asked for.
     """
-    from revisage.engines.openvino_engine import OpenVinoEngine
-    from revisage.engines.openvino_runtime import compile_model
+    from revisage.engines import OpenVinoEngine, compile_model
 
     if choice.engine != "openvino":
         raise ConfigError(f"{path} runs by OpenVINO on the CPU only: leave engine and device out, or use .safetensors")
@@ -46,14 +45,14 @@ def load_compiled(path: Path, choice: Choice) -> tuple[Engine, int, RestorerInfo
         precision=precision,
         device="cpu",
         hardware=choice.hardware,
-        sha256=store.file_sha256(path),
+        sha256=models.file_sha256(path),
         licence=str(about.get("licence", "not stated in the file")),
     )
     return engine, size, info
 
 
 def _read(path: Path) -> openvino.Model:
-    from revisage.engines.openvino_runtime import core
+    from revisage.engines import core
 
     if not path.is_file():
         raise ModelError(f"no such model file: {path}")

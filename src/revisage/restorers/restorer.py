@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from revisage.core.errors import ProcessingError
+from revisage.core import ProcessingError
 from revisage.engines import Engine, make_engine, resolve
 from revisage.restorers.compiled import COMPILED_SUFFIXES, load_compiled
 from revisage.restorers.weights import RestorerInfo, Weights, describe, load_weights
@@ -127,7 +127,7 @@ def load_restorer(
 
 
 def _side(weights: Weights) -> int:
-    from revisage.nets.build import ARCHITECTURES
+    from revisage.nets import ARCHITECTURES
 
     if weights.architecture == "compact":
         return int(weights.net.config.size)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from revisage.core.errors import ConfigError, ProcessingError
+from revisage.core import ConfigError, ProcessingError
 from revisage.engines import Engine, make_engine, resolve
 from revisage.restorers.weights import RestorerInfo, describe, load_weights
 
@@ -174,8 +174,7 @@ def _geometry(net: object) -> tuple[int, int, int]:
     """Scale, overlap in px and the multiple that sides must have, of an SRVGG or an RRDBNet."""
     from torch import nn
 
-    from revisage.nets.rrdbnet import RRDBNet
-    from revisage.nets.srvgg import SRVGG
+    from revisage.nets import SRVGG, RRDBNet
 
     if isinstance(net, SRVGG):
         # Each 3x3 convolution sees one px further; beyond all of them nothing counts.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisage.core.errors import ModelError
-from revisage.models import loading, registry, store
+from revisage import models
+from revisage.core import ModelError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,24 +95,24 @@ def describe(weights: Weights, engine: Engine, choice: Choice) -> RestorerInfo:
 
 
 def _from_registry(name: str, architectures: Collection[str], what: str) -> Weights:
-    entry = registry.find(name)
+    entry = models.find(name)
     _check_kind(entry.name, entry.arch, architectures, what)
-    if not entry.embedded and not store.is_present(entry):
-        from revisage.models.pull import pull
+    if not entry.embedded and not models.is_present(entry):
+        from revisage.models import pull
 
         pull(entry.name)
-    verified = store.verify(entry)
-    state = loading.load_state(verified.path, entry.params_key)
-    settings = dict(loading.metadata(verified.path).get("config") or {})
+    verified = models.verify(entry)
+    state = models.load_state(verified.path, entry.params_key)
+    settings = dict(models.metadata(verified.path).get("config") or {})
     net = _filled(entry.arch, settings, state, verified.path)
     return Weights(net, entry.name, entry.arch, settings, verified.sha256, entry.licence)
 
 
 def _from_file(path: Path, architectures: Collection[str], what: str) -> Weights:
-    from revisage.nets.build import infer_arch
+    from revisage.nets import infer_arch
 
-    state = loading.load_state(path)
-    known = loading.metadata(path)
+    state = models.load_state(path)
+    known = models.metadata(path)
     if "arch" in known:
         architecture, settings = str(known["arch"]), dict(known.get("config") or {})
     else:
@@ -120,17 +120,17 @@ def _from_file(path: Path, architectures: Collection[str], what: str) -> Weights
     _check_kind(str(path), architecture, architectures, what)
     net = _filled(architecture, settings, state, path)
     licence = str(known.get("licence", "not stated in the file"))
-    return Weights(net, path.name, architecture, settings, store.file_sha256(path), licence)
+    return Weights(net, path.name, architecture, settings, models.file_sha256(path), licence)
 
 
 def _check_kind(name: str, architecture: str, architectures: Collection[str], what: str) -> None:
     if architecture not in architectures:
-        fitting = [entry.name for entry in registry.entries() if entry.arch in architectures]
+        fitting = [entry.name for entry in models.entries() if entry.arch in architectures]
         raise ModelError(f"{name} is a {architecture} network and no {what}: choose one of {', '.join(fitting)}")
 
 
 def _filled(architecture: str, settings: dict[str, Any], state: dict[str, Any], path: Path) -> nn.Module:
-    from revisage.nets.build import build
+    from revisage.nets import build
 
     net = build(architecture, settings)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from revisage.core.config import RestoreConfig
+from revisage.core import RestoreConfig
 from revisage.service.problems import Problem
 
 __all__ = ["EVENTS", "FILES", "JOB_REQUEST", "PROBLEMS", "QUICK_REQUEST", "picture"]

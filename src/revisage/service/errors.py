@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from revisage.core.errors import ConfigError, OutputError, UserError
+from revisage.core import ConfigError, OutputError, UserError
 
 __all__ = [
     "BusyError",

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from revisage.core.errors import OutputError
+from revisage.core import OutputError
 from revisage.service.values import InputFile
 
 __all__ = ["DataFolder"]

@@ -29,8 +29,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
-from revisage.core.config import RestoreConfig, make_config
-from revisage.core.errors import ConfigError, OutputError
+from revisage.core import ConfigError, OutputError, RestoreConfig, make_config
 from revisage.service.errors import BusyError, NotFoundError, QuotaError, StillAtWorkError, TooLargeError
 from revisage.service.settings import ServiceSettings
 from revisage.service.store import JobStore, Page
@@ -93,9 +92,9 @@ def checked_config(values: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"the option '{key}' cannot be given to the service")
     config = make_config(values)
     if "model" in values:
-        from revisage.models import registry
+        from revisage import models
 
-        registry.find(config.model)
+        models.find(config.model)
     return config.model_dump(mode="json", exclude_unset=True)
 
 
@@ -142,7 +141,7 @@ def check_size(settings: ServiceSettings, size: int) -> None:
 
 def no_room(error: OSError) -> OutputError:
     """The error of an upload that could not be written, without its path."""
-    from revisage.pipeline.files import output_error
+    from revisage.pipeline import output_error
 
     return output_error(Path("the upload"), error)
 

@@ -6,12 +6,11 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 from revisage.service.settings import ServiceSettings
 
 if TYPE_CHECKING:
-    from revisage.media.extent import Extent
-    from revisage.media.info import MediaInfo
+    from revisage.media import Extent, MediaInfo
 
 __all__ = ["MediumTooLargeError", "check_medium", "limit_process"]
 

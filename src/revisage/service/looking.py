@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import InputError
-from revisage.core.values import Face, Region
+from revisage.core import Face, InputError, Region
 from revisage.service.tasks import Outcome, Task
 
 if TYPE_CHECKING:
-    from revisage.media.frame import Frame
-    from revisage.pipeline.scan import Scan, ScannedTrack
+    from revisage.media import Frame
+    from revisage.pipeline import Scan, ScannedTrack
 
 __all__ = ["faces_before_and_after", "look", "preview", "scan"]
 
@@ -40,7 +39,7 @@ def look(task: Task) -> Outcome:
     Raises:
         InputError: nothing that can be restored.
     """
-    from revisage.media.draw import outlined
+    from revisage.media import outlined
 
     began = time.perf_counter()
     frame, faces, at = _poster(task)
@@ -82,7 +81,7 @@ def _poster(task: Task) -> tuple[Frame, list[Face], float]:
 
 def _frame_at(task: Task, seconds: float) -> tuple[Frame, float]:
     """The frame that is shown ``seconds`` after the start, the last one when that lies beyond the end."""
-    from revisage.media.source import open_source
+    from revisage.media import open_source
 
     info = task.info
     wanted = info.start_pts + int(Fraction(str(seconds)) / info.time_base)
@@ -125,7 +124,7 @@ def _seconds_to_restore(task: Task, frame: Frame, faces: list[Face]) -> float:
     """Seconds that restoring this frame takes on this machine; the mean cost per frame when it has no face is nil."""
     if not faces:
         return 0.0
-    from revisage.faces.align import align
+    from revisage.faces import align
 
     restorer = task.networks.uncalibrated.restorer
     crops = np.stack([align(frame, face, restorer.size).crop for face in faces[: task.config.max_faces]])
@@ -142,8 +141,8 @@ def _public_info(task: Task) -> dict[str, Any]:
 
 def _described(number: int, face: Face, frame: Frame) -> dict[str, Any]:
     """A face in numbers and words."""
-    from revisage.faces.align import align
-    from revisage.facestore.sharpness import sharpness
+    from revisage.faces import align
+    from revisage.facestore import sharpness
 
     detail = sharpness(align(frame, face, 256).crop)
     quality = _quality(detail)
@@ -159,7 +158,7 @@ def _described(number: int, face: Face, frame: Frame) -> dict[str, Any]:
 
 
 def _quality(detail: float) -> str:
-    from revisage.facestore.sharpness import CLEAN
+    from revisage.facestore import CLEAN
 
     if detail >= CLEAN[0]:
         return "sharp" if detail <= CLEAN[1] else "grainy"
@@ -177,8 +176,7 @@ def scan(task: Task) -> Outcome:
         InputError: nothing that can be restored.
         CancelledError: stopped.
     """
-    from revisage.pipeline.fingerprint import fingerprint
-    from revisage.pipeline.scanner import scan_source
+    from revisage.pipeline import fingerprint, scan_source
 
     found = scan_source(
         task.source,
@@ -204,8 +202,8 @@ def preview(task: Task) -> Outcome:
     Raises:
         InputError: nothing that can be restored.
     """
-    from revisage.media.picture import write_picture
-    from revisage.pipeline.still import restored_image
+    from revisage.media import write_picture
+    from revisage.pipeline import restored_image
 
     began = time.perf_counter()
     frame, at = _frame_at(task, float(task.job.params.get("time", 0.0)))
@@ -223,7 +221,7 @@ def preview(task: Task) -> Outcome:
 
 def faces_before_and_after(task: Task, found: Scan, output: Path) -> tuple[Path, list[Path]]:
     """A JSON file of the tracks, and pictures of each before and after."""
-    from revisage.media.info import probe
+    from revisage.media import probe
 
     factor = probe(output).width / found.size_hw[1]
     tracks, pictures = _tracks(task, found, {"before": (task.source, found.first, 1.0), "after": (output, 0, factor)})
@@ -259,7 +257,7 @@ def _tracks(
 
 def _frames(path: Path, wanted: Iterable[int], task: Task) -> Iterator[tuple[int, Frame]]:
     """The frames of these numbers."""
-    from revisage.media.source import open_source
+    from revisage.media import open_source
 
     missing = set(wanted)
     if not missing:
@@ -307,6 +305,6 @@ def _around(face: Face, frame: Frame, factor: float) -> Region:
 
 
 def _write_jpeg(path: Path, picture: Picture, longest: int) -> None:
-    from revisage.media.draw import write_jpeg
+    from revisage.media import write_jpeg
 
     write_jpeg(path, picture, longest=longest, quality=_JPEG_QUALITY)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from revisage.core.errors import RevisageError
+from revisage.core import RevisageError
 from revisage.service.limits import MediumTooLargeError, check_medium, limit_process
 from revisage.service.settings import ServiceSettings
 from revisage.service.store import JobStore
@@ -56,7 +56,7 @@ def _refusal(settings: ServiceSettings, path: Path) -> str | None:
 
 def main() -> int:
     """Measure the file whose path comes in; returns the exit code."""
-    from revisage.media.extent import read_extent
+    from revisage.media import read_extent
 
     settings = ServiceSettings.load()
     limit_process(settings, settings.niceness // 2)

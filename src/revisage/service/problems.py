@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from revisage.core.errors import ConfigError, DiskFullError, InputError, ModelError, RevisageError, ScanMismatchError
+from revisage.core import ConfigError, DiskFullError, InputError, ModelError, RevisageError, ScanMismatchError
 from revisage.service.errors import (
     BusyError,
     NotFoundError,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from revisage.core.errors import (
+from revisage.core import (
     CancelledError,
     ConfigError,
     DeviceError,

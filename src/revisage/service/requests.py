@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import Request
 from pydantic import ValidationError
 
-from revisage.core.errors import ScanMismatchError
+from revisage.core import ScanMismatchError
 from revisage.service.errors import NotFoundError
 from revisage.service.jobs import checked_config
 from revisage.service.measuring import check_limits
@@ -70,7 +70,7 @@ def _switch(form: Form, name: str) -> bool:
 
 
 def _checked_scan(values: dict[str, Any]) -> dict[str, Any]:
-    from revisage.pipeline.scan import Scan
+    from revisage.pipeline import Scan
 
     try:
         return Scan(**values).model_dump(mode="json")

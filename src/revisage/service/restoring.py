@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisage.core.progress import Progress
-from revisage.pipeline.report import FileReport, Report
+from revisage.core import Progress
+from revisage.pipeline import FileReport, Report
 from revisage.service.public import public_values
 from revisage.service.tasks import Outcome, Task
 
 if TYPE_CHECKING:
-    from revisage.pipeline.scan import Scan
+    from revisage.pipeline import Scan
 
 __all__ = ["restore"]
 
@@ -26,7 +26,7 @@ def restore(task: Task) -> Outcome:
     Raises:
         RevisageError: see :func:`revisage.api.restore`.
     """
-    from revisage.pipeline.executor import restore_file
+    from revisage.pipeline import restore_file
 
     suffix = _suffix(task)
     output = task.work / f"output{suffix}"
@@ -51,9 +51,7 @@ def _suffix(task: Task) -> str:
 
 def _scan(task: Task) -> Scan:
     """The scan that came with the job, the one that an earlier attempt left, or a new one."""
-    from revisage.pipeline.fingerprint import fingerprint
-    from revisage.pipeline.scan import Scan, load_scan
-    from revisage.pipeline.scanner import scan_source
+    from revisage.pipeline import Scan, fingerprint, load_scan, scan_source
 
     given = task.job.params.get("scan")
     if given is not None:
@@ -113,8 +111,7 @@ def _collected(task: Task, entry: FileReport, scan: Scan, output: Path, compare:
 
 def _playable(task: Task, output: Path, made: dict[str, Path]) -> dict[str, Path]:
     """Copies that browsers play, of what they do not play as it is."""
-    from revisage.media.info import probe
-    from revisage.media.playable import is_playable, write_playable
+    from revisage.media import is_playable, probe, write_playable
 
     found: dict[str, Path] = {}
     wanted = {"playable": output, "playable_input": task.source, "playable_compare": made.get("compare")}
@@ -132,7 +129,7 @@ def _playable(task: Task, output: Path, made: dict[str, Path]) -> dict[str, Path
 
 def _report(task: Task, entry: FileReport, output: Path) -> Report:
     """The run's report without paths."""
-    from revisage.pipeline.summary import detector_summary, machine
+    from revisage.pipeline import detector_summary, machine
 
     shown = f"{Path(task.job.input.name).stem}_restored{output.suffix}"
     names = {**task.names, output: shown}

@@ -304,17 +304,17 @@ async def _at_once(request: Request, store: JobStore, kind: Kind, owner: str | N
 @router.get("/models", tags=["models"])
 def list_models(_owner: Owner) -> ModelList:
     """The models that a config may name."""
-    from revisage.models import registry, store
+    from revisage import models
 
     rows = [
         ModelBody(
             name=entry.name,
             architecture=entry.arch,
-            present=store.is_present(entry),
+            present=models.is_present(entry),
             embedded=entry.embedded,
             bytes=entry.bytes,
             licence=entry.licence,
         )
-        for entry in registry.entries()
+        for entry in models.entries()
     ]
     return ModelList(models=rows)

@@ -11,8 +11,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from revisage.core.errors import ProcessingError
-from revisage.core.progress import CancelToken, Progress
+from revisage.core import CancelToken, ProcessingError, Progress
 from revisage.service.leases import Leases
 from revisage.service.settings import ServiceSettings
 from revisage.service.values import JobProgress, Lease

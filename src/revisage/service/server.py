@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from revisage.core.errors import ConfigError, MissingExtraError, OutputError
+from revisage.core import ConfigError, MissingExtraError, OutputError
 from revisage.service.log import set_up_log
 from revisage.service.settings import ServiceSettings
 from revisage.service.store import JobStore

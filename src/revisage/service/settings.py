@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from revisage.core.errors import ConfigError
+from revisage.core import ConfigError
 
 __all__ = ["ServiceSettings", "default_data_dir"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 
 __all__ = ["Sniffed", "sniff", "sniff_file"]
 

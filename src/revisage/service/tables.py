@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from revisage.core.errors import ConfigError, MissingExtraError
+from revisage.core import ConfigError, MissingExtraError
 from revisage.service.settings import ServiceSettings
 
 try:

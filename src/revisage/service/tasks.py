@@ -11,15 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisage.core.config import RestoreConfig, make_config
+from revisage.core import RestoreConfig, make_config
 from revisage.service.limits import check_medium
 from revisage.service.running import JobToken, Meter
 from revisage.service.store import JobStore
 from revisage.service.values import Lease
 
 if TYPE_CHECKING:
-    from revisage.media.info import MediaInfo
-    from revisage.pipeline.networks import Networks
+    from revisage.media import MediaInfo
+    from revisage.pipeline import Networks
 
 __all__ = ["Loaded", "Outcome", "Task", "carry_out"]
 
@@ -45,7 +45,7 @@ class Loaded:
 
     def networks(self, config: RestoreConfig) -> Networks:
         """Networks for a config."""
-        from revisage.pipeline.networks import Networks
+        from revisage.pipeline import Networks
 
         wanted = config.model_dump(mode="json", include=set(_ABOUT_NETWORKS))
         key = json.dumps(wanted, sort_keys=True)
@@ -122,7 +122,7 @@ class Task:
         Raises:
             InputError: nothing that can be restored, or more than is allowed.
         """
-        from revisage.media.info import probe
+        from revisage.media import probe
 
         info = probe(self.source)
         check_medium(info, self.store.settings)

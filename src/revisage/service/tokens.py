@@ -8,7 +8,7 @@ import secrets
 
 import sqlalchemy as sa
 
-from revisage.core.errors import ConfigError
+from revisage.core import ConfigError
 from revisage.service.errors import NotFoundError
 from revisage.service.store import JobStore
 from revisage.service.tables import tokens

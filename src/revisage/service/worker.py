@@ -22,7 +22,7 @@ from typing import cast
 
 import sqlalchemy as sa
 
-from revisage.core.errors import CancelledError, RevisageError
+from revisage.core import CancelledError, RevisageError
 from revisage.service.leases import Leases
 from revisage.service.limits import limit_process
 from revisage.service.log import set_up_log

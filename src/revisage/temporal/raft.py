@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from revisage.core.errors import MissingExtraError
-from revisage.models import loading, pull, store
+from revisage import models
+from revisage.core import MissingExtraError
 from revisage.temporal.flow import Flow, Grey, check_pair
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def load_raft(device: str = "auto", path: Path | None = None) -> RaftFlow:
         from torchvision.models import optical_flow
     except ImportError:
         raise MissingExtraError("--temporal raft", "flow") from None
-    name = next((name for name in _MODELS if store.is_present(name)), _MODELS[-1])
-    state = loading.load_state(path or pull.pull(name))
+    name = next((name for name in _MODELS if models.is_present(name)), _MODELS[-1])
+    state = models.load_state(path or models.pull(name))
     large = "feature_encoder.convnormrelu.0.weight" in state and _is_large(state)
     net = (optical_flow.raft_large if large else optical_flow.raft_small)(weights=None, progress=False)
     net.load_state_dict(state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.values import Face, Track
+from revisage.core import Face, Track
 
 __all__ = ["smooth_track"]
 

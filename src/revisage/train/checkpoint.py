@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from revisage.core.errors import DiskFullError, InputError, OutputError
+from revisage.core import DiskFullError, InputError, OutputError
 
 __all__ = ["read_checkpoint", "write_checkpoint"]
 

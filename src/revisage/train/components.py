@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from revisage.faces.align import ffhq_template
+from revisage.faces import ffhq_template
 from revisage.train.discriminator import discriminator_loss, generator_loss
 from revisage.train.losses import gram_distance
 

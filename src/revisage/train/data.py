@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 from revisage.train.decoded import DecodedSet, DecodedWriter, decoded_key, open_decoded
 from revisage.train.degradation import Degradation, degrade, generator
 from revisage.train.sources import FaceSource, ListedImage, listed_images, read_image

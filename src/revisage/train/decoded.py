@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import DiskFullError, OutputError
+from revisage.core import DiskFullError, OutputError
 from revisage.train.sources import ListedImage
 
 __all__ = ["DecodedSet", "DecodedWriter", "decoded_key", "open_decoded"]

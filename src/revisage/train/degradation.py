@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from revisage.core.config import nearest
-from revisage.core.errors import ConfigError
+from revisage.core import ConfigError, nearest
 from revisage.train.blur import gaussian_kernel, motion_kernel
 from revisage.train.degradation_base import REFERENCE_SIZE, Degradation, Drawn, Image, stage
 from revisage.train.degradation_film import ArchiveDegradation

@@ -24,9 +24,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from revisage.core.errors import InputError, ModelError
-from revisage.models.loading import load_state, metadata
-from revisage.nets.compact_detector import CompactDetector, CompactDetectorConfig
+from revisage.core import InputError, ModelError
+from revisage.models import load_state, metadata
+from revisage.nets import CompactDetector, CompactDetectorConfig
 from revisage.train.detector_data import DetectorDataset, LabelledImage, load_aligned_faces, load_scenes
 from revisage.train.detector_eval import DetectorMeasures, choose_threshold, find_faces, judge_all
 from revisage.train.detector_loss import detector_loss

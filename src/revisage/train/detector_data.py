@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from revisage.nets.compact_detector import STRIDES, cell_centres
+from revisage.nets import STRIDES, cell_centres
 from revisage.train.detector_damage import cover_mouth, damage_image
 
 __all__ = [

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from revisage.nets.compact_detector import CompactDetector, decode_maps
+from revisage.nets import CompactDetector, decode_maps
 from revisage.train.detector_data import LabelledImage
 
 __all__ = [

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from revisage.nets.compact_detector import STRIDES, cell_centres
+from revisage.nets import STRIDES, cell_centres
 
 __all__ = ["detector_loss", "generalised_iou"]
 

@@ -23,11 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from revisage.core.errors import InputError
-from revisage.faces.detectors import Found
-from revisage.faces.detectors.closer import CloserLook
-from revisage.nets.compact_detector import CompactDetector
-from revisage.nets.compact_refiner import REFINER_WIDTHS, CompactRefiner
+from revisage.core import InputError
+from revisage.faces import CloserLook, Found
+from revisage.nets import REFINER_WIDTHS, CompactDetector, CompactRefiner
 from revisage.train.detector import load_detector_weights, save_detector, split_scenes
 from revisage.train.detector_data import LabelledImage, load_scenes
 from revisage.train.detector_eval import Detections, DetectorMeasures, choose_threshold, find_faces, judge_all

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from revisage.faces.detectors import Found, suppressed
-from revisage.faces.detectors.closer import upright_crop
-from revisage.nets.compact_refiner import CROP, ENLARGED, crop_affines, rolls
+from revisage.faces import Found, suppressed, upright_crop
+from revisage.nets import CROP, ENLARGED, crop_affines, rolls
 from revisage.train.detector_damage import coded_as_video, cover_mouth, damage_image
 from revisage.train.detector_data import LabelledImage, random_view
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from revisage.core.errors import InputError, ProcessingError
+from revisage.core import InputError, ProcessingError
 from revisage.train.checkpoint import write_checkpoint
 from revisage.train.detector_eval import DetectorMeasures
 from revisage.train.run import not_finite

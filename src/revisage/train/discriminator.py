@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from revisage.nets.stylegan2 import channels_by_size
-from revisage.nets.stylegan2_original import Blur, EqualConv, EqualLinear, ScaledActivation
+from revisage.nets import Blur, EqualConv, EqualLinear, ScaledActivation, channels_by_size
 
 __all__ = [
     "PatchDiscriminator",

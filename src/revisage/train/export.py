@@ -13,8 +13,8 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import save
 
-from revisage.core.errors import ConfigError, OutputError
-from revisage.nets.compact import CompactGFPGAN
+from revisage.core import ConfigError, OutputError
+from revisage.nets import CompactGFPGAN
 from revisage.train.export_formats import Batch, check_file, held_out, write_onnx, write_openvino
 from revisage.train.export_inputs import detector_inputs, restorer_inputs
 from revisage.train.lattice import remove_lattice

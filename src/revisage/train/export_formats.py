@@ -13,11 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from revisage.core.errors import MissingExtraError, ProcessingError
-from revisage.engines import make_engine
-from revisage.engines.openvino_engine import OpenVinoEngine
-from revisage.engines.openvino_runtime import compile_model, convert, core, load_openvino
-from revisage.engines.quantise import WANTED_DB, agreement_db, quantise, split
+from revisage.core import MissingExtraError, ProcessingError
+from revisage.engines import (
+    WANTED_DB,
+    OpenVinoEngine,
+    agreement_db,
+    compile_model,
+    convert,
+    core,
+    load_openvino,
+    make_engine,
+    quantise,
+    split,
+)
 
 if TYPE_CHECKING:
     import openvino

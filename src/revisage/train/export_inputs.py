@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 from revisage.train.degradation import degrade, find_preset, generator
 from revisage.train.sources import FaceSource, listed_images, read_image
 

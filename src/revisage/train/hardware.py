@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from revisage.core.errors import DeviceError
+from revisage.core import DeviceError
 from revisage.train.settings import StageConfig
 
 __all__ = ["Compute", "choose_compute"]

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from revisage import nets
-from revisage.core.errors import ModelError
-from revisage.faces.align import ARCFACE_112, crop_affine
-from revisage.models import loading
+from revisage import models, nets
+from revisage.core import ModelError
+from revisage.faces import ARCFACE_112, crop_affine
 
 __all__ = ["Recogniser", "load_recogniser"]
 
@@ -52,7 +51,7 @@ def load_recogniser(path: Path) -> Recogniser:
 
     Raises ModelError when it is missing, damaged, or of another net.
     """
-    state = loading.load_state(path)
+    state = models.load_state(path)
     architecture, settings = nets.infer_arch(state)
     if architecture not in ("arcface_resnet18", "mobilefacenet"):
         raise ModelError(f"{path} holds {architecture}: identity needs ArcFace (ResNet-18) or MobileFaceNet")

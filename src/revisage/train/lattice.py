@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from revisage.nets.compact import CompactGFPGAN
+from revisage.nets import CompactGFPGAN
 from revisage.train.losses import LATTICE_COLUMNS, LATTICE_MEAN, LATTICE_ROWS, lattice_parts
 
 __all__ = ["remove_lattice"]

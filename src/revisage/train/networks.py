@@ -11,12 +11,10 @@ import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from revisage.core.errors import ModelError
-from revisage.models import loading
-from revisage.nets.compact import CompactConfig, CompactGFPGAN
-from revisage.nets.gfpgan_clean import GFPGANClean
-from revisage.nets.stylegan2 import StyleDecoder, channels_by_size
-from revisage.restorers.weights import load_weights
+from revisage import models
+from revisage.core import ModelError
+from revisage.nets import CompactConfig, CompactGFPGAN, GFPGANClean, StyleDecoder, channels_by_size
+from revisage.restorers import load_weights
 from revisage.train.checkpoint import read_checkpoint
 
 __all__ = [
@@ -181,7 +179,7 @@ def load_prior(net: RestorerNet, path: Path, *, seed: int) -> None:
     if not isinstance(net, GFPGANClean):
         raise ModelError("a prior belongs to the net gfpgan-clean: set net=gfpgan-clean, or leave prior out")
     file = path / "last.pt" if path.is_dir() else path
-    state = read_checkpoint(file)["average"] if file.suffix == ".pt" else loading.load_state(file)
+    state = read_checkpoint(file)["average"] if file.suffix == ".pt" else models.load_state(file)
     decoder = net.stylegan_decoder
     wanted, found = ({key: tuple(value.shape) for key, value in part.items()} for part in (decoder.state_dict(), state))
     if wanted != found:

@@ -9,9 +9,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from revisage.core.errors import ConfigError, ModelError
-from revisage.models import loading, store
-from revisage.nets.vgg import VGG19Deep, VGG19Features
+from revisage import models
+from revisage.core import ConfigError, ModelError
+from revisage.nets import VGG19Deep, VGG19Features
 from revisage.train.identity import Recogniser, load_recogniser
 from revisage.train.losses import feature_distance, feature_l1, gram_distance
 from revisage.train.settings import RestorerTrainConfig
@@ -72,11 +72,11 @@ def load_critics(config: RestorerTrainConfig, device: torch.device) -> Critics:
 
 def load_vgg(weights: Path) -> VGG19Features:
     """The small frozen backbone from its safetensors file. Raises ModelError when it is not that."""
-    return _filled(VGG19Features(), loading.load_state(weights), weights)
+    return _filled(VGG19Features(), models.load_state(weights), weights)
 
 
 def _load_small(config: RestorerTrainConfig) -> VGG19Features | None:
-    path = config.vgg or store.folder() / _VGG_FILE
+    path = config.vgg or models.folder() / _VGG_FILE
     return load_vgg(path) if config.vgg is not None or path.is_file() else None
 
 
@@ -86,11 +86,11 @@ def _load_perceptual(config: RestorerTrainConfig, small: VGG19Features | None) -
         file = Path(torch.hub.get_dir()) / "checkpoints" / _TORCHVISION_FILE if path == "torchvision" else Path(path)
         if path == "torchvision" and not file.is_file():
             raise ModelError(f"torchvision's VGG19 is not installed: put {_TORCHVISION_FILE} into {file.parent}")
-        state = {key: value for key, value in loading.load_state(file).items() if key.startswith("features.")}
+        state = {key: value for key, value in models.load_state(file).items() if key.startswith("features.")}
         return Perceptual(_filled(VGG19Deep(), state, file), (0.1, 0.1, 1.0, 1.0, 1.0))
     if small is None:
         raise ConfigError(
-            f"the perceptual loss needs a VGG19: set vgg to its file, put {_VGG_FILE} into {store.folder()}, "
+            f"the perceptual loss needs a VGG19: set vgg to its file, put {_VGG_FILE} into {models.folder()}, "
             "or set perceptual_weight=0"
         )
     return Perceptual(small, (1.0, 1.0, 1.0))

@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from revisage.core.errors import ProcessingError
-from revisage.nets.stylegan2 import SLOPE, StyleDecoder
+from revisage.core import ProcessingError
+from revisage.nets import SLOPE, StyleDecoder
 from revisage.train import validation
 from revisage.train.data import ImageCache, load_images
 from revisage.train.degradation import generator

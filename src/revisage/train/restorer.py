@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from revisage.core.errors import ConfigError, ProcessingError
-from revisage.nets.gfpgan_clean import GFPGANClean
+from revisage.core import ConfigError, ProcessingError
+from revisage.nets import GFPGANClean
 from revisage.train import validation
 from revisage.train.checkpoint import read_checkpoint
 from revisage.train.data import DegradedFaces, batches, load_images

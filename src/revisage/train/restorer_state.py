@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from revisage.core.errors import ModelError
-from revisage.nets.gfpgan_clean import GFPGANClean
+from revisage.core import ModelError
+from revisage.nets import GFPGANClean
 from revisage.train.components import ComponentAdversaries
 from revisage.train.discriminator import PatchDiscriminator, StyleDiscriminator
 from revisage.train.hardware import Compute

@@ -24,7 +24,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from revisage.core.errors import ConfigError, DiskFullError, InputError, MissingExtraError, OutputError
+from revisage.core import ConfigError, DiskFullError, InputError, MissingExtraError, OutputError
 from revisage.train.checkpoint import read_checkpoint, write_checkpoint
 from revisage.train.data import ImageCache
 from revisage.train.settings import StageConfig

@@ -16,7 +16,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 from revisage.train.checkpoint import read_checkpoint
 from revisage.train.networks import NetConfig, architecture_of, build_restorer
 from revisage.train.sources import FaceSource
@@ -125,17 +125,17 @@ def _restorer(folder: Path, checkpoint: Choice | None) -> TrainedRun:
 
 
 def _detector(folder: Path, checkpoint: Choice | None) -> TrainedRun:
-    from revisage.core.errors import ModelError
-    from revisage.models import loading
-    from revisage.nets.build import build
+    from revisage import models
+    from revisage.core import ModelError
+    from revisage.nets import build
 
     if checkpoint == "best":
         raise InputError(f"{folder} is the run of a detector, which keeps its last weights only")
     path = folder / _DETECTOR_WEIGHTS
     try:
-        about = loading.metadata(path)
+        about = models.metadata(path)
         net = build(str(about.get("arch")), about.get("config"))
-        net.load_state_dict(loading.load_state(path))
+        net.load_state_dict(models.load_state(path))
     except (ModelError, RuntimeError) as error:
         raise InputError(f"{path} is damaged or of another architecture: {' '.join(str(error).split())}") from error
     known = _read_json(folder / "config.json")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from revisage.nets.compact import CompactConfig
+from revisage.nets import CompactConfig
 from revisage.train.data import FaceSource
 from revisage.train.degradation import MIXED, Degradation, find_preset
 from revisage.train.networks import GFPGANConfig, NetConfig

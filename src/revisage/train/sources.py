@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from revisage.core.errors import InputError
+from revisage.core import InputError
 
 __all__ = ["IMAGE_SUFFIXES", "FaceSource", "ListedImage", "listed_images", "read_image"]
 

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from revisage.core.errors import InputError
-from revisage.core.time import format_seconds
+from revisage.core import InputError, format_seconds
 
 __all__ = ["RunStatus", "read_status"]
 

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from revisage.core.errors import OutputError
-from revisage.nets.vgg import VGG19Features
+from revisage.core import OutputError
+from revisage.nets import VGG19Features
 from revisage.train.degradation import DegradationConfig, degrade, generator
 from revisage.train.identity import Recogniser
 from revisage.train.losses import feature_distance, ssim

@@ -1,1 +1,5 @@
 """The page in the browser: restore a video without a terminal (Streamlit)."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,9 +6,9 @@ from typing import Any
 
 import streamlit as st
 
-from revisage.core.errors import RevisageError
-from revisage.service import jobs
-from revisage.service.jobs import InputFile, Job, JobStore
+from revisage import service
+from revisage.core import RevisageError
+from revisage.service import InputFile, Job, JobStore
 from revisage.ui.choices import ask_settings
 from revisage.ui.files import choose_files
 from revisage.ui.history import show_history
@@ -25,7 +25,7 @@ _NOTHING_CHOSEN = "Choose a video first."
 
 @st.cache_resource(show_spinner=False)
 def _open_store() -> JobStore:
-    return jobs.open_store()
+    return service.open_store()
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     )
     try:
         store = _open_store()
-        jobs.ensure_workers(store)
+        service.ensure_workers(store)
         _page(store)
     except RevisageError as error:
         st.error(str(error), icon=":material/error:")
@@ -101,7 +101,7 @@ def _jobs_at_hand(store: JobStore) -> list[Job]:
 def _job(store: JobStore, job_id: str) -> Job | None:
     try:
         return store.job(job_id)
-    except jobs.NotFoundError:
+    except service.NotFoundError:
         return None
 
 
@@ -125,7 +125,7 @@ def _start(store: JobStore, files: list[InputFile], config: dict[str, Any]) -> N
     """Queue all chosen files, and put the jobs into the address."""
     keep = None if st.session_state.get("keep") else _HALF_A_DAY
     made = [
-        jobs.restore(
+        service.restore(
             store, file.id, config, scan=chosen_scan(store, file), compare=True, playable=True, keep_seconds=keep
         )
         for file in files

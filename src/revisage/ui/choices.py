@@ -6,8 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from revisage.core.config import make_config
-from revisage.core.errors import ConfigError
+from revisage.core import ConfigError, make_config
 
 __all__ = ["LOOKS", "USUAL_THRESHOLD", "ask_settings"]
 

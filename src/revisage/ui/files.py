@@ -8,9 +8,9 @@ from typing import Any
 
 import streamlit as st
 
-from revisage.core.errors import RevisageError
-from revisage.service import jobs
-from revisage.service.jobs import InputFile, JobStore
+from revisage import service
+from revisage.core import RevisageError
+from revisage.service import InputFile, JobStore
 
 __all__ = ["choose_files"]
 
@@ -37,7 +37,7 @@ def _received(store: JobStore, upload: Any, known: dict[str, InputFile], refused
     """The store's copy of an upload; taken in when it is seen for the first time."""
     if upload.file_id not in known and upload.file_id not in refused:
         try:
-            known[upload.file_id] = jobs.receive(store, upload, upload.name)
+            known[upload.file_id] = service.receive(store, upload, upload.name)
         except RevisageError as error:
             refused[upload.file_id] = str(error)
     return known.get(upload.file_id)

@@ -6,8 +6,8 @@ from datetime import datetime
 
 import streamlit as st
 
-from revisage.core.errors import RevisageError
-from revisage.service.jobs import Job, JobStore
+from revisage.core import RevisageError
+from revisage.service import Job, JobStore
 
 __all__ = ["show_history"]
 

@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from revisage.core.errors import MissingExtraError
-from revisage.service.files import DataFolder
-from revisage.service.settings import ServiceSettings
+from revisage.core import MissingExtraError
+from revisage.service import DataFolder, ServiceSettings
 
 __all__ = ["page_command", "run_page"]
 

@@ -7,9 +7,9 @@ from typing import Any
 import cv2
 import streamlit as st
 
-from revisage.core.errors import RevisageError
-from revisage.service import jobs
-from revisage.service.jobs import InputFile, Job, JobStore
+from revisage import service
+from revisage.core import RevisageError
+from revisage.service import InputFile, Job, JobStore
 from revisage.ui.viewers import before_after
 from revisage.ui.words import seconds_of
 
@@ -41,8 +41,8 @@ def show_preview(store: JobStore, file: InputFile, config: dict[str, Any], momen
 
 def _ask(store: JobStore, file: InputFile, config: dict[str, Any], moment: float) -> Job | None:
     try:
-        asked = jobs.preview(store, file.id, moment, config, keep_seconds=3600.0)
-        return jobs.wait(store, asked.id, timeout=store.settings.max_quick_seconds)
+        asked = service.preview(store, file.id, moment, config, keep_seconds=3600.0)
+        return service.wait(store, asked.id, timeout=store.settings.max_quick_seconds)
     except RevisageError as error:
         st.error(str(error), icon=":material/error:")
         return None
@@ -51,9 +51,9 @@ def _ask(store: JobStore, file: InputFile, config: dict[str, Any], moment: float
 def _show(store: JobStore, file: InputFile, job_id: str) -> None:
     try:
         job = store.job(job_id)
-    except jobs.NotFoundError:
+    except service.NotFoundError:
         return
-    paths = [jobs.result_path(store, job, name) for name in ("before", "after")]
+    paths = [service.result_path(store, job, name) for name in ("before", "after")]
     before, after = (None if path is None else cv2.imread(str(path), cv2.IMREAD_COLOR) for path in paths)
     if before is None or after is None:
         return

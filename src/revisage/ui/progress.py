@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from revisage.service import jobs
-from revisage.service.jobs import Job, JobStore
+from revisage import service
+from revisage.service import Job, JobStore
 from revisage.ui.words import a_while
 
 __all__ = ["watch"]
@@ -22,7 +22,7 @@ _STAGES = {
 @st.fragment(run_every=0.7)
 def watch(store: JobStore, job_ids: list[str]) -> None:
     """Show how far these jobs are, until the last one is finished; then the page is drawn anew."""
-    jobs.ensure_workers(store)
+    service.ensure_workers(store)
     current = [store.job(job_id) for job_id in job_ids]
     for job in current:
         if not job.is_finished:

@@ -10,9 +10,9 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from revisage.core.errors import RevisageError
-from revisage.service import jobs
-from revisage.service.jobs import Job, JobStore
+from revisage import service
+from revisage.core import RevisageError
+from revisage.service import Job, JobStore
 from revisage.ui.viewers import before_after, picture, videos_in_step
 from revisage.ui.words import measures_in_words
 
@@ -65,10 +65,10 @@ def _show_failure(store: JobStore, job: Job) -> None:
 
 def _show_pictures(store: JobStore, job: Job) -> None:
     # There is no playable copy of an input that browsers play as it is.
-    original = jobs.result_path(store, job, "playable_input") or store.input_path(job.input)
-    restored = jobs.result_path(store, job, "playable")
+    original = service.result_path(store, job, "playable_input") or store.input_path(job.input)
+    restored = service.result_path(store, job, "playable")
     if job.input.kind == "image" or restored is None:
-        output = jobs.result_path(store, job, "output")
+        output = service.result_path(store, job, "output")
         if output is not None:
             _show_moment(store.input_path(job.input), output, 0.0, job)
         return
@@ -112,7 +112,7 @@ def frame_at(path: Path, seconds: float) -> NDArray[np.uint8]:
                 break
             shown = frame
         if shown is None:
-            from revisage.core.errors import InputError
+            from revisage.core import InputError
 
             raise InputError("there is no frame in it")
         return shown.rgb()
@@ -126,8 +126,8 @@ def _seconds(path: Path) -> float:
 
 def _downloads(store: JobStore, job: Job) -> None:
     stem = Path(job.input.name).stem
-    output, report = (jobs.result_path(store, job, name) for name in ("output", "report"))
-    compare = jobs.result_path(store, job, "compare")
+    output, report = (service.result_path(store, job, name) for name in ("output", "report"))
+    compare = service.result_path(store, job, "compare")
     buttons = [
         ("Download video" if job.input.kind != "image" else "Download photo", output, f"{stem}_restored"),
         ("Download comparison", compare, f"{stem}_comparison"),
@@ -155,7 +155,7 @@ def _show_faces(store: JobStore, job: Job) -> None:
 
 def _show_face(store: JobStore, job: Job, face: dict[str, Any]) -> None:
     for column, name in zip(st.columns(2), ("before", "after"), strict=True):
-        path = jobs.result_path(store, job, face.get(name) or "")
+        path = service.result_path(store, job, face.get(name) or "")
         if path is not None:
             with column:
                 picture(path, alt=f"Face {face['number']} {name}: {face['description']}")
@@ -180,5 +180,5 @@ def _show_measures(entry: dict[str, Any]) -> None:
 
 
 def _json(store: JobStore, job: Job, name: str) -> Any:
-    path = jobs.result_path(store, job, name)
+    path = service.result_path(store, job, name)
     return None if path is None else json.loads(path.read_text(encoding="utf-8"))

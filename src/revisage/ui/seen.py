@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from revisage.core.errors import RevisageError
-from revisage.service import jobs
-from revisage.service.jobs import InputFile, Job, JobStore
+from revisage import service
+from revisage.core import RevisageError
+from revisage.service import InputFile, Job, JobStore
 from revisage.ui.choices import USUAL_THRESHOLD
 from revisage.ui.viewers import picture
 from revisage.ui.words import a_while, bytes_of, seconds_of, what_it_is
@@ -31,7 +31,7 @@ def show_file(store: JobStore, file: InputFile, config: dict[str, Any]) -> Job |
         st.error(_problem(seen, file), icon=":material/error:")
         return None
     info = seen.result["info"]
-    poster = jobs.result_path(store, seen, "poster")
+    poster = service.result_path(store, seen, "poster")
     faces = seen.result["faces"]
     if poster is not None:
         caption = _caption(file, info, seen.result.get("time"))
@@ -50,9 +50,9 @@ def _finished(store: JobStore, file: InputFile, kind: str, config: dict[str, Any
     key = (kind, file.id, repr(sorted(search.items())))
     try:
         if key not in asked:
-            ask = jobs.look if kind == "look" else jobs.scan
+            ask = service.look if kind == "look" else service.scan
             asked[key] = ask(store, file.id, search, keep_seconds=3600.0).id
-        return jobs.wait(
+        return service.wait(
             store, asked[key], timeout=_LOOK_SECONDS if kind == "look" else store.settings.max_quick_seconds
         )
     except RevisageError:
@@ -118,7 +118,7 @@ def _tick_tracks(store: JobStore, job: Job, file: InputFile) -> None:
     columns = st.columns(min(4, len(tracks)))
     for at, track in enumerate(tracks):
         with columns[at % len(columns)]:
-            face = jobs.result_path(store, job, track["picture"])
+            face = service.result_path(store, job, track["picture"])
             if face is not None:
                 picture(face, alt=track["description"], width=112)
             label = f"{track['description']}, {track['first_seconds']:.1f}–{track['last_seconds']:.1f} s"
@@ -138,7 +138,7 @@ def chosen_scan(store: JobStore, file: InputFile) -> dict[str, Any] | None:
     unticked = {
         track["id"] for track in job.result["tracks"] if not st.session_state.get(_tick_key(file, track["id"]), True)
     }
-    path = jobs.result_path(store, job, "scan")
+    path = service.result_path(store, job, "scan")
     if not unticked or path is None:
         return None
     scan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

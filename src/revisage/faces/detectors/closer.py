@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.faces.detectors.found import Found, planes, suppressed
-from revisage.nets.compact_refiner import CROP, OUTPUTS, crop_affines, decode_crops, rolls, unmirrored
+from revisage.nets import CROP, OUTPUTS, crop_affines, decode_crops, rolls, unmirrored
 
 __all__ = ["CROP", "CloserLook", "upright_crop"]
 

@@ -47,7 +47,7 @@ class CompactFinder:
         """
         from revisage.engines import make_engine
         from revisage.faces.detectors.network import loaded_network
-        from revisage.models.loading import metadata
+        from revisage.models import metadata
 
         about = metadata(path)
         net = loaded_network(path, "compact-detector", about.get("config"))
@@ -63,7 +63,7 @@ class CompactFinder:
 
     def __call__(self, image: NDArray[np.uint8], min_score: float) -> Found:
         """Detections in an ``(H, W, 3) uint8 RGB`` image."""
-        from revisage.nets.compact_detector import decode_maps
+        from revisage.nets import decode_maps
 
         maps = self._engine(planes(padded(image, 32))[None])
         return Found(*decode_maps(maps, min_score=min_score))

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisage.core.errors import ModelError
+from revisage.core import ModelError
 from revisage.engines import Engine, make_engine
-from revisage.models.loading import load_state
-from revisage.nets.build import build
+from revisage.models import load_state
+from revisage.nets import build
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core.errors import ModelError
+from revisage.core import ModelError
 from revisage.faces.detectors.found import Closer, Found
 
 __all__ = ["YuNetFinder"]

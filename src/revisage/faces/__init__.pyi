@@ -1,0 +1,50 @@
+from .align import (
+    ARCFACE_112,
+    AlignedFace,
+    align,
+    crop_affine,
+    crop_scale,
+    ffhq_template,
+    invert,
+    similarity,
+    transform,
+    warp_antialiased,
+)
+from .blend import landmark_mask, matched_difference
+from .components import crop_landmarks, kept_components
+from .composite import composite
+from .detect import FaceDetector, load_detector
+from .detectors import Found, suppressed
+from .detectors.closer import CloserLook, upright_crop
+from .niqe import niqe
+from .pose import frontality
+from .shots import ShotDetector
+from .track import Tracker
+
+__all__ = [
+    "ARCFACE_112",
+    "AlignedFace",
+    "CloserLook",
+    "FaceDetector",
+    "Found",
+    "ShotDetector",
+    "Tracker",
+    "align",
+    "composite",
+    "crop_affine",
+    "crop_landmarks",
+    "crop_scale",
+    "ffhq_template",
+    "frontality",
+    "invert",
+    "kept_components",
+    "landmark_mask",
+    "load_detector",
+    "matched_difference",
+    "niqe",
+    "similarity",
+    "suppressed",
+    "transform",
+    "upright_crop",
+    "warp_antialiased",
+]

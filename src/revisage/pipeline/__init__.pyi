@@ -1,0 +1,38 @@
+from .collect import check_store
+from .executor import restore_file
+from .facework import scaled_face
+from .files import check_file, check_folder, output_error, publish, write_text
+from .fingerprint import fingerprint
+from .networks import Networks
+from .report import FileReport, Report
+from .scan import Scan, ScannedTrack, load_scan
+from .scanner import scan_frames, scan_source
+from .side import check_side_folders
+from .still import restored_image
+from .summary import detector_summary, machine
+from .target import default_output
+
+__all__ = [
+    "FileReport",
+    "Networks",
+    "Report",
+    "Scan",
+    "ScannedTrack",
+    "check_file",
+    "check_folder",
+    "check_side_folders",
+    "check_store",
+    "default_output",
+    "detector_summary",
+    "fingerprint",
+    "load_scan",
+    "machine",
+    "output_error",
+    "publish",
+    "restore_file",
+    "restored_image",
+    "scaled_face",
+    "scan_frames",
+    "scan_source",
+    "write_text",
+]

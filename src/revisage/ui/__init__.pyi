@@ -1,0 +1,5 @@
+from .launch import run_page
+
+__all__ = [
+    "run_page",
+]
