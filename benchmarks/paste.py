@@ -22,7 +22,7 @@ import numpy as np
 
 from revisage.core.values import Face
 from revisage.engines import cpu_info
-from revisage.faces.align import align, ffhq_template
+from revisage.faces.alignment import align, ffhq_template
 from revisage.faces.composite import composite
 from revisage.media.colour import Colour
 from revisage.media.frame import Frame

@@ -26,7 +26,7 @@ from revisage.core.values import Face
 from revisage.engines import cpu_info
 from revisage.evaluate import fullref
 from revisage.evaluate.identity import Embedder, cosine
-from revisage.faces.align import ffhq_template
+from revisage.faces.alignment import ffhq_template
 from revisage.faces.niqe import niqe
 from revisage.models import loading, store
 from revisage.restorers import load_upscaler

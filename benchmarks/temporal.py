@@ -30,7 +30,7 @@ from revisage.core.values import Face, Region
 from revisage.evaluate import fullref
 from revisage.evaluate.identity import Embedder, cosine
 from revisage.evaluate.temporal import motion_between, t_mse, warping_error
-from revisage.faces.align import crop_affine, invert, transform
+from revisage.faces.alignment import crop_affine, invert, transform
 from revisage.faces.blend import landmark_mask
 from revisage.media.source import open_source
 

@@ -13,7 +13,7 @@ import pytest
 from revisage.cli.entry import run
 from revisage.core.values import Face
 from revisage.datasets.from_store import LICENCE
-from revisage.faces.align import ffhq_template
+from revisage.faces.alignment import ffhq_template
 from revisage.facestore import Consent, FaceSource, KeptFrame, KeptTrack, MadeWith
 from revisage.facestore.store import FaceStore
 from revisage.train.sources import FaceSource as TrainingSource

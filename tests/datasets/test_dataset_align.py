@@ -22,7 +22,7 @@ from revisage.datasets.align_choose import Candidate, Look, chosen, people_of, s
 from revisage.datasets.align_measure import outside_part, sharpness, yaw_degrees
 from revisage.datasets.align_sheet import check_sheet, write_sheet
 from revisage.datasets.check import template_error
-from revisage.faces.align import crop_affine, ffhq_template
+from revisage.faces.alignment import crop_affine, ffhq_template
 from revisage.faces.detect import load_detector
 from revisage.train.data import FaceSource, load_images
 from sample_media import face_frames

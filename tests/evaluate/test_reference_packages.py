@@ -17,7 +17,7 @@ from revisage.evaluate.perceptual import Lpips, in_tiles
 from revisage.evaluate.structure import brisque, brisque_weights, colour_shift, gmsd, ms_ssim, sharpness
 from revisage.evaluate.temporal import Motion, flicker, motion_between, t_mse, warping_error
 from revisage.evaluate.weights import IDENTITY, VGG, find_weights
-from revisage.faces.align import ffhq_template
+from revisage.faces.alignment import ffhq_template
 from revisage.faces.components import kept_components
 from sample_media import face_frames
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.core.values import Face, Region
-from revisage.faces.align import ffhq_template, transform
+from revisage.faces.alignment import ffhq_template, transform
 
 
 @dataclass(frozen=True, eq=False)

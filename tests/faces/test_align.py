@@ -10,7 +10,7 @@ from face_frames import RgbFrame, face_at, similarity, smooth_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from revisage.faces.align import align, crop_affine, crop_scale, ffhq_template, invert, transform
+from revisage.faces.alignment import align, crop_affine, crop_scale, ffhq_template, invert, transform
 
 PHOTOS = {"10045": "10045.png", "Blake_Lively": "Blake_Lively.jpg"}
 

@@ -6,7 +6,7 @@ from face_frames import smooth_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from revisage.faces.align import ffhq_template
+from revisage.faces.alignment import ffhq_template
 from revisage.faces.blend import landmark_mask, matched_difference, parse_mask
 
 

@@ -9,7 +9,7 @@ from face_frames import RgbFrame, face_at, smooth_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from revisage.faces.align import align, crop_affine, invert, transform
+from revisage.faces.alignment import align, crop_affine, invert, transform
 from revisage.faces.composite import composite, scaled_affine
 from revisage.media.colour import Colour
 from revisage.media.frame import Frame

@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 
 from revisage.core.values import Face
-from revisage.faces.align import ffhq_template
+from revisage.faces.alignment import ffhq_template
 from revisage.facestore import Consent, FaceSource, KeptFrame, KeptTrack, MadeWith
 
 CONSENT = Consent("Ms Quokkaberg agreed in writing, Zanzibar office", date(2026, 3, 4))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from revisage.faces.align import ffhq_template
+from revisage.faces.alignment import ffhq_template
 from revisage.pipeline.fingerprint import Fingerprint
 from revisage.pipeline.scan import Scan, ScannedTrack, ScanSettings
 

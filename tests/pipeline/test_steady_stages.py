@@ -10,7 +10,7 @@ from pipeline_fakes import landmarks
 
 import revisage
 from revisage.core.values import Face, Region
-from revisage.faces.align import AlignedFace, align
+from revisage.faces.alignment import AlignedFace, align
 from revisage.faces.composite import composite
 from revisage.media.frame import Frame
 from revisage.media.source import open_source

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from revisage.faces.align import ffhq_template
+from revisage.faces.alignment import ffhq_template
 from revisage.train.components import COMPONENTS, ComponentAdversaries, component_boxes, component_side, roi_align
 
 SIZES = (64, 128, 256, 512)

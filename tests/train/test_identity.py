@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from revisage import nets
 from revisage.core.errors import ModelError
-from revisage.faces.align import ffhq_template
+from revisage.faces.alignment import ffhq_template
 from revisage.train import identity
 from revisage.train.identity import load_recogniser
 from revisage.train.validation import to_tensor

@@ -1,4 +1,4 @@
-from .align import (
+from .alignment import (
     ARCFACE_112,
     AlignedFace,
     align,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from revisage.faces.align import ffhq_template
+from revisage.faces.alignment import ffhq_template
 from revisage.faces.detect import FaceDetector
 
 __all__ = ["COMPONENTS", "TOLERANCE", "crop_landmarks", "kept_components"]

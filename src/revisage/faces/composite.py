@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.core import Region
-from revisage.faces.align import Affine, AlignedFace, invert, transform, warp_antialiased
+from revisage.faces.alignment import Affine, AlignedFace, invert, transform, warp_antialiased
 from revisage.faces.blend import landmark_mask, matched_difference
 
 if TYPE_CHECKING:

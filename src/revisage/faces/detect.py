@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.core import DETECTORS, ConfigError, Face, nearest
-from revisage.faces.align import crop_affine
+from revisage.faces.alignment import crop_affine
 from revisage.faces.detectors import Finder, Found, suppressed, without_parts
 
 if TYPE_CHECKING:
