@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from revisage import faces
 from revisage.core import CancelToken, Face, Progress, ProgressCallback, Region, Track, make_config
 from revisage.evaluate.settings import EvaluateSettings
-from revisage.faces import align
 
 if TYPE_CHECKING:
     from revisage.faces import FaceDetector
@@ -101,4 +101,4 @@ def aligned_crop(image: NDArray[np.uint8], face: Face, size: int = CROP) -> NDAr
     """
     from revisage.media import Frame
 
-    return align(Frame.from_array(image), face, size).crop
+    return faces.align(Frame.from_array(image), face, size).crop
