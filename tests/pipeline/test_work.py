@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from pipeline_fakes import scan
 
-from revisage.core.errors import DiskFullError, OutputError
-from revisage.pipeline import files
-from revisage.pipeline.files import output_error, publish, write_text
+from revisage.core.errors import OutputError
 from revisage.pipeline.work import WorkFolder
 
 
@@ -87,42 +85,3 @@ def test_removing_leaves_nothing(work: WorkFolder, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_the_users_matter(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write"):
         WorkFolder(tmp_path / "none" / "out.mkv").open("key")
-
-
-def test_text_appears_complete_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Path, *args: object, **kwargs: object) -> None:
-        self.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(DiskFullError, match="no space left"):
-        write_text(tmp_path / "a.json", "text", overwrite=False)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_publishing_replaces_and_crosses_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = tmp_path / "deep" / "target"
-    for content in (b"one", b"two"):
-        source = tmp_path / "source"
-        source.write_bytes(content)
-        publish(source, target)
-        assert target.read_bytes() == content
-        assert not source.exists()
-    other = tmp_path / "other"
-    other.write_bytes(b"three")
-    real = Path.replace
-
-    def replace(self: Path, to: Path) -> Path:
-        if self == other:
-            raise OSError(files.errno.EXDEV, "Invalid cross-device link")
-        return real(self, to)
-
-    monkeypatch.setattr(Path, "replace", replace)
-    publish(other, target)
-    assert target.read_bytes() == b"three"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["deep"]
-
-
-def test_a_full_disk_is_told_from_other_troubles(tmp_path: Path) -> None:
-    assert isinstance(output_error(tmp_path, OSError(28, "No space left on device")), DiskFullError)
-    assert not isinstance(output_error(tmp_path, PermissionError(13, "Permission denied")), DiskFullError)

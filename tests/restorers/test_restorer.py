@@ -14,9 +14,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from revisage.core.errors import ConfigError, DeviceError, ModelError, ProcessingError
+from revisage.core import ConfigError, DeviceError, ModelError, ProcessingError, file_sha256
 from revisage.engines import cpu_info, make_engine
-from revisage.models import store
 from revisage.nets.build import build
 from revisage.restorers import NetRestorer, RestorerInfo, load_restorer
 
@@ -136,7 +135,7 @@ def test_info_says_what_runs(tiny_file: Path) -> None:
         "precision": "bf16" if cpu_info().native_bf16 else "fp32",
         "device": "cpu",
         "hardware": str(cpu_info()),
-        "sha256": store.file_sha256(tiny_file),
+        "sha256": file_sha256(tiny_file),
         "licence": "CC0-1.0",
     }
     assert cpu_info().name in str(info)

@@ -123,7 +123,7 @@ def scan(
     Delete a track to leave that face alone, or set its "strength" (0 to 1).
     """
     from revisage.api import scan as run
-    from revisage.pipeline import check_file
+    from revisage.core import check_file
 
     target = output or Path(input).with_name(f"{Path(input).stem}.scan.json")
     check_file(target, overwrite=overwrite)
@@ -174,9 +174,8 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Make a short damaged clip of a talking face, restore it, and say what changed. Needs no network."""
-    from revisage.core import OutputError
+    from revisage.core import OutputError, check_folder
     from revisage.demo import run_demo
-    from revisage.pipeline import check_folder
 
     check_folder(folder)
     if folder.exists() and any(folder.iterdir()) and not overwrite:

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from revisage.cli.app import app
-from revisage.core import CancelledError, RevisageError
+from revisage.core import CancelledError, OutputExistsError, RevisageError
 
 __all__ = ["run"]
 
@@ -38,6 +38,8 @@ def run(arguments: list[str] | None = None) -> int:
         return _stopped(arguments is None) if code == _STOPPED else code
     except (KeyboardInterrupt, typer.Abort, CancelledError):
         return _stopped(arguments is None)
+    except OutputExistsError as error:
+        return _failed(error.told("use --overwrite"), error.exit_code, debug)
     except RevisageError as error:
         return _failed(str(error), error.exit_code, debug)
     except BrokenPipeError:

@@ -61,9 +61,9 @@ def compare(
     as_json: JsonOption = False,
 ) -> int:
     """Measure several restorations against one original, and show which is best at what."""
+    from revisage.core import check_file
     from revisage.evaluate import compare as run
     from revisage.evaluate import make_settings, name_methods
-    from revisage.pipeline import check_file
 
     written = [path for path in (html, csv) if path is not None]
     for path in written:
@@ -87,8 +87,8 @@ def compare(
 
 def _write(found: Evaluation, settings: EvaluateSettings, html: Path | None, csv: Path | None, overwrite: bool) -> None:
     """The page and the table, where they are asked for."""
+    from revisage.core import write_text
     from revisage.evaluate import comparison_page, csv_text
-    from revisage.pipeline import write_text
 
     if html is not None:
         write_text(html, comparison_page(found, settings), overwrite=overwrite)

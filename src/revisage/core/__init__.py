@@ -1,4 +1,4 @@
-"""Errors, time, configuration, value types and progress: what every room may know."""
+"""Errors, time, configuration, value types, progress and files that appear complete: what every room may know."""
 
 import lazy_loader
 

@@ -8,14 +8,27 @@ from .errors import (
     MissingExtraError,
     ModelError,
     OutputError,
+    OutputExistsError,
     ProcessingError,
     RevisageError,
     ScanMismatchError,
     UserError,
 )
+from .files import (
+    check_absent,
+    check_file,
+    check_folder,
+    file_sha256,
+    is_disk_full,
+    output_error,
+    partial_path,
+    publish,
+    write_text,
+    written_beside,
+)
 from .progress import CancelToken, Progress, ProgressCallback
 from .time import format_seconds
-from .values import Box, Face, Region, Shot, Track
+from .values import Box, Crop, Face, Image, Region, Shot, Track
 
 __all__ = [
     "DETECTORS",
@@ -23,14 +36,17 @@ __all__ = [
     "CancelToken",
     "CancelledError",
     "ConfigError",
+    "Crop",
     "Detector",
     "DeviceError",
     "DiskFullError",
     "Face",
+    "Image",
     "InputError",
     "MissingExtraError",
     "ModelError",
     "OutputError",
+    "OutputExistsError",
     "ProcessingError",
     "Progress",
     "ProgressCallback",
@@ -41,7 +57,17 @@ __all__ = [
     "Shot",
     "Track",
     "UserError",
+    "check_absent",
+    "check_file",
+    "check_folder",
+    "file_sha256",
     "format_seconds",
+    "is_disk_full",
     "make_config",
     "nearest",
+    "output_error",
+    "partial_path",
+    "publish",
+    "write_text",
+    "written_beside",
 ]

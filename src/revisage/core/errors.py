@@ -5,6 +5,7 @@ RevisageError                 something went wrong; exit code 1
 │   ├── InputError            the input is missing, empty, unreadable, or holds nothing to work on
 │   │   └── ScanMismatchError a scan file is damaged or belongs to another source
 │   ├── OutputError           the output cannot or may not be written
+│   │   ├── OutputExistsError the output is there already, and replacing it was not allowed
 │   │   └── DiskFullError     no space is left for the output
 │   ├── ConfigError           an option has a value that is not allowed
 │   ├── ModelError            a model is unknown, absent or damaged
@@ -27,6 +28,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "OutputError",
+    "OutputExistsError",
     "ProcessingError",
     "RevisageError",
     "ScanMismatchError",
@@ -56,6 +58,23 @@ class ScanMismatchError(InputError):
 
 class OutputError(UserError):
     """The output cannot be written where it was asked for, or may not be overwritten."""
+
+
+class OutputExistsError(OutputError):
+    """What is to be written is there already. The command line names its own option instead of ``overwrite=True``.
+
+    Args:
+        problem: what is there, as the start of a sentence.
+        otherwise: what to do instead of replacing it, if there is something better than another name.
+    """
+
+    def __init__(self, problem: str, otherwise: str = "") -> None:
+        self._problem, self._otherwise = problem, otherwise
+        super().__init__(self.told("pass overwrite=True"))
+
+    def told(self, remedy: str) -> str:
+        """The message with the words that allow replacing where it is read."""
+        return f"{self._problem}; {remedy} to replace it{self._otherwise and f', or {self._otherwise}'}"
 
 
 class DiskFullError(OutputError):

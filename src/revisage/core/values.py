@@ -12,7 +12,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Box", "Face", "Region", "Shot", "Track"]
+__all__ = ["Box", "Crop", "Face", "Image", "Region", "Shot", "Track"]
+
+Image = NDArray[np.uint8]
+"""``(H, W, 3) uint8 RGB``, contiguous."""
+
+Crop = NDArray[np.uint8]
+"""``(size, size, 3) uint8 RGB``: an aligned face of a network's size; or ``(N, size, size, 3)``, several of them."""
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels."""

@@ -17,10 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from revisage.core import ConfigError, Detector, InputError, OutputError, Progress, ProgressCallback, make_config
+from revisage.core import (
+    ConfigError,
+    Detector,
+    InputError,
+    OutputError,
+    Progress,
+    ProgressCallback,
+    check_folder,
+    make_config,
+    output_error,
+    publish,
+    write_text,
+)
 from revisage.datasets.align_choose import Candidate, Look, chosen, people_of, score
 from revisage.datasets.align_measure import look_at
-from revisage.pipeline import Networks, check_folder, fingerprint, output_error, publish, write_text
+from revisage.pipeline import Networks, fingerprint
 
 if TYPE_CHECKING:
     from revisage.core import Track

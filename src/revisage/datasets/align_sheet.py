@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from revisage.core import ConfigError
-from revisage.pipeline import check_file, output_error
+from revisage.core import ConfigError, check_file, output_error
 
 if TYPE_CHECKING:
     from revisage.datasets.align import AlignedCrop

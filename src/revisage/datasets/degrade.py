@@ -17,9 +17,19 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from revisage._version import __version__
-from revisage.core import ConfigError, InputError, OutputError, Progress, ProgressCallback, RevisageError
-from revisage.models import file_sha256
-from revisage.pipeline import check_folder, output_error, publish, write_text
+from revisage.core import (
+    ConfigError,
+    InputError,
+    OutputError,
+    Progress,
+    ProgressCallback,
+    RevisageError,
+    check_folder,
+    file_sha256,
+    output_error,
+    publish,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from revisage.media import Frame, MediaInfo, Sink, Source

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from revisage.core import InputError, OutputError
+from revisage.core import InputError, OutputError, check_folder
 from revisage.facestore import CLEAN, StoredFace
-from revisage.pipeline import check_folder
 
 __all__ = ["LICENCE", "LIST", "TrainingSet", "training_set_from_store"]
 

@@ -16,7 +16,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from revisage.core import CancelToken, InputError, OutputError, Progress, ProgressCallback, RestoreConfig
+from revisage.core import (
+    CancelToken,
+    InputError,
+    OutputError,
+    Progress,
+    ProgressCallback,
+    RestoreConfig,
+    file_sha256,
+    output_error,
+)
 from revisage.datasets.gif_choose import choose_windows
 from revisage.datasets.gif_cut import FRAMES, GIFS, ClipCutter
 from revisage.datasets.gif_files import keep_source, write_pictures
@@ -30,8 +39,7 @@ from revisage.datasets.gif_manifest import (
     load_gif_set,
 )
 from revisage.media import find_media, open_source
-from revisage.models import file_sha256
-from revisage.pipeline import Networks, fingerprint, output_error, scan_source
+from revisage.pipeline import Networks, fingerprint, scan_source
 
 __all__ = ["make_gif_set", "restore_gif_set"]
 

@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core import CancelToken
+from revisage.core import CancelToken, output_error
 from revisage.datasets.damage import apply_damage, draw_damage
 from revisage.datasets.gif_choose import Window
 from revisage.datasets.gif_files import CutFrame, reduced_hw, write_gif, write_pictures
 from revisage.datasets.gif_manifest import DamagedGif, GifClip, GifFace, GifSetOptions
 from revisage.faces import frontality
 from revisage.media import MediaInfo, open_source, probe
-from revisage.pipeline import Scan, ScannedTrack, output_error
+from revisage.pipeline import Scan, ScannedTrack
 
 __all__ = ["FRAMES", "GIFS", "ClipCutter"]
 

@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core import OutputError, Region
+from revisage.core import OutputError, Region, output_error, publish
 from revisage.media import EncodeOptions, Frame, MediaInfo, open_image_sink, open_source
-from revisage.pipeline import output_error, publish
 
 __all__ = ["CutFrame", "keep_source", "reduced_hw", "write_gif", "write_pictures"]
 

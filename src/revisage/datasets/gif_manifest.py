@@ -11,9 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from revisage._version import __version__
-from revisage.core import ConfigError, InputError
+from revisage.core import ConfigError, InputError, write_text
 from revisage.datasets.damage import KINDS
-from revisage.pipeline import write_text
 
 __all__ = ["MANIFEST", "GifClip", "GifSet", "GifSetOptions", "GifSource", "Pair", "load_gif_set", "make_gif_options"]
 

@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from revisage import __version__
+from revisage.core import file_sha256
 from revisage.engines.cpu import cpu_info
 from revisage.engines.openvino_runtime import core, load_openvino
-from revisage.models import file_sha256
 
 if TYPE_CHECKING:
     import openvino

@@ -19,11 +19,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from revisage._version import __version__
-from revisage.core import ConfigError, InputError, OutputError
+from revisage.core import ConfigError, InputError, OutputError, output_error, write_text
 from revisage.evaluate.compare import name_methods
 from revisage.evaluate.page import page_from, script_json
 from revisage.media import MediaInfo, find_media, probe
-from revisage.pipeline import output_error, write_text
 
 __all__ = ["StudyKey", "Trial", "key_path", "load_key", "make_study"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from revisage import models
-from revisage.core import ModelError
+from revisage.core import ModelError, file_sha256
 
 __all__ = ["ALEXNET", "IDENTITY", "LPIPS_HEADS", "VGG", "Wanted", "WeightsFile", "find_weights"]
 
@@ -75,7 +75,7 @@ def find_weights(wanted: Wanted, folder: Path | None = None) -> WeightsFile:
             path = base / name
             if not path.is_file():
                 continue
-            sha256 = models.file_sha256(path)
+            sha256 = file_sha256(path)
             if known is not None and sha256 != known:
                 raise ModelError(f"{path} is damaged or another file: its SHA-256 is {sha256}, expected {known}")
             return WeightsFile(path, sha256)

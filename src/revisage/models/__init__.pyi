@@ -1,12 +1,11 @@
 from .loading import load_state, metadata
 from .pull import pull
 from .registry import ModelEntry, entries, find
-from .store import file_sha256, folder, is_present, local_path, record_hash, recorded_hash, verify
+from .store import folder, is_present, local_path, record_hash, recorded_hash, verify
 
 __all__ = [
     "ModelEntry",
     "entries",
-    "file_sha256",
     "find",
     "folder",
     "is_present",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from revisage.core import ModelError
+from revisage.core import ModelError, file_sha256
 from revisage.models import registry, store
 from revisage.models.download import ByteProgress, fetch
 from revisage.models.registry import ModelEntry
@@ -83,11 +83,11 @@ def _bring(entry: ModelEntry, url: str, path: Path, progress: ByteProgress, warn
         part.unlink(missing_ok=True)
     continued = part.exists()
     fetch(url, part, size=entry.bytes, progress=progress)
-    sha256 = store.file_sha256(part)
+    sha256 = file_sha256(part)
     if continued and sha256 != known:
         part.unlink()
         fetch(url, part, size=entry.bytes, progress=progress)
-        sha256 = store.file_sha256(part)
+        sha256 = file_sha256(part)
     if known is not None and sha256 != known:
         part.unlink()
         raise ModelError(_wrong_content(entry, url, path, sha256, known))

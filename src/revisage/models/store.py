@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.resources
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from revisage.core import ModelError
+from revisage.core import ModelError, file_sha256
 from revisage.models import registry
 from revisage.models.registry import ModelEntry
 
-__all__ = ["Verified", "file_sha256", "folder", "is_present", "local_path", "record_hash", "recorded_hash", "verify"]
-
-_CHUNK = 1 << 20
+__all__ = ["Verified", "folder", "is_present", "local_path", "record_hash", "recorded_hash", "verify"]
 
 
 @dataclass(frozen=True)
@@ -58,15 +55,6 @@ def local_path(model: str | ModelEntry) -> Path:
 def is_present(model: str | ModelEntry) -> bool:
     """Whether the file is there, whatever it holds. Raises ModelError for an unknown name."""
     return local_path(model).is_file()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, 64 hex digits. Raises OSError."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _sidecar(path: Path) -> Path:

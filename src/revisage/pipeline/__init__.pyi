@@ -1,7 +1,6 @@
 from .collect import check_store
 from .executor import restore_file
 from .facework import scaled_face
-from .files import check_file, check_folder, output_error, publish, write_text
 from .fingerprint import fingerprint
 from .networks import Networks
 from .report import FileReport, Report
@@ -18,8 +17,6 @@ __all__ = [
     "Report",
     "Scan",
     "ScannedTrack",
-    "check_file",
-    "check_folder",
     "check_side_folders",
     "check_store",
     "default_output",
@@ -27,12 +24,9 @@ __all__ = [
     "fingerprint",
     "load_scan",
     "machine",
-    "output_error",
-    "publish",
     "restore_file",
     "restored_image",
     "scaled_face",
     "scan_frames",
     "scan_source",
-    "write_text",
 ]

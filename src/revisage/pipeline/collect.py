@@ -258,6 +258,6 @@ def _tracks(scan: Scan, picks: list[_Pick]) -> list[KeptTrack]:
 
 def _sha256(source: Path, found: Fingerprint) -> str:
     """Of the whole file, so that anybody can compare it; the fingerprint of a large one covers parts only."""
-    from revisage.models import file_sha256
+    from revisage.core import file_sha256
 
     return found.sha256 if found.hashed == "whole" else file_sha256(source)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from revisage.core import CancelToken
+from revisage.core import CancelToken, output_error
 from revisage.media import write_picture
 from revisage.pipeline.collect import Picks, PickTarget
-from revisage.pipeline.files import output_error
 from revisage.pipeline.segment import Span, SpanResult, restore_span
 from revisage.pipeline.side import Pictures, SideTargets, compared
 from revisage.pipeline.stages import Item

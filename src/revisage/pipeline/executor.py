@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from revisage._version import __version__
-from revisage.core import CancelledError, CancelToken, ProgressCallback, RestoreConfig, UserError
+from revisage.core import CancelledError, CancelToken, ProgressCallback, RestoreConfig, UserError, output_error, publish
 from revisage.pipeline.calibrate import calibration_crops
 from revisage.pipeline.collect import keep_faces
-from revisage.pipeline.files import output_error, publish
 from revisage.pipeline.fingerprint import Fingerprint, fingerprint
 from revisage.pipeline.jobs import Work, write_output
 from revisage.pipeline.lock import output_lock

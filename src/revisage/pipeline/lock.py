@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from revisage.core import OutputError
-from revisage.pipeline.files import output_error
+from revisage.core import OutputError, output_error
 
 __all__ = ["output_lock"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from revisage._version import __version__
-from revisage.pipeline.files import write_text
+from revisage.core import write_text
 
 __all__ = ["FaceCounts", "FileReport", "Measures", "Report", "Timings", "TrackSummary"]
 

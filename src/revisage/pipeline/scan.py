@@ -17,8 +17,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from revisage._version import __version__
-from revisage.core import Face, ScanMismatchError, Shot, Track
-from revisage.pipeline.files import write_text
+from revisage.core import Face, ScanMismatchError, Shot, Track, write_text
 from revisage.pipeline.fingerprint import Fingerprint
 
 __all__ = ["SCAN_VERSION", "Scan", "ScanSettings", "ScannedTrack", "load_scan"]

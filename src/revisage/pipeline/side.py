@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core import OutputError, RestoreConfig
+from revisage.core import OutputError, RestoreConfig, check_folder, publish
 from revisage.media import side_by_side, write_picture
-from revisage.pipeline.files import check_folder, publish
 from revisage.pipeline.stages import Item
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from revisage.core import ScanMismatchError
-from revisage.pipeline.files import output_error
+from revisage.core import ScanMismatchError, output_error
 from revisage.pipeline.scan import Scan, load_scan
 
 __all__ = ["WorkFolder"]

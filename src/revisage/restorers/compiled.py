@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisage import models
-from revisage.core import ConfigError, ModelError
+from revisage.core import ConfigError, ModelError, file_sha256
 from revisage.engines import Choice, Engine
 from revisage.restorers.weights import RestorerInfo
 
@@ -45,7 +44,7 @@ def load_compiled(path: Path, choice: Choice) -> tuple[Engine, int, RestorerInfo
         precision=precision,
         device="cpu",
         hardware=choice.hardware,
-        sha256=models.file_sha256(path),
+        sha256=file_sha256(path),
         licence=str(about.get("licence", "not stated in the file")),
     )
     return engine, size, info

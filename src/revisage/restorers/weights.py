@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revisage import models
-from revisage.core import ModelError
+from revisage.core import ModelError, file_sha256
 
 if TYPE_CHECKING:
     from torch import nn
@@ -120,7 +120,7 @@ def _from_file(path: Path, architectures: Collection[str], what: str) -> Weights
     _check_kind(str(path), architecture, architectures, what)
     net = _filled(architecture, settings, state, path)
     licence = str(known.get("licence", "not stated in the file"))
-    return Weights(net, path.name, architecture, settings, models.file_sha256(path), licence)
+    return Weights(net, path.name, architecture, settings, file_sha256(path), licence)
 
 
 def _check_kind(name: str, architecture: str, architectures: Collection[str], what: str) -> None:

@@ -141,7 +141,7 @@ def check_size(settings: ServiceSettings, size: int) -> None:
 
 def no_room(error: OSError) -> OutputError:
     """The error of an upload that could not be written, without its path."""
-    from revisage.pipeline import output_error
+    from revisage.core import output_error
 
     return output_error(Path("the upload"), error)
 
