@@ -24,10 +24,8 @@ import torch
 from revisage import nets
 from revisage.core.values import Face
 from revisage.engines import cpu_info
-from revisage.evaluate import fullref
-from revisage.evaluate.identity import Embedder, cosine
 from revisage.faces.alignment import ffhq_template
-from revisage.faces.niqe import niqe
+from revisage.measures import Embedder, Vggd, cosine, niqe, psnr, ssim
 from revisage.models import loading, store
 from revisage.restorers import load_upscaler
 from revisage.train import validation
@@ -120,15 +118,15 @@ class Measures:
     """PSNR, SSIM, VGGD, NIQE and identity over a list of crops."""
 
     def __init__(self, weights: Path) -> None:
-        self.vgg = weights / VGG
+        self.vggd = Vggd(weights / VGG)
         self.embedder = Embedder(weights / IDENTITY)
 
     def __call__(self, results: list[Image], targets: list[Image]) -> dict[str, float]:
         pairs = list(zip(results, targets, strict=True))
         return {
-            "psnr": float(np.mean([min(fullref.psnr(*pair), 99.0) for pair in pairs])),
-            "ssim": float(np.mean([fullref.ssim(*pair) for pair in pairs])),
-            "vggd": float(np.mean(fullref.vggd(results, targets, self.vgg))),
+            "psnr": float(np.mean([min(psnr(*pair), 99.0) for pair in pairs])),
+            "ssim": float(np.mean([ssim(*pair) for pair in pairs])),
+            "vggd": float(np.mean(list(map(self.vggd, results, targets)))),
             "niqe": niqe(results),
             "identity": float(np.mean([cosine(self._who(one), self._who(other)) for one, other in pairs])),
         }
@@ -156,11 +154,12 @@ def _print(report: dict[str, dict[str, dict[str, float]]], count: int) -> None:
 def _judge(report: dict[str, dict[str, dict[str, float]]]) -> int:
     """Print each bar with what was reached; 1 when one is missed."""
     bars: list[tuple[str, float, str, float]] = []
-    for level, psnr, ssim, vggd in (("medium", 1.0, 0.05, 0.55), ("heavy", 1.0, None, 0.55), ("mild", 0.0, 0.0, 1.0)):
+    levels = (("medium", 1.0, 0.05, 0.55), ("heavy", 1.0, None, 0.55), ("mild", 0.0, 0.0, 1.0))
+    for level, gain, structure, vggd in levels:
         before, after = report[level]["input"], report[level]["restored"]
-        bars.append((f"{level}: PSNR gain", after["psnr"] - before["psnr"], ">=", psnr))
-        if ssim is not None:
-            bars.append((f"{level}: SSIM gain", after["ssim"] - before["ssim"], ">=", ssim))
+        bars.append((f"{level}: PSNR gain", after["psnr"] - before["psnr"], ">=", gain))
+        if structure is not None:
+            bars.append((f"{level}: SSIM gain", after["ssim"] - before["ssim"], ">=", structure))
         bars.append((f"{level}: VGGD ratio", after["vggd"] / before["vggd"], "<=", vggd))
         bars.append((f"{level}: identity gain", after["identity"] - before["identity"], ">=", 0.0))
         goal = report["clean"]["source"]["niqe"]

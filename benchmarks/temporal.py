@@ -27,11 +27,9 @@ from numpy.typing import NDArray
 import revisage
 from measuring import finish, print_table
 from revisage.core.values import Face, Region
-from revisage.evaluate import fullref
-from revisage.evaluate.identity import Embedder, cosine
-from revisage.evaluate.temporal import motion_between, t_mse, warping_error
 from revisage.faces.alignment import crop_affine, invert, transform
 from revisage.faces.blend import landmark_mask
+from revisage.measures import Embedder, FrameStep, Vggd, cosine, motion_between, ssim, t_mse, warping_error
 from revisage.media.source import open_source
 
 Image = NDArray[np.uint8]
@@ -205,7 +203,7 @@ class _Yardstick:
                 itertools.starmap(motion_between, _pairs(self._pictures)), self._masks[1:], strict=True
             )
         ]
-        self._vgg = shared / "weights" / "quality" / "vgg19_normalised_conv3_1.safetensors"
+        self._vggd = Vggd(shared / "weights" / "quality" / "vgg19_normalised_conv3_1.safetensors")
         self._embed = Embedder(shared / "weights" / "identity" / "mobilefacenet.onnx")
         self._own = self._warping(self._pictures)
 
@@ -218,20 +216,21 @@ class _Yardstick:
             "t_mse": self._t_mse(pictures),
             "sharpness": _mean(_sharpness(p, m) for p, m in zip(pictures, self._masks, strict=True)),
             "psnr": _mean(_psnr(*each) for each in zip(pictures, self._pictures, self._masks, strict=True)),
-            "ssim": _mean(fullref.ssim(*pair) for pair in zip(ours, theirs, strict=True)),
-            "vggd": _mean(fullref.vggd(ours, theirs, self._vgg)),
+            "ssim": _mean(ssim(*pair) for pair in zip(ours, theirs, strict=True)),
+            "vggd": _mean(map(self._vggd, ours, theirs)),
             "identity": _mean(self._likeness(pictures[i], i) for i in sample),
         }
 
     def _warping(self, pictures: list[Image]) -> float:
-        pairs = zip(_pairs(pictures), self._motions, strict=True)
-        return _mean(warping_error(before, now, motion) for (before, now), motion in pairs)
+        steps = zip(_pairs(pictures), _pairs(self._pictures), self._motions, strict=True)
+        return _mean(warping_error(FrameStep(*ours, *theirs, motion)) for ours, theirs, motion in steps)
 
     def _t_mse(self, pictures: list[Image]) -> float:
         values = []
-        for ours, theirs, mask in zip(_pairs(pictures), _pairs(self._pictures), self._masks[1:], strict=True):
+        steps = zip(_pairs(pictures), _pairs(self._pictures), self._masks[1:], self._motions, strict=True)
+        for ours, theirs, mask, motion in steps:
             inside = [picture * mask[..., None].astype(np.uint8) for picture in (*ours, *theirs)]
-            values.append(t_mse(*inside) / mask.mean())
+            values.append(t_mse(FrameStep(*inside, motion)) / mask.mean())
         return _mean(values)
 
     def _likeness(self, picture: Image, index: int) -> float:

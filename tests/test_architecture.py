@@ -44,6 +44,7 @@ OUTSIDE = {
     "media": {"av", "PIL", "numpy", "cv2"},
     "models": {"pooch", "safetensors", "torch", "numpy"},
     "nets": {"torch", "numpy", "pydantic"},
+    "measures": {"numpy", "cv2", "torch", "skimage", "piq"},
     "temporal": {"numpy", "cv2", "torch", "torchvision"},
     "pipeline": {"numpy", "pydantic"},
     "cli": {"typer", "rich", "pydantic"},

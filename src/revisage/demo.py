@@ -102,8 +102,7 @@ def _write_damaged(path: Path) -> None:
 def _measure(damaged: Path, restored: Path) -> tuple[tuple[float, float], tuple[float, float, float]]:
     """PSNR of both against the undamaged face, mean over frames; NIQE of all three."""
     from revisage.demo_scene import clean_frames, face_region
-    from revisage.evaluate import psnr
-    from revisage.faces import niqe
+    from revisage.measures import niqe, psnr
     from revisage.media import open_source
 
     psnrs: list[tuple[float, float]] = []

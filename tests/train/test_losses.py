@@ -9,6 +9,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
+from revisage.measures import feature_distance
 from revisage.nets.vgg import VGG19Deep
 from revisage.train.discriminator import (
     PatchDiscriminator,
@@ -20,7 +21,6 @@ from revisage.train.discriminator import (
 )
 from revisage.train.losses import (
     charbonnier,
-    feature_distance,
     feature_l1,
     gram,
     gram_distance,

@@ -141,7 +141,8 @@ def _averaged(found: Evaluation, files: list[FileEvaluation]) -> FileEvaluation:
 
 
 def _rows(file: FileEvaluation, area: str) -> Iterator[tuple[str, ...]]:
-    from revisage.evaluate import MEASURES, score_text
+    from revisage.evaluate import score_text
+    from revisage.measures import MEASURES
 
     others = [side.area(area) for name, side in reversed(file.sides.items()) if name != "reference"]
     reference = file.sides["reference"].area(area)
@@ -155,7 +156,7 @@ def _rows(file: FileEvaluation, area: str) -> Iterator[tuple[str, ...]]:
 
 def _notes(files: list[FileEvaluation]) -> Iterator[str]:
     """One line for each reason why measures are absent."""
-    from revisage.evaluate import MEASURES
+    from revisage.measures import MEASURES
 
     reasons: dict[str, list[str]] = {}
     for file in files:

@@ -166,8 +166,7 @@ def _told(problem: Any, kind: Any) -> str:
 
 def _measures() -> dict[str, Any]:
     """Measures of the fixed check beside the training's own: NIQE, and LPIPS where its networks are installed."""
-    from revisage.evaluate import ALEXNET, LPIPS_HEADS, Lpips, find_weights
-    from revisage.faces import niqe
+    from revisage.measures import ALEXNET, LPIPS_HEADS, Lpips, find_weights, niqe
 
     found: dict[str, Any] = {"niqe": lambda images, _: niqe(images)}
     with contextlib.suppress(ModelError):

@@ -1,25 +1,17 @@
-from .catalogue import MEASURES
 from .compare import AREAS, averaged, compare, csv_text, methods_of, name_methods, rows, score_text
-from .fullref import psnr
 from .page import comparison_page
-from .perceptual import Lpips
 from .record import Evaluation, FileEvaluation, Score, Side
 from .run import evaluate_sides
 from .settings import EvaluateSettings, make_settings
 from .study import QUESTION, key_path, load_key, make_study
 from .study_score import Preference, StudyScore, load_answers, score_study
-from .weights import ALEXNET, LPIPS_HEADS, find_weights
 
 __all__ = [
-    "ALEXNET",
     "AREAS",
-    "LPIPS_HEADS",
-    "MEASURES",
     "QUESTION",
     "EvaluateSettings",
     "Evaluation",
     "FileEvaluation",
-    "Lpips",
     "Preference",
     "Score",
     "Side",
@@ -29,7 +21,6 @@ __all__ = [
     "comparison_page",
     "csv_text",
     "evaluate_sides",
-    "find_weights",
     "key_path",
     "load_answers",
     "load_key",
@@ -37,7 +28,6 @@ __all__ = [
     "make_study",
     "methods_of",
     "name_methods",
-    "psnr",
     "rows",
     "score_study",
     "score_text",

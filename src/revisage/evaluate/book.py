@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from revisage.core import MissingExtraError
-from revisage.evaluate.catalogue import MEASURES, MeasureInfo
 from revisage.evaluate.record import Score
 from revisage.evaluate.series import Series
+from revisage.measures import MEASURES, Measure
 
 __all__ = ["Book"]
 
@@ -31,12 +31,13 @@ class Book:
                 series.explain(answer)
         series.add(place, [answer for answer in answers if not isinstance(answer, str)])
 
-    def scores(self, side: str, area: str, count: int, why_not: Callable[[MeasureInfo], str]) -> dict[str, Score]:
+    def scores(self, side: str, area: str, count: int, why_not: Callable[[Measure], str]) -> dict[str, Score]:
         """The scores of a side that make sense for it, over ``count`` frames; ``why_not`` explains absent values."""
         return {
             name: self.series(side, area, name).score(count, why_not(info))
             for name, info in MEASURES.items()
-            if not (side == "reference" and info.compares) and not (area == "whole" and info.faces_only)
+            if not (side == "reference" and info.against_reference)
+            and not (area == "whole" and info.subject in ("face", "track"))
         }
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from revisage.core import CancelToken, ConfigError, ProgressCallback
-from revisage.evaluate.catalogue import MEASURES, MeasureInfo
 from revisage.evaluate.record import Evaluation, FileEvaluation, Score, Side
 from revisage.evaluate.run import evaluate_sides
 from revisage.evaluate.settings import EvaluateSettings
+from revisage.measures import MEASURES, Measure
 
 __all__ = ["AREAS", "Row", "averaged", "compare", "csv_text", "methods_of", "name_methods", "rows", "score_text"]
 
@@ -32,7 +32,7 @@ class Row:
     """
 
     area: str
-    info: MeasureInfo
+    info: Measure
     scores: Mapping[str, Score]
     best: tuple[str, ...]
 
@@ -128,7 +128,7 @@ def rows(file: FileEvaluation) -> Iterator[Row]:
                 yield Row(area, info, scores, _best(info, scores, names))
 
 
-def _best(info: MeasureInfo, scores: Mapping[str, Score], names: Sequence[str]) -> tuple[str, ...]:
+def _best(info: Measure, scores: Mapping[str, Score], names: Sequence[str]) -> tuple[str, ...]:
     values = {name: scores[name].value for name in names if name in scores}
     known = {name: round(value, info.digits) for name, value in values.items() if value is not None}
     if info.name == "psnr":
@@ -150,7 +150,7 @@ def _best(info: MeasureInfo, scores: Mapping[str, Score], names: Sequence[str]) 
     return tuple(name for name, value in cost.items() if value == least)
 
 
-def score_text(score: Score | None, info: MeasureInfo) -> str:
+def score_text(score: Score | None, info: Measure) -> str:
     """A value for people: with the digits that count, ``identical``, ``n/a``, or nothing."""
     if score is None:
         return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 
 from revisage.core import Region
 from revisage.evaluate.book import Book
-from revisage.evaluate.catalogue import MEASURES, MeasureInfo
 from revisage.evaluate.faces import aligned_crop, face_region
 from revisage.evaluate.people import People
 from revisage.evaluate.record import Score
 from revisage.evaluate.settings import EvaluateSettings
-from revisage.evaluate.temporal import Motion, flicker, motion_between, t_mse, warping_error
-from revisage.evaluate.tools import Tools
 from revisage.faces import ShotDetector
+from revisage.measures import FrameStep, Instruments, Measure, motion_between
 
 if TYPE_CHECKING:
     from revisage.core import Face
@@ -63,17 +61,17 @@ class FrameScores:
     """Takes the moments of one file in order and holds what was measured.
 
     Args:
-        tools: the measures that can be taken.
+        instruments: the measures that can be taken.
         settings: which areas.
         detector: sees landmarks in the crops; None where faces are not measured.
     """
 
-    def __init__(self, tools: Tools, settings: EvaluateSettings, detector: FaceDetector | None) -> None:
-        self._tools = tools
+    def __init__(self, instruments: Instruments, settings: EvaluateSettings, detector: FaceDetector | None) -> None:
+        self._instruments = instruments
         self._settings = settings
         self._detector = detector
         self._book = Book()
-        self._people = People(self._book, tools.embedder if settings.faces else None)
+        self._people = People(self._book, instruments.get("ids") if settings.faces else None)
         self._new_shot = ShotDetector()
         self._before: Mapping[str, Image] | None = None
         self._count = 0
@@ -105,12 +103,12 @@ class FrameScores:
         self._people.finish()
         return self._book.scores(side, area, self._count, partial(self._why_not, area))
 
-    def _why_not(self, area: str, info: MeasureInfo) -> str:
+    def _why_not(self, area: str, info: Measure) -> str:
         if area == "faces" and not self._any_face:
             return "no face was found in the reference"
-        if (info.temporal or info.name == "ids_spread") and not self._pairs:
+        if info.subject in ("frames", "track") and not self._pairs:
             return "needs two frames in a row"
-        return self._tools.missing(info.name) or "not measured"
+        return self._instruments.missing(info.name) or "not measured"
 
     def _faces(self, now: Comparison, spots: list[Spot]) -> None:
         cut = {side: [image[region.slices] for _, _, region in spots] for side, image in now.images.items()}
@@ -125,46 +123,32 @@ class FrameScores:
         self, area: str, place: int, pictures: Mapping[str, list[Image]], *, heavy: bool, light: bool = True
     ) -> None:
         """The measures of single pictures: of each side its own, and those against the reference's."""
-        for info in MEASURES.values():
-            if (info.heavy and not heavy) or (not info.heavy and not light):
+        for info in self._instruments.registry.values():
+            if info.subject not in ("image", "pair") or not (heavy if info.heavy else light):
                 continue
-            compare, own = self._tools.comparing.get(info.name), self._tools.own.get(info.name)
+            function = self._instruments.get(info.name)
             for side, images in pictures.items():
-                calls: list[Callable[[], float]] = []
-                if own is not None:
-                    calls = [partial(own, image) for image in images]
-                elif compare is not None and side != "reference":
-                    calls = [partial(compare, *pair) for pair in zip(images, pictures["reference"], strict=True)]
-                if calls:
-                    self._book.attempt(side, area, info.name, place, calls)
+                if function is None or (side == "reference" and info.against_reference):
+                    continue
+                takes = zip(images, pictures["reference"], strict=True) if info.subject == "pair" else zip(images)
+                self._book.attempt(side, area, info.name, place, [partial(function, *given) for given in takes])
 
     def _changes(self, now: Comparison, spots: list[Spot], before: Mapping[str, Image]) -> None:
         """The measures of what changed since the moment before."""
         self._pairs += 1
-        motion = motion_between(before["reference"], now.images["reference"])
+        pictures = before["reference"], now.images["reference"]
+        motion = motion_between(*pictures)
         areas: dict[str, list[Region | None]] = {"whole": [None]} if self._settings.whole else {}
         if spots:
             areas["faces"] = [region for _, _, region in spots]
         for area, regions in areas.items():
-            for side in now.images:
-                for name, calls in _change_calls(side, before, now.images, motion, regions).items():
-                    self._book.attempt(side, area, name, now.place, calls)
-
-
-def _change_calls(
-    side: str, before: Mapping[str, Image], now: Mapping[str, Image], motion: Motion, regions: list[Region | None]
-) -> dict[str, list[Callable[[], float]]]:
-    calls: dict[str, list[Callable[[], float]]] = {
-        "warping_error": [partial(warping_error, before[side], now[side], motion, region) for region in regions],
-        "flicker": [partial(flicker, before[side], now[side], motion, region) for region in regions],
-    }
-    if side != "reference":
-        pictures = (before[side], now[side], before["reference"], now["reference"])
-        calls["tmse"] = [
-            partial(t_mse, *(picture if region is None else picture[region.slices] for picture in pictures))
-            for region in regions
-        ]
-    return calls
+            for side, image in now.images.items():
+                steps = [FrameStep(before[side], image, *pictures, motion, region) for region in regions]
+                for info in self._instruments.registry.values():
+                    function = self._instruments.get(info.name) if info.subject == "frames" else None
+                    if function is not None and not (side == "reference" and info.against_reference):
+                        calls = [partial(function, step) for step in steps]
+                        self._book.attempt(side, area, info.name, now.place, calls)
 
 
 def _small(image: Image) -> Image:

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage._version import __version__
-from revisage.evaluate.catalogue import MEASURES, MeasureInfo
 from revisage.evaluate.compare import AREAS, averaged, methods_of, rows, score_text
 from revisage.evaluate.plots import MARKS, curves
 from revisage.evaluate.record import Evaluation, FileEvaluation
 from revisage.evaluate.settings import EvaluateSettings
 from revisage.evaluate.worst import Crops, read_crops
+from revisage.measures import MEASURES, Measure
 
 __all__ = ["comparison_page", "page_from"]
 
@@ -133,7 +133,7 @@ def _table(file: FileEvaluation, area: str, title: str) -> str:
     )
 
 
-def _title(info: MeasureInfo) -> str:
+def _title(info: Measure) -> str:
     return escape(info.title + (f" ({info.unit})" if info.unit else ""))
 
 

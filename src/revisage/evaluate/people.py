@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.evaluate.book import Book
-from revisage.evaluate.identity import Embedder, Embedding, cosine, landmark_distance
-from revisage.faces import crop_landmarks
+from revisage.measures import cosine, crop_landmarks, identity_step, landmark_distance
 
 if TYPE_CHECKING:
     from revisage.core import Face
@@ -49,10 +48,10 @@ class People:
     * LMD: see :func:`landmark_distance`.
     """
 
-    def __init__(self, book: Book, embedder: Embedder | None) -> None:
+    def __init__(self, book: Book, embedder: Callable[[Image, Face], NDArray[np.float32]] | None) -> None:
         self._book = book
         self._embedder = embedder
-        self._last: dict[tuple[str, int], Embedding] = {}
+        self._last: dict[tuple[str, int], NDArray[np.float32]] = {}
         self._spreads: dict[str, dict[int, _Spread]] = {}
 
     def forget(self) -> None:
@@ -64,7 +63,7 @@ class People:
         embedder = self._embedder
         if embedder is None:
             return
-        seen: dict[tuple[str, int], Embedding] = {}
+        seen: dict[tuple[str, int], NDArray[np.float32]] = {}
         for side, image in images.items():
             for track, face in faces:
                 seen[side, track] = embedder(image, face)
@@ -75,7 +74,7 @@ class People:
                 for track, value in values.items():
                     self._spreads.setdefault(side, {}).setdefault(track, _Spread()).add(value)
             steps = [
-                1 - cosine(seen[side, track], self._last[side, track])
+                identity_step(seen[side, track], self._last[side, track])
                 for track, _ in faces
                 if (side, track) in self._last
             ]

@@ -46,7 +46,7 @@ class Side(BaseModel):
         path: of the file.
         size_hw: of its frames before they were resized (px).
         frames: that it holds, as far as it was read.
-        whole, faces: the scores by name of the measure (see :data:`revisage.evaluate.catalogue.MEASURES`); those of
+        whole, faces: the scores by name of the measure (see :data:`revisage.measures.MEASURES`); those of
             the reference are only the ones that need none.
     """
 

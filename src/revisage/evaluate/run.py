@@ -27,7 +27,7 @@ from revisage.evaluate.frames import Comparison, FrameScores
 from revisage.evaluate.pairing import Moment, Pairs, pair_folders
 from revisage.evaluate.record import Evaluation, FaceRegion, FileEvaluation, Side
 from revisage.evaluate.settings import EvaluateSettings
-from revisage.evaluate.tools import Tools
+from revisage.measures import MEASURES, Instruments
 
 if TYPE_CHECKING:
     from revisage.media import MediaInfo
@@ -69,14 +69,14 @@ def evaluate_sides(
     if not sides or "reference" in sides:
         raise ConfigError("name at least one side to measure, and none of them 'reference'")
     started = time.perf_counter()
-    tools = Tools(chosen.weights)
-    run = _Run(chosen, tools, progress or (lambda _: None), cancel or CancelToken())
+    instruments = Instruments(MEASURES, chosen.weights)
+    run = _Run(chosen, instruments, progress or (lambda _: None), cancel or CancelToken())
     files = [run.file(entry) for entry in _folder_entries(reference, sides, chosen)] if reference.is_dir() else None
     if files is None:
         files = [run.one(_single_entry(reference, sides))]
     return Evaluation(
         settings=chosen.model_dump(mode="json"),
-        networks=tools.networks,
+        networks=instruments.networks,
         files=files,
         mean=_means(files),
         total_seconds=round(time.perf_counter() - started, 3),
@@ -101,10 +101,10 @@ class _Run:
     """What the files of one evaluation share."""
 
     def __init__(
-        self, settings: EvaluateSettings, tools: Tools, progress: ProgressCallback, cancel: CancelToken
+        self, settings: EvaluateSettings, instruments: Instruments, progress: ProgressCallback, cancel: CancelToken
     ) -> None:
         self._settings = settings
-        self._tools = tools
+        self._instruments = instruments
         self._progress = progress
         self._cancel = cancel
 
@@ -131,7 +131,7 @@ class _Run:
             self._settings,
             self._cancel,
         )
-        scores = FrameScores(self._tools, self._settings, faces.detector)
+        scores = FrameScores(self._instruments, self._settings, faces.detector)
         result = FileEvaluation(
             name=reference.path.name, kind=reference.kind, size_hw=size_hw, tracks=len(faces.tracks)
         )

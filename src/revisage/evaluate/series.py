@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from revisage.evaluate.catalogue import MeasureInfo
 from revisage.evaluate.record import Score
+from revisage.measures import Measure
 
 __all__ = ["Series"]
 
@@ -17,7 +18,7 @@ class Series:
         info: which measure.
     """
 
-    def __init__(self, info: MeasureInfo) -> None:
+    def __init__(self, info: Measure) -> None:
         self._info = info
         self._values: dict[int, float] = {}
         self._identical = 0
@@ -32,7 +33,7 @@ class Series:
         if any(math.isnan(value) for value in values):
             self._note = f"{self._info.title} gave no number"
         if finite:
-            self._values[place] = sum(finite) / len(finite)
+            self._values[place] = _mean(finite)
         elif any(value == math.inf for value in values):
             self._identical += 1
 
@@ -48,7 +49,7 @@ class Series:
         values = list(self._values.values())
         place, worst = self._worst()
         return Score(
-            value=sum(values) / len(values),
+            value=_mean(values),
             frames=len(values),
             identical=self._identical,
             worst=worst,
@@ -58,10 +59,15 @@ class Series:
 
     def _worst(self) -> tuple[int, float]:
         """The worst frame and its value; where near the reference is best, the one farthest from the mean."""
-        mean = sum(self._values.values()) / len(self._values)
+        mean = _mean(list(self._values.values()))
         badness = {
             "higher": lambda value: -value,
             "lower": lambda value: value,
             "reference": lambda value: abs(value - mean),
         }[self._info.better]
         return max(self._values.items(), key=lambda item: badness(item[1]))
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean, divided before it is summed: the sum of values that are large numbers might be none."""
+    return sum(value / len(values) for value in values)

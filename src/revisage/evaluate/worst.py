@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.core import Region
-from revisage.evaluate.catalogue import MEASURES
 from revisage.evaluate.compare import methods_of
 from revisage.evaluate.pairing import Pairs
 from revisage.evaluate.record import FileEvaluation
 from revisage.evaluate.settings import EvaluateSettings
+from revisage.measures import MEASURES
 
 __all__ = ["Crops", "Spot", "read_crops", "worst_spots"]
 

@@ -11,12 +11,10 @@ from .alignment import (
     warp_antialiased,
 )
 from .blend import landmark_mask, matched_difference
-from .components import crop_landmarks, kept_components
 from .composite import composite
 from .detect import FaceDetector, load_detector
 from .detectors import Found, suppressed
 from .detectors.closer import CloserLook, upright_crop
-from .niqe import niqe
 from .pose import frontality
 from .shots import ShotDetector
 from .track import Tracker
@@ -32,16 +30,13 @@ __all__ = [
     "align",
     "composite",
     "crop_affine",
-    "crop_landmarks",
     "crop_scale",
     "ffhq_template",
     "frontality",
     "invert",
-    "kept_components",
     "landmark_mask",
     "load_detector",
     "matched_difference",
-    "niqe",
     "similarity",
     "suppressed",
     "transform",

@@ -97,6 +97,7 @@ class Measures(BaseModel):
         resolution_percent: VQ's first part: output height / input height x 100.
         niqe_before, niqe_after: VQ's second part: NIQE (no reference, lower is more natural) of a sample of the faces,
             as they were and as they are; None where no restored face was sampled or the crops are below 96 px.
+        faces: other measures of the same sample before and after, by their name in :data:`revisage.measures.MEASURES`.
         fpa: facial parsing accuracy, 0 to 1: eyes, nose and mouth corners that a detector finds again in a sample of
             the restored faces where they belong, to 0.15 of the eyes' distance / all.
         pt_seconds_per_frame: processing time.
@@ -113,6 +114,7 @@ class Measures(BaseModel):
     resolution_percent: float = 100.0
     niqe_before: float | None = None
     niqe_after: float | None = None
+    faces: dict[str, tuple[float, float]] = {}
     fpa: float | None = None
     pt_seconds_per_frame: float = 0.0
     avs_ms: float | None = None

@@ -98,7 +98,8 @@ def measures(
 ) -> Measures:
     """The source project's measures; ``rates`` are frames per second of input and output."""
     before, after = rates
-    natural = totals.quality.niqe
+    faces = {name: (round(a, 3), round(b, 3)) for name, (a, b) in totals.quality.means.items()}
+    natural = faces.pop("niqe", (None, None))
     fpa = totals.quality.fpa
     return Measures(
         frr=str(before / after) if before and after else None,
@@ -106,8 +107,9 @@ def measures(
         fei_measured=round(totals.got / totals.full, 4) if totals.full > 0 else None,
         fei_change=round(totals.got / totals.measured, 3) if totals.measured else None,
         resolution_percent=round(100 * output_hw[0] / size_hw[0], 2),
-        niqe_before=None if natural is None else round(natural[0], 3),
-        niqe_after=None if natural is None else round(natural[1], 3),
+        niqe_before=natural[0],
+        niqe_after=natural[1],
+        faces=faces,
         fpa=None if fpa is None else round(fpa, 4),
         avs_ms=avs_ms,
     )

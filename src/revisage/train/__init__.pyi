@@ -5,7 +5,6 @@ from .detector import DetectorTrainConfig, train_detector
 from .detector_refine import RefineTrainConfig, train_refiner
 from .export import FORMATS, card_path, export_run
 from .identity import Recogniser, load_recogniser
-from .losses import feature_distance
 from .prior import PriorTrainConfig, train_prior
 from .restorer import RestorerTrainConfig, train_restorer
 from .sources import FaceSource, ListedImage, listed_images, read_image
@@ -26,7 +25,6 @@ __all__ = [
     "card_path",
     "degrade_frames",
     "export_run",
-    "feature_distance",
     "find_preset",
     "generator",
     "listed_images",

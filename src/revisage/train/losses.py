@@ -13,7 +13,6 @@ __all__ = [
     "LATTICE_MEAN",
     "LATTICE_ROWS",
     "charbonnier",
-    "feature_distance",
     "feature_l1",
     "gram",
     "gram_distance",
@@ -78,21 +77,6 @@ def pyramid_loss(pyramid: Sequence[Tensor], target: Tensor) -> Tensor:
     for prediction in pyramid:
         target = F.adaptive_avg_pool2d(target, (prediction.shape[-2], prediction.shape[-1]))
         total = total + (prediction.float() - target).abs().mean()
-    return total
-
-
-def feature_distance(
-    features: Sequence[Tensor], references: Sequence[Tensor], weights: Sequence[float] | None = None
-) -> Tensor:
-    """Features normalised to unit length over channels (as LPIPS does), mean squared difference, summed over layers.
-
-    Returns one number per image, (N,) float32. The square is summed over channels and averaged over positions.
-    weights: of the layers; all 1 when None.
-    """
-    total = torch.zeros(features[0].shape[0], device=features[0].device)
-    for feature, reference, weight in _layers(features, references, weights):
-        difference = F.normalize(feature.float(), dim=1) - F.normalize(reference.float(), dim=1)
-        total = total + weight * difference.square().sum(dim=1).mean(dim=(1, 2))
     return total
 
 

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from revisage import models
 from revisage.core import ConfigError, ModelError
+from revisage.measures import feature_distance
 from revisage.nets import VGG19Deep, VGG19Features
 from revisage.train.identity import Recogniser, load_recogniser
-from revisage.train.losses import feature_distance, feature_l1, gram_distance
+from revisage.train.losses import feature_l1, gram_distance
 from revisage.train.settings import RestorerTrainConfig
 
 __all__ = ["Critics", "Perceptual", "load_critics", "load_vgg"]

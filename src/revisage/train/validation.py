@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from revisage.core import OutputError
+from revisage.measures import feature_distance
 from revisage.nets import VGG19Features
 from revisage.train.degradation import DegradationConfig, degrade, generator
 from revisage.train.identity import Recogniser
-from revisage.train.losses import feature_distance, ssim
+from revisage.train.losses import ssim
 from revisage.train.perceptual import load_vgg
 
 __all__ = [

@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from revisage.evaluate.fullref import psnr, ssim, vggd
-from revisage.faces.niqe import niqe
+from revisage.measures import Vggd, niqe, psnr, ssim
 
 
 def photo(path: Path) -> np.ndarray:
@@ -55,7 +54,7 @@ def test_vggd_is_zero_for_equals_and_grows_with_blur(shared: Path) -> None:
     weights = shared / "weights" / "quality" / "vgg19_normalised_conv3_1.safetensors"
     clean = photo(_first(shared))
     blurred = [cv2.GaussianBlur(clean, (0, 0), sigma) for sigma in (1.0, 3.0)]
-    values = vggd([clean, *blurred], [clean] * 3, weights)
+    values = [Vggd(weights)(image, clean) for image in (clean, *blurred)]
     assert values[0] == 0
     assert 0 < values[1] < values[2]
 

@@ -1,9 +1,10 @@
-"""NIQE, the natural image quality evaluator (Mittal, Soundararajan, Bovik, 2013): no reference, lower is better.
+"""Measures of one image by itself: NIQE, BRISQUE, sharpness.
 
-Statistics of normalised luminance in blocks of 96 px at two scales are fitted by one Gaussian and compared with
-that of undamaged photographs. The published model was fitted on 125 photos; the one that ships with revisage was
-fitted by :func:`fit_pristine` on real face photos, so its values compare with each other, not with published ones.
-Give the published parameters' file as ``pristine`` to get those.
+NIQE, the natural image quality evaluator (Mittal, Soundararajan, Bovik, 2013): statistics of normalised luminance in
+blocks of 96 px at two scales are fitted by one Gaussian and compared with that of undamaged photographs. The published
+model was fitted on 125 photos; the one that ships with revisage was fitted by :func:`fit_pristine` on real face photos,
+so its values compare with each other, not with published ones. Give the published parameters' file as ``pristine`` to
+get those.
 """
 
 from __future__ import annotations
@@ -18,10 +19,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fit_pristine", "niqe"]
+from revisage.core import Image
+from revisage.measures.full_reference import check_sides, piq_for, unit_tensor
 
-Image = NDArray[np.uint8]
+__all__ = ["BRISQUE_FILE", "brisque", "brisque_weights", "fit_pristine", "niqe", "sharpness"]
+
 Features = NDArray[np.float64]
+
+BRISQUE_FILE = "brisque_svm_weights.pt"
+_LEAST_BRISQUE = 16
 
 _BLOCK = 96
 _SHAPES = np.arange(0.2, 10.001, 0.001)
@@ -51,6 +57,42 @@ def niqe(images: Image | Sequence[Image], *, pristine: Path | None = None) -> fl
     return float(np.sqrt(difference @ np.linalg.pinv((covariance + spread) / 2) @ difference))
 
 
+def brisque(image: Image) -> float:
+    """BRISQUE, about 0 (best) to 100, without a reference (Mittal, Moorthy, Bovik, IEEE TIP 2012), by piq.
+
+    Call it only where :func:`brisque_weights` finds the file: piq would fetch it by itself otherwise.
+
+    Args:
+        image: ``(H, W, 3) uint8`` RGB, at least 16 px a side.
+
+    Raises:
+        ValueError: the image is too small or flat.
+        MissingExtraError: piq is not installed.
+    """
+    check_sides(image, _LEAST_BRISQUE, "BRISQUE")
+    if image.min() == image.max():
+        raise ValueError("BRISQUE is not defined for images without any texture")
+    piq = piq_for("BRISQUE")
+    return float(piq.brisque(unit_tensor(image), data_range=1.0))
+
+
+def brisque_weights() -> Path | None:
+    """The weights that piq keeps in torch's cache once they were fetched; None when they are not there."""
+    import torch
+
+    path = Path(torch.hub.get_dir()) / "checkpoints" / BRISQUE_FILE
+    return path if path.is_file() else None
+
+
+def sharpness(image: Image) -> float:
+    """Variance of the Laplacian of the luma (Pech-Pacheco et al., ICPR 2000), in squared steps of 1/255.
+
+    A blur lowers it and noise raises it, so it is to be held against the reference's own.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var(dtype=np.float64))
+
+
 def fit_pristine(images: Iterable[Image], *, sharpest: float = 0.75) -> tuple[Features, Features]:
     """Mean ``(36,)`` and covariance ``(36, 36)`` of undamaged photos' block statistics.
 
@@ -70,7 +112,7 @@ def fit_pristine(images: Iterable[Image], *, sharpest: float = 0.75) -> tuple[Fe
 @lru_cache(maxsize=4)
 def _pristine(path: str | None) -> tuple[Features, Features]:
     if path is None:
-        with resources.as_file(resources.files("revisage.faces") / "data" / "niqe_faces.npz") as file:
+        with resources.as_file(resources.files("revisage.measures") / "data" / "niqe_faces.npz") as file:
             data = np.load(file)
     else:
         data = np.load(path)

@@ -1,26 +1,32 @@
-"""Whether it is still the same person: identity and landmarks of a restored face against the reference's."""
+"""Whether it is still the same face: identity, landmarks and components of a restored face against another's."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from revisage.core import ModelError
-from revisage.faces import ARCFACE_112, similarity, warp_antialiased
+from revisage.core import Face, Image, ModelError
+from revisage.faces import ARCFACE_112, FaceDetector, ffhq_template, similarity, warp_antialiased
 
-if TYPE_CHECKING:
-    from revisage.core import Face
+__all__ = [
+    "COMPONENTS",
+    "Embedder",
+    "cosine",
+    "crop_landmarks",
+    "identity_step",
+    "kept_components",
+    "landmark_distance",
+]
 
-__all__ = ["Embedder", "cosine", "landmark_distance"]
-
-Image = NDArray[np.uint8]
 Embedding = NDArray[np.float32]
 
+COMPONENTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
+_TOLERANCE = 0.15
+"""How far a component may be from where it belongs, as a part of the distance between the eyes."""
 _MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 _DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 _REFERENCE_SIDE = 512
@@ -87,6 +93,12 @@ def cosine(one: Embedding, other: Embedding) -> float:
     return float(np.clip(np.dot(one, other), -1.0, 1.0))
 
 
+def identity_step(now: Embedding, before: Embedding) -> float:
+    """VIDD, the identity distance over time that work on face video reports (FIR2FVR, arXiv 2410.11828): 1 - cosine of
+    the embeddings of one person in two frames in a row."""
+    return 1 - cosine(now, before)
+
+
 def landmark_distance(found: ArrayLike, reference: ArrayLike, size: int) -> float:
     """LMD: mean distance of five landmarks to the reference's (Chen et al., ECCV 2018), in px of a 512 px crop.
 
@@ -98,3 +110,39 @@ def landmark_distance(found: ArrayLike, reference: ArrayLike, size: int) -> floa
     """
     away = np.asarray(found, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
     return float(np.hypot(away[:, 0], away[:, 1]).mean() * _REFERENCE_SIDE / size)
+
+
+def crop_landmarks(crop: NDArray[np.uint8], detector: FaceDetector) -> NDArray[np.float32] | None:
+    """The landmarks that a detector sees in an aligned crop, ``(5, 2)`` in its px; None where it sees no face there.
+
+    Of several faces the one nearest to where an aligned crop has it counts.
+
+    Args:
+        crop: ``(size, size, 3) uint8`` RGB in FFHQ framing.
+        detector: finds faces.
+    """
+    size = crop.shape[0]
+    template = ffhq_template(size)
+    eyes = _eye_distance(template)
+    found = [(float(np.abs(face.landmarks - template).mean()), face.landmarks) for face in detector.candidates(crop)]
+    near = [pair for pair in found if pair[0] < eyes]
+    return min(near, key=lambda pair: pair[0])[1] if near else None
+
+
+def kept_components(found: ArrayLike | None, expected: ArrayLike, *, tolerance: float = _TOLERANCE) -> list[bool]:
+    """For each of :data:`COMPONENTS`, whether it was found again where it belongs.
+
+    Args:
+        found: ``(5, 2)`` landmarks (px) in the restored crop; None where there is no face any more.
+        expected: ``(5, 2)`` landmarks (px) in the crop before.
+        tolerance: as a part of the distance between the eyes.
+    """
+    if found is None:
+        return [False] * len(COMPONENTS)
+    before = np.asarray(expected, dtype=np.float64)
+    away = np.hypot(*(np.asarray(found, dtype=np.float64) - before).T)
+    return [bool(distance <= tolerance * _eye_distance(before)) for distance in away]
+
+
+def _eye_distance(landmarks: NDArray[np.float64]) -> float:
+    return float(np.hypot(*(landmarks[1] - landmarks[0])))

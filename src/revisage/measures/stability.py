@@ -11,12 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core import Region
+from revisage.core import Image, Region
 from revisage.temporal import DisFlow, Flow, FlowEstimator, consistent, warp
 
-__all__ = ["Motion", "flicker", "motion_between", "t_mse", "warping_error"]
-
-Image = NDArray[np.uint8]
+__all__ = ["FrameStep", "Motion", "flicker", "motion_between", "t_mse", "warping_error"]
 
 _STILL_PX = 0.5
 _STILL_STEP = 2.0
@@ -50,23 +48,44 @@ def motion_between(before: Image, now: Image, estimator: FlowEstimator | None = 
     return Motion(flow, consistent(flow, back), still)
 
 
-def t_mse(before: Image, now: Image, reference_before: Image, reference_now: Image) -> float:
+@dataclass(frozen=True, eq=False)
+class FrameStep:
+    """Two frames in a row of a side, beside those of the reference: what the measures over time look at.
+
+    Attributes:
+        before, now: ``(H, W, 3) uint8`` RGB of the side.
+        reference_before, reference_now: those of the undamaged video.
+        motion: of the reference between the same two.
+        region: measure there only; everywhere when None.
+    """
+
+    before: Image
+    now: Image
+    reference_before: Image
+    reference_now: Image
+    motion: Motion
+    region: Region | None = None
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The rows and columns that are measured."""
+        return (slice(None), slice(None)) if self.region is None else self.region.slices
+
+
+def t_mse(step: FrameStep) -> float:
     """T-MSE: mean squared difference between a video's change over one frame and the reference's change.
 
     ``mean(((R_t - R_t-1) - (C_t - C_t-1))²)`` over pixels and RGB channels, in squared steps of 1/255. It is the square
     of dtSSD (Erofeev et al., "Perceptually motivated benchmark for video matting", BMVC 2015) for pictures instead of
     mattes: an error that stays the same from frame to frame costs nothing, one that comes and goes does.
-
-    Args:
-        before, now: ``(H, W, 3) uint8`` RGB, two frames in a row of the video.
-        reference_before, reference_now: those of the undamaged video.
     """
-    ours = cv2.subtract(now, before, dtype=cv2.CV_16S)
-    theirs = cv2.subtract(reference_now, reference_before, dtype=cv2.CV_16S)
-    return float(cv2.norm(ours, theirs, cv2.NORM_L2SQR) / now.size)
+    place = step.slices
+    ours = cv2.subtract(step.now[place], step.before[place], dtype=cv2.CV_16S)
+    theirs = cv2.subtract(step.reference_now[place], step.reference_before[place], dtype=cv2.CV_16S)
+    return float(cv2.norm(ours, theirs, cv2.NORM_L2SQR) / ours.size)
 
 
-def warping_error(before: Image, now: Image, motion: Motion, region: Region | None = None) -> float:
+def warping_error(step: FrameStep) -> float:
     """Warping error: mean squared difference of a frame and the one before brought onto it, in 1/1000 of full scale².
 
     ``E_warp`` of Lai et al., "Learning Blind Video Temporal Consistency" (ECCV 2018), with RGB of 0 to 1: the mean over
@@ -74,44 +93,28 @@ def warping_error(before: Image, now: Image, motion: Motion, region: Region | No
     that of the undamaged video for all sides, so that nobody's flicker steers its own yardstick. The reference has a
     warping error of its own (changing light, what flow cannot follow); what exceeds it is the restoration's.
 
-    Args:
-        before, now: ``(H, W, 3) uint8`` RGB, two frames in a row.
-        motion: of the reference between the same two.
-        region: measure there only.
-
     Raises:
         ValueError: the flow can be believed nearly nowhere.
     """
-    place = _slices(region)
-    mask = motion.believed[place]
+    mask = step.motion.believed[step.slices]
     _check_share(mask, "the flow of the reference cannot be followed there")
-    moved = warp(before, motion.flow)[place]
-    squares = np.square(now[place].astype(np.float32) - moved).mean(axis=-1)
+    moved = warp(step.before, step.motion.flow)[step.slices]
+    squares = np.square(step.now[step.slices].astype(np.float32) - moved).mean(axis=-1)
     return float(squares[mask].mean(dtype=np.float64) / 255**2 * 1000)
 
 
-def flicker(before: Image, now: Image, motion: Motion, region: Region | None = None) -> float:
+def flicker(step: FrameStep) -> float:
     """Flicker: mean absolute change of the luma (in steps of 1/255) where the reference is still.
 
     Still is where the reference moves by less than 0.5 px and its mean luma over 5 x 5 px changes by at most 2/255.
 
-    Args:
-        before, now: ``(H, W, 3) uint8`` RGB, two frames in a row.
-        motion: of the reference between the same two.
-        region: measure there only.
-
     Raises:
         ValueError: nearly nothing is still there.
     """
-    place = _slices(region)
-    mask = motion.still[place]
+    mask = step.motion.still[step.slices]
     _check_share(mask, "nothing is still there")
-    change = cv2.absdiff(*(cv2.cvtColor(frame[place], cv2.COLOR_RGB2GRAY) for frame in (before, now)))
+    change = cv2.absdiff(*(cv2.cvtColor(frame[step.slices], cv2.COLOR_RGB2GRAY) for frame in (step.before, step.now)))
     return float(change[mask].mean(dtype=np.float64))
-
-
-def _slices(region: Region | None) -> tuple[slice, slice]:
-    return (slice(None), slice(None)) if region is None else region.slices
 
 
 def _check_share(mask: NDArray[np.bool_], problem: str) -> None:

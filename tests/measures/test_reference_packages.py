@@ -11,14 +11,25 @@ import pytest
 
 from revisage.core.errors import ModelError
 from revisage.core.values import Face, Region
-from revisage.evaluate.fullref import ssim, unit_tensor
-from revisage.evaluate.identity import Embedder, cosine, landmark_distance
-from revisage.evaluate.perceptual import Lpips, in_tiles
-from revisage.evaluate.structure import brisque, brisque_weights, colour_shift, gmsd, ms_ssim, sharpness
-from revisage.evaluate.temporal import Motion, flicker, motion_between, t_mse, warping_error
-from revisage.evaluate.weights import IDENTITY, VGG, find_weights
-from revisage.faces.alignment import ffhq_template
-from revisage.faces.components import kept_components
+from revisage.faces import ffhq_template
+from revisage.measures import (
+    IDENTITY,
+    VGG,
+    Embedder,
+    FrameStep,
+    Lpips,
+    Motion,
+    cosine,
+    find_weights,
+    flicker,
+    kept_components,
+    landmark_distance,
+    motion_between,
+    t_mse,
+    warping_error,
+)
+from revisage.measures.full_reference import colour_shift, gmsd, in_tiles, ms_ssim, ssim, unit_tensor
+from revisage.measures.no_reference import brisque, brisque_weights, sharpness
 from sample_media import face_frames
 
 Image = np.ndarray
@@ -158,17 +169,17 @@ def test_sharpness_and_colour_have_closed_forms() -> None:
 def test_changes_over_time_have_closed_forms() -> None:
     clean = face_frames(2)
     offset = [frame // 2 + np.uint8(40) for frame in clean]
-    assert t_mse(*clean, *clean) == 0
-    assert t_mse(clean[0], clean[0], clean[0], clean[0]) == 0
     still = [clean[0], clean[0]]
-    pulsing = [clean[0] // 2, clean[0] // 2 + np.uint8(6)]
-    assert t_mse(*pulsing, *still) == pytest.approx(36)
     motion = motion_between(*still)
+    assert t_mse(FrameStep(*clean, *clean, motion)) == 0
+    assert t_mse(FrameStep(*still, *still, motion)) == 0
+    pulsing = FrameStep(clean[0] // 2, clean[0] // 2 + np.uint8(6), *still, motion)
+    assert t_mse(pulsing) == pytest.approx(36)
     assert motion.still.all()
-    assert flicker(*pulsing, motion) == pytest.approx(6)
-    assert warping_error(*pulsing, motion) == pytest.approx((6 / 255) ** 2 * 1000, rel=1e-3)
-    assert warping_error(*still, motion, Region(10, 10, 60, 60)) == 0
-    assert t_mse(*offset, *clean) > 0
+    assert flicker(pulsing) == pytest.approx(6)
+    assert warping_error(pulsing) == pytest.approx((6 / 255) ** 2 * 1000, rel=1e-3)
+    assert warping_error(FrameStep(*still, *still, motion, Region(10, 10, 60, 60))) == 0
+    assert t_mse(FrameStep(*offset, *clean, motion)) > 0
 
 
 def test_a_moved_picture_has_next_to_no_warping_error() -> None:
@@ -177,12 +188,12 @@ def test_a_moved_picture_has_next_to_no_warping_error() -> None:
     inside = Region(20, 20, 460, 250)
     motion = motion_between(frame, moved)
     shifted = np.square(moved.astype(float) - frame)[inside.slices].mean() / 255**2 * 1000
-    assert warping_error(frame, moved, motion, inside) < 0.1 * shifted
+    assert warping_error(FrameStep(frame, moved, frame, moved, motion, inside)) < 0.1 * shifted
     nowhere = Motion(motion.flow, np.zeros_like(motion.believed), np.zeros_like(motion.still))
     with pytest.raises(ValueError, match="cannot be followed"):
-        warping_error(frame, moved, nowhere)
+        warping_error(FrameStep(frame, moved, frame, moved, nowhere))
     with pytest.raises(ValueError, match="nothing is still"):
-        flicker(frame, moved, nowhere)
+        flicker(FrameStep(frame, moved, frame, moved, nowhere))
 
 
 def test_tiles_are_weighted_by_their_area() -> None:

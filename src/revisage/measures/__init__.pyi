@@ -1,0 +1,39 @@
+from .catalogue import ALEXNET, IDENTITY, LPIPS_HEADS, MEASURES, VGG
+from .face_fidelity import Embedder, cosine, crop_landmarks, identity_step, kept_components, landmark_distance
+from .full_reference import Lpips, Vggd, feature_distance, gmsd, psnr, ssim
+from .no_reference import niqe, sharpness
+from .registry import Instruments, Measure, MeasureRegistry, WeightsWanted, find_weights
+from .stability import FrameStep, Motion, flicker, motion_between, t_mse, warping_error
+
+__all__ = [
+    "ALEXNET",
+    "IDENTITY",
+    "LPIPS_HEADS",
+    "MEASURES",
+    "VGG",
+    "Embedder",
+    "FrameStep",
+    "Instruments",
+    "Lpips",
+    "Measure",
+    "MeasureRegistry",
+    "Motion",
+    "Vggd",
+    "WeightsWanted",
+    "cosine",
+    "crop_landmarks",
+    "feature_distance",
+    "find_weights",
+    "flicker",
+    "gmsd",
+    "identity_step",
+    "kept_components",
+    "landmark_distance",
+    "motion_between",
+    "niqe",
+    "psnr",
+    "sharpness",
+    "ssim",
+    "t_mse",
+    "warping_error",
+]
