@@ -70,7 +70,7 @@ def restore(
         CancelledError: stopped through ``cancel``; nothing partial is left.
         KeyboardInterrupt: stopped by Ctrl-C; nothing partial is left.
     """
-    from revisage.media import find_media, is_collection
+    from revisage.media import default_output, find_media, is_collection
     from revisage.pipeline import Networks, check_side_folders, check_store
 
     settings = make_config(_read_config(config), **options)
@@ -82,7 +82,7 @@ def restore(
     if is_collection(input):
         files = _restore_batch(found, input, output, settings, networks, given, progress, cancel)
     else:
-        from revisage.pipeline import default_output, restore_file
+        from revisage.pipeline import restore_file
 
         source = found.files[0]
         target = default_output(source) if output is None else _in_folder(Path(output), source)
@@ -91,8 +91,10 @@ def restore(
 
 
 def _in_folder(output: Path, source: Path) -> Path:
-    """``output``, or the source's name in it when it is a folder."""
-    return output / source.name if output.is_dir() else output
+    """``output``, or the source's name in it, as it can be written, when it is a folder."""
+    from revisage.media import output_name
+
+    return output / output_name(source) if output.is_dir() else output
 
 
 def _restore_batch(
@@ -128,7 +130,7 @@ def _restore_batch(
 
 
 def _batch_targets(found: Collection, named: PathLike, output: PathLike | None) -> dict[Path, Path]:
-    from revisage.pipeline import default_output
+    from revisage.media import default_output
 
     if output is not None:
         if Path(output).is_file():

@@ -12,8 +12,8 @@ from making import make_video, picture
 from passing import pass_through, times
 
 from revisage.core.errors import ConfigError, DiskFullError, OutputError
-from revisage.media import EncodeOptions, open_segment, open_source, output_problem, probe, resolve_options, scaled_size
-from revisage.media.containers import VIDEO_SUFFIXES, can_hold
+from revisage.media import EncodeOptions, check_output, open_segment, open_source, probe, resolve_options, scaled_size
+from revisage.media.formats import FORMATS, can_hold
 from revisage.media.plain import open_plain_video
 
 
@@ -44,7 +44,7 @@ def test_what_cannot_be_is_refused_with_its_remedy(
     tmp_path: Path, clip: Path, name: str, options: dict[str, object], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words) as caught:
-        output_problem(tmp_path / name, probe(clip), EncodeOptions(**options))  # type: ignore[arg-type]
+        check_output(tmp_path / name, probe(clip), EncodeOptions(**options))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
@@ -59,15 +59,15 @@ def test_the_input_is_never_the_output(tmp_path: Path) -> None:
         names += [tmp_path / "link.mp4", tmp_path / "hard.mp4"]
     for name in names:
         with pytest.raises(OutputError, match="is the input"):
-            output_problem(name, info, EncodeOptions())
+            check_output(name, info, EncodeOptions())
 
 
 def test_what_is_there_is_replaced_only_when_allowed(tmp_path: Path, clip: Path) -> None:
     output = tmp_path / "out.mp4"
     output.write_bytes(b"precious")
     with pytest.raises(OutputError, match="exists; use --overwrite"):
-        output_problem(output, probe(clip), EncodeOptions(), overwrite=False)
-    output_problem(output, probe(clip), EncodeOptions())
+        check_output(output, probe(clip), EncodeOptions(), overwrite=False)
+    check_output(output, probe(clip), EncodeOptions())
     assert output.read_bytes() == b"precious"
 
 
@@ -76,10 +76,10 @@ def test_a_read_only_folder_is_refused(tmp_path: Path, clip: Path) -> None:
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o555)
     with pytest.raises(OutputError, match="read-only"):
-        output_problem(folder / "out.mp4", probe(clip), EncodeOptions())
+        check_output(folder / "out.mp4", probe(clip), EncodeOptions())
 
 
-@pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
+@pytest.mark.parametrize("suffix", [s for one in FORMATS if one.is_video and one.writer for s in one.suffixes])
 def test_every_container_has_an_encoder(tmp_path: Path, clip: Path, suffix: str) -> None:
     options = resolve_options(probe(clip), tmp_path / f"out{suffix}", EncodeOptions())
     assert options.muxer is not None

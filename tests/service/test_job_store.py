@@ -9,6 +9,8 @@ from typing import get_args
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from revisage.core.errors import ConfigError, InputError, ModelError
 from revisage.service import jobs as service
@@ -21,7 +23,7 @@ from revisage.service.errors import (
     TooLargeError,
 )
 from revisage.service.leases import Leases
-from revisage.service.store import JobStore
+from revisage.service.store import JobStore, clean_name
 from revisage.service.tables import meta
 from revisage.service.tokens import add_token, check_token, list_tokens, revoke_token
 
@@ -202,3 +204,10 @@ def test_every_text_option_was_looked_at() -> None:
     fields = RestoreConfig.model_fields
     text = {name for name, field in fields.items() if str in (field.annotation, *get_args(field.annotation))}
     assert text == {"model", "codec", "preset", "pixel_format", "consent"}
+
+
+@given(st.text())
+def test_names_never_are_paths(name: str) -> None:
+    cleaned = clean_name(name)
+    assert 0 < len(cleaned) <= 200
+    assert not set(cleaned) & set("/\\\0\n\r")

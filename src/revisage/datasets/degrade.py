@@ -207,10 +207,10 @@ def _tasks(inputs: Sequence[str | Path], output: Path) -> list[_Task]:
 
 def _named(source: Path, target: Path) -> Path:
     """The target's name: pictures become PNGs."""
-    from revisage.media import picture_type
+    from revisage.media import format_of_content
 
-    kind = picture_type(source) if source.is_file() else None
-    still = kind in ("jpeg", "tiff", "bmp") or (kind in ("png", "webp") and not _moves(source))
+    found = format_of_content(source) if source.is_file() else None
+    still = found is not None and "image" in found.kinds and ("animation" not in found.kinds or not _moves(source))
     return target.with_suffix(".png") if still else target
 
 
@@ -288,12 +288,12 @@ class _Output:
 @contextmanager
 def _output(source: Path, target: Path, info: MediaInfo) -> Iterator[_Output]:
     """The target being written beside its name; it appears when ``finish`` has been called."""
-    from revisage.media import EncodeOptions, output_problem
+    from revisage.media import EncodeOptions, check_output
 
     options = EncodeOptions()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        output_problem(target, info, options)
+        check_output(target, info, options)
         with tempfile.TemporaryDirectory(prefix=".degrade-", dir=target.parent) as folder:
             part = Path(folder) / f"part{target.suffix}"
             sink, finish = _sink(source, part, info, options)

@@ -14,7 +14,7 @@ import av
 from av.container import InputContainer, OutputContainer
 
 from revisage.media.carry import Carried, carry_streams, is_cover
-from revisage.media.containers import muxer_for
+from revisage.media.formats import Format, format_written_by, video_format
 from revisage.media.info import MediaInfo
 from revisage.media.joining import JoinedPackets
 from revisage.media.reading import open_file
@@ -82,12 +82,15 @@ def assemble(
         OutputError, DiskFullError: the output cannot be written.
     """
     joined = JoinedPackets(segments, source_info.time_base)
-    muxer = options.muxer or muxer_for(output)
+    container_format = format_written_by(options.muxer) if options.muxer else video_format(output)
     with open_container(source_path) as source:
         span = _span(source_path, source_info, joined, start_pts, end_pts)
         with output_errors(output):
             container = av.open(
-                str(output), "w", format=muxer, container_options=_muxer_options(muxer, source, source_info)
+                str(output),
+                "w",
+                format=container_format.writer,
+                container_options=_muxer_options(container_format, source, source_info),
             )
             try:
                 notes = _write(source, container, segments[0], joined, source_info, span)
@@ -96,7 +99,7 @@ def assemble(
                 raise
             container.close()
     notes += [
-        *_time_note(muxer, source_info, joined),
+        *_time_note(container_format, source_info, joined),
         *lost_tags(source_path, output),
         *_light_note(source_info, output),
     ]
@@ -223,30 +226,23 @@ def _next_pts(path: Path, info: MediaInfo, last_pts: int) -> int | None:
     return following
 
 
-def _muxer_options(muxer: str, source: InputContainer, info: MediaInfo) -> dict[str, str]:
+def _muxer_options(container: Format, source: InputContainer, info: MediaInfo) -> dict[str, str]:
     """Options that keep times exact and leave out the date and the muxer's version."""
-    options = {"fflags": "+bitexact"}
-    if muxer in ("mp4", "mov", "3gp"):
+    options = {"fflags": "+bitexact", **dict(container.options)}
+    if container.clock == "scaled":
         scale = info.time_base.denominator
         rates = [stream.codec_context.sample_rate for stream in source.streams.audio if stream.codec_context]
         options["video_track_timescale"] = str(scale)
         common = lcm(scale, *(rate for rate in rates if rate))
         # Where a track begins is written in this scale; in milliseconds, the default, late starts would be rounded.
         options["movie_timescale"] = str(common if common <= _LARGEST_TIMESCALE else scale)
-    if muxer == "mpegts":
-        options["mpegts_copyts"] = "1"
-    if muxer in ("matroska", "webm"):
-        # Audio that begins a little before zero, to be cut off there, must not move everything else.
-        options["avoid_negative_ts"] = "disabled"
-    if muxer in ("mpeg", "vob"):
-        options["preload"] = "0"
     return options
 
 
-def _time_note(muxer: str, info: MediaInfo, joined: JoinedPackets) -> list[str]:
-    if muxer in ("matroska", "webm") and (info.time_base * 1000).denominator != 1:
+def _time_note(container: Format, info: MediaInfo, joined: JoinedPackets) -> list[str]:
+    if container.clock == "milliseconds" and (info.time_base * 1000).denominator != 1:
         return ["this container keeps times in whole milliseconds; each frame's is rounded to the nearest"]
-    if muxer == "avi" and not joined.is_even:
+    if container.clock == "rate" and not joined.is_even:
         return ["this container has one frame rate for all; frames were moved to fit it"]
     return []
 

@@ -10,15 +10,12 @@ from typing import Any, Protocol
 import av
 from av.container import OutputContainer
 
-from revisage.media.containers import can_hold
+from revisage.media.formats import can_hold, format_written_by
 from revisage.media.recode import AudioRecoder, SubtitleRecoder
 from revisage.media.tags import kept_tags
 from revisage.media.video_probe import open_container
 
 __all__ = ["Carried", "CarriedStreams", "carry_streams", "is_cover"]
-
-_COVER_STREAMS = ("mp4", "mov")
-"""Containers in which a cover picture is a stream of one packet."""
 
 
 class Carried(Protocol):
@@ -75,7 +72,7 @@ def _name(stream: Any) -> str:
 
 
 def _carry(container: OutputContainer, path: Path, stream: Any) -> tuple[Carried | None, Any, str]:
-    if stream.type == "attachment" or (is_cover(stream) and container.format.name not in _COVER_STREAMS):
+    if stream.type == "attachment" or (is_cover(stream) and _covers(container) != "stream"):
         made, note = _attached(container, path, stream)
         return None, made, note
     if _is_remade(container, stream):
@@ -95,6 +92,10 @@ def _carry(container: OutputContainer, path: Path, stream: Any) -> tuple[Carried
     return None, None, f"({getattr(stream, 'name', None) or 'unknown'}) cannot be held by this container; left out"
 
 
+def _covers(container: OutputContainer) -> str | None:
+    return format_written_by(container.format.name).covers
+
+
 def is_cover(stream: Any) -> bool:
     """Whether a stream is one picture that stands for the file."""
     return bool(stream.type == "video" and int(stream.disposition) & int(av.stream.Disposition.attached_pic))
@@ -105,7 +106,7 @@ def _is_remade(container: OutputContainer, stream: Any) -> bool:
     if stream.type != "data" or "mov" not in stream.container.format.name:
         return False
     is_chapter_text = bool(stream.container.chapters()) and stream.name == "bin_data"
-    return is_chapter_text or (container.format.name in ("mp4", "mov") and "timecode" in stream.metadata)
+    return is_chapter_text or (_covers(container) == "stream" and "timecode" in stream.metadata)
 
 
 def _accepts(muxer: str, stream: Any) -> bool:
@@ -125,7 +126,7 @@ def _accepts(muxer: str, stream: Any) -> bool:
 
 def _attached(container: OutputContainer, path: Path, stream: Any) -> tuple[Any, str]:
     """Put an attached file, or a cover picture as one, into the header."""
-    if container.format.name != "matroska":
+    if _covers(container) != "attachment":
         return None, "cannot be held by this container; left out"
     if stream.type == "attachment":
         return container.add_stream_from_template(stream), ""

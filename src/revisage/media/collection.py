@@ -9,19 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from revisage.core import InputError, OutputError
+from revisage.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from revisage.media.output import output_name
 
-__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Collection", "find_media", "is_collection", "natural_key"]
+__all__ = ["Collection", "find_media", "is_collection", "natural_key"]
 
-IMAGE_SUFFIXES = frozenset(
-    (".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-)
-# fmt: off
-VIDEO_SUFFIXES = frozenset((
-    ".3g2", ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4",
-    ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv",
-    ".y4m",
-))
-# fmt: on
 _MEDIA = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 _DIGITS = re.compile(r"(\d+)")
 
@@ -36,12 +28,21 @@ class Collection:
     def outputs(self, folder: Path) -> dict[Path, Path]:
         """For each input its output below ``folder``, with the same relative path.
 
+        What cannot be written in its own format takes the ending of the nearest that can (see
+        :func:`~revisage.media.output.output_name`), after its own where another input has that name.
+
         Raises:
             OutputError: the folder is the inputs' own, so that each would be its own output.
         """
         if folder.resolve() == self.base.resolve():
             raise OutputError(f"{folder}: the output folder is the input's; name another folder")
-        return {file: folder / file.relative_to(self.base) for file in self.files}
+        outputs: dict[Path, Path] = {}
+        for file in self.files:
+            name = output_name(file)
+            if name != file.name and file.with_name(name) in self.files:
+                name = f"{file.name}{Path(name).suffix}"
+            outputs[file] = folder / file.relative_to(self.base).with_name(name)
+        return outputs
 
 
 def is_collection(source: str | Path) -> bool:

@@ -11,7 +11,7 @@ import av
 from av.codec.codec import find_best_pix_fmt_of_list
 
 from revisage.core import ConfigError, OutputError, nearest
-from revisage.media.containers import can_hold, muxer_for
+from revisage.media.formats import Format, can_hold, format_written_by, video_format
 from revisage.media.info import ContentLight, MasteringDisplay, MediaInfo
 from revisage.media.native import native_format
 from revisage.media.sink import EncodeOptions
@@ -64,13 +64,7 @@ _MPEG_RATES = frozenset(
     ["24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60"],
 )
 _REORDERING = ("libx264", "libx264rgb", "libx265", "mpeg1video", "mpeg2video")
-_WITHOUT_REORDERING = ("asf", "avi", "mpeg", "vob")
-"""Containers without times below zero or without two times per frame: frames must be stored as they are shown."""
 _SHOWN_LATE = ("libx264", "libx264rgb", "libx265")
-_PREFERRED = {"asf": ("mpeg4", "wmv2"), "avi": ("mpeg4",), "mpeg": ("mpeg2video",), "vob": ("mpeg2video",)}
-"""What comes before H.264 and its kin: with one time per frame (ASF, AVI) FFmpeg and all that read with it show those a
-frame late, and in a program stream, which does not name its codecs, it may take a short video for sound."""
-
 _NO_SCENE_CUTS = {"sc_threshold": "1000000000"}
 """FFmpeg's MPEG encoders close groups of pictures only if they do not look for cuts."""
 
@@ -136,38 +130,41 @@ def resolve_options(info: MediaInfo, output: Path, options: EncodeOptions) -> En
         ConfigError: an unknown codec or pixel format, or settings that the encoder does not have.
         OutputError: the container cannot hold the codec, or is not one that can be written.
     """
-    muxer = muxer_for(output)
-    encoder = _named_encoder(options.codec, info, output, muxer) if options.codec else _default_encoder(info, muxer)
+    container = video_format(output)
+    if options.codec:
+        encoder: str | None = _named_encoder(options.codec, info, output, container)
+    else:
+        encoder = _default_encoder(info, container)
     if encoder is None:
         raise OutputError(f"{output}: no encoder is there for this kind of file; name it .mp4 or .mkv")
     _check_settings(encoder, options)
     pixel_format = _pixel_format(encoder, info, options.pixel_format)
     size_hw = options.size_hw or info.size_hw
-    return replace(options, codec=encoder, pixel_format=pixel_format, size_hw=size_hw, muxer=muxer)
+    return replace(options, codec=encoder, pixel_format=pixel_format, size_hw=size_hw, muxer=container.writer)
 
 
-def _named_encoder(name: str, info: MediaInfo, output: Path, muxer: str) -> str:
+def _named_encoder(name: str, info: MediaInfo, output: Path, container: Format) -> str:
     encoder = _ENCODERS.get(name, name)
     if encoder == "libx264" and _is_rgb(info):
         encoder = "libx264rgb"
     if not _is_video_encoder(encoder):
         known = sorted(set(_SETTINGS) | set(_ENCODERS) | _KEPT)
         raise ConfigError(f"codec cannot be '{name}'{nearest(name, known)}; choose one of {', '.join(known)}")
-    if not can_hold(muxer, encoder):
+    if not can_hold(container.writer or "", encoder):
         raise OutputError(f"{output}: this container cannot hold {name}; name it .mkv, or choose another codec")
     return encoder
 
 
-def _default_encoder(info: MediaInfo, muxer: str) -> str | None:
+def _default_encoder(info: MediaInfo, container: Format) -> str | None:
     wanted = []
     if info.codec in _KEPT:
         wanted.append("libx264rgb" if info.codec == "h264" and _is_rgb(info) else _ENCODERS.get(info.codec, info.codec))
-    if muxer in _PREFERRED:
+    if container.preferred:
         wanted = [name for name in wanted if name not in _SHOWN_LATE]
-    for name in (*wanted, *_PREFERRED.get(muxer, ()), *_FALLBACKS):
+    for name in (*wanted, *container.preferred, *_FALLBACKS):
         if name in ("mpeg1video", "mpeg2video") and str(info.average_rate) not in _MPEG_RATES:
             continue
-        if _is_video_encoder(name) and can_hold(muxer, name):
+        if _is_video_encoder(name) and can_hold(container.writer or "", name):
             return name
     return None
 
@@ -266,7 +263,7 @@ def _chosen(options: EncodeOptions, info: MediaInfo) -> dict[str, str]:
         values[settings.quality] = f"{options.crf:g}"
     if options.preset is not None:
         values["preset"] = options.preset
-    if options.muxer in _WITHOUT_REORDERING and encoder in _REORDERING:
+    if encoder in _REORDERING and options.muxer is not None and not format_written_by(options.muxer).reorders:
         values["bf"] = "0"
     extra = _EXTRA.get(encoder)
     if extra is not None:

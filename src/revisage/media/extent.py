@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from revisage.core import InputError
+from revisage.media.formats import format_of_content
 
 __all__ = ["Extent", "read_extent"]
 
@@ -38,12 +39,10 @@ def read_extent(path: Path) -> Extent:
     Raises:
         InputError: it cannot be made sense of, or says that it is too large to be real.
     """
-    from revisage.media.source import picture_type
-
-    picture = picture_type(path)
-    if picture is None:
+    found = format_of_content(path)
+    if found is None or found.is_video:
         return _of_video(path)
-    if picture in ("gif", "png", "webp"):
+    if "animation" in found.kinds:
         from revisage.media.animation import animation_extent, animation_format
 
         animation = animation_format(path)

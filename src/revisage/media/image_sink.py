@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from revisage.core import OutputError
 from revisage.media.animation_sink import AnimationSink, GifSink
 from revisage.media.delta_sink import ApngSink, WebpSink
+from revisage.media.formats import IMAGE_SUFFIXES, format_of
 from revisage.media.frame import Frame
 from revisage.media.image_file import ImageFile, reported
 from revisage.media.info import MediaInfo
@@ -31,19 +32,7 @@ from revisage.media.webp_chunks import parse_webp
 __all__ = ["StillSink", "image_format", "open_image_sink"]
 
 Samples = NDArray[Any]
-_ANIMATIONS: dict[str, type[AnimationSink]] = {".gif": GifSink, ".apng": ApngSink, ".png": ApngSink, ".webp": WebpSink}
-_STILLS = {
-    ".bmp": "bmp",
-    ".dib": "bmp",
-    ".jfif": "jpeg",
-    ".jpe": "jpeg",
-    ".jpeg": "jpeg",
-    ".jpg": "jpeg",
-    ".png": "png",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".webp": "webp",
-}
+_ANIMATIONS: dict[str, type[AnimationSink]] = {"gif": GifSink, "apng": ApngSink, "png": ApngSink, "webp": WebpSink}
 
 
 def open_image_sink(path: Path, source: Source | MediaInfo, options: EncodeOptions) -> Sink:
@@ -74,19 +63,18 @@ def image_format(path: Path, info: MediaInfo) -> type[AnimationSink] | str:
     Raises:
         OutputError: no image format has this extension, or it cannot hold what the source has.
     """
-    suffix = path.suffix.lower()
-    animation = _ANIMATIONS.get(suffix)
+    asked = format_of(path.suffix)
+    if asked is None or asked.is_video:
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise OutputError(f"{path}: no image format has the extension '{path.suffix}'; use one of {known}")
+    animation = _ANIMATIONS.get(asked.name)
     single = info.kind == "image" or info.frame_count == 1
     same = animation is not None and info.kind == "animation" and info.codec == animation.format
-    if animation is not None and (same or not single or suffix not in _STILLS):
+    if animation is not None and (same or not single or "image" not in asked.kinds):
         return animation
-    container = _STILLS.get(suffix)
-    if container is None:
-        known = ", ".join(sorted(_ANIMATIONS.keys() | _STILLS.keys()))
-        raise OutputError(f"{path}: no image format has the extension '{suffix}'; use one of {known}")
     if not single:
-        raise OutputError(f"{path}: {container.upper()} holds one picture; name a .gif, .png, .webp or video file")
-    return container
+        raise OutputError(f"{path}: {asked.name.upper()} holds one picture; name a .gif, .png, .webp or video file")
+    return asked.name
 
 
 class StillSink:

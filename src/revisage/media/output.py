@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from revisage.core import OutputError
-from revisage.media.collection import IMAGE_SUFFIXES
-from revisage.media.info import MediaInfo
+from revisage.core import InputError, OutputError
+from revisage.media.formats import IMAGE_SUFFIXES, format_of, written_suffix
+from revisage.media.info import MediaInfo, probe
 from revisage.media.sink import EncodeOptions
 
-__all__ = ["output_problem"]
+__all__ = ["check_output", "default_output", "format_notes", "output_name"]
 
 
-def output_problem(output: Path, info: MediaInfo, options: EncodeOptions, *, overwrite: bool = True) -> None:
+def check_output(output: Path, info: MediaInfo, options: EncodeOptions, *, overwrite: bool = True) -> None:
     """Refuse an output that cannot be written.
 
     Args:
@@ -37,6 +37,32 @@ def output_problem(output: Path, info: MediaInfo, options: EncodeOptions, *, ove
         from revisage.media.trial import try_encoder
 
         try_encoder(info, output, resolve_options(info, output, options))
+
+
+def default_output(source: Path) -> Path:
+    """``NAME_restored.EXT`` beside the input, see :func:`output_name`."""
+    return source.with_name(output_name(source)).with_stem(f"{source.stem}_restored")
+
+
+def output_name(source: Path) -> str:
+    """The source's name, with the ending of the nearest format where the source's own cannot be written."""
+    own = format_of(source.suffix)
+    if own is not None and own.writer is not None:
+        return source.name
+    try:
+        return source.with_suffix(written_suffix(source.suffix, probe(source))).name
+    except InputError:
+        return source.name  # said when it is the source's turn
+
+
+def format_notes(source: Path, output: Path) -> list[str]:
+    """What there is to say where an output has another format because the source's cannot be written."""
+    own, made = format_of(source.suffix), format_of(output.suffix)
+    if own is None or own.writer is not None or made is None:
+        return []
+    return [
+        f"{own.name.upper()} cannot be written; the result is {made.name.upper()}, the nearest that holds the streams"
+    ]
 
 
 def _check_place(output: Path, info: MediaInfo, overwrite: bool) -> None:

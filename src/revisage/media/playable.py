@@ -10,6 +10,7 @@ import av
 import av.filter
 
 from revisage.core import CancelToken, InputError
+from revisage.media.formats import format_of_info
 from revisage.media.info import MediaInfo
 from revisage.media.picture import write_picture
 from revisage.media.segment import output_errors
@@ -18,9 +19,6 @@ from revisage.media.video_probe import open_container, video_stream
 
 __all__ = ["is_playable", "write_playable"]
 
-_PICTURES = ("png", "jpeg", "gif", "webp", "bmp")
-_CODECS = {"mp4": ("h264",), "webm": ("vp8", "vp9", "av1")}
-_SOUND = {"mp4": ("aac", "mp3"), "webm": ("opus", "vorbis")}
 _FORMATS = ("yuv420p", "yuvj420p")
 _TURNS = {90: "transpose=2", 180: "hflip,vflip", 270: "transpose=1"}
 _RATE = 48000
@@ -29,14 +27,11 @@ _CLOCK = 90000
 
 def is_playable(info: MediaInfo) -> bool:
     """Whether browsers show a medium as it is."""
-    if info.kind != "video":
-        return info.container in _PICTURES
-    kind = next((name for name in _CODECS if name in info.container), "")
-    if kind == "webm" and info.path.suffix.lower() != ".webm":
+    found = format_of_info(info)
+    shown = found.in_browsers if found is not None else ()
+    if not all(codec in shown for codec in (info.codec, *(stream.codec for stream in info.audio))):
         return False
-    sound = all(stream.codec in _SOUND[kind] for stream in info.audio) if kind else False
-    even = info.codec in _CODECS.get(kind, ()) and info.pixel_format in _FORMATS
-    return even and sound and not info.interlaced
+    return info.kind != "video" or (info.pixel_format in _FORMATS and not info.interlaced)
 
 
 def write_playable(source: Path, target: Path, info: MediaInfo, cancel: CancelToken) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import av
 from av.container import OutputContainer
 
-from revisage.media.containers import can_hold
+from revisage.media.formats import can_hold
 
 __all__ = ["AudioRecoder", "SubtitleRecoder"]
 

@@ -16,8 +16,8 @@ from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
 from revisage.core import DiskFullError, OutputError, ProcessingError
-from revisage.media.containers import can_hold
 from revisage.media.encoders import encoder_options, resolve_options
+from revisage.media.formats import can_hold
 from revisage.media.frame import Frame
 from revisage.media.info import ColourTags, MediaInfo
 from revisage.media.native import FrameMaker, native_format

@@ -8,20 +8,11 @@ from types import TracebackType
 from typing import Protocol
 
 from revisage.core import InputError
+from revisage.media.formats import format_of_content
 from revisage.media.frame import Frame
 from revisage.media.info import MediaInfo
 
-__all__ = ["Source", "open_source", "picture_type"]
-
-_SIGNATURES = (
-    (b"GIF87a", "gif"),
-    (b"GIF89a", "gif"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"II*\x00", "tiff"),
-    (b"MM\x00*", "tiff"),
-    (b"BM", "bmp"),
-)
+__all__ = ["Source", "open_source"]
 
 
 class Source(Protocol):
@@ -70,27 +61,18 @@ def open_source(path: Path | str, *, deinterlace: bool = False, info: MediaInfo 
     """
     path = Path(path)
     _check_file(path)
-    picture = picture_type(path)
-    if picture in ("gif", "png", "webp"):
+    found = format_of_content(path)
+    if found is not None and "animation" in found.kinds:
         from revisage.media.animation import open_animation
 
         return open_animation(path)
-    if picture is not None:
+    if found is not None and not found.is_video:
         from revisage.media.still import open_still
 
         return open_still(path)
     from revisage.media.video_source import VideoSource
 
     return VideoSource(path, deinterlace=deinterlace, info=info)
-
-
-def picture_type(path: Path) -> str | None:
-    """``gif``, ``png``, ``webp``, ``jpeg``, ``tiff`` or ``bmp`` by the file's first bytes; None for anything else."""
-    with path.open("rb") as file:
-        head = file.read(16)
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "webp"
-    return next((name for signature, name in _SIGNATURES if head.startswith(signature)), None)
 
 
 def _check_file(path: Path) -> None:

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from revisage.core import InputError
+from revisage.media.formats import FORMATS
 from revisage.media.frame import Frame
 from revisage.media.info import MediaInfo
 from revisage.media.layout import Orientation
@@ -36,7 +37,6 @@ _ORIENTATIONS = {
     7: Orientation(transpose=True, flip_rows=True, flip_columns=True),
     8: Orientation(transpose=True, flip_rows=True),
 }
-_CONTAINERS = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp", "TIFF": "tiff", "BMP": "bmp", "DIB": "bmp"}
 
 
 @dataclass
@@ -105,9 +105,10 @@ def _one_line(error: BaseException) -> str:
 
 
 def _decode(path: Path, image: Image.Image) -> Still:
-    container = _CONTAINERS.get(image.format or "")
-    if container is None:
+    found = next((one for one in FORMATS if image.format in one.readers and not one.is_video), None)
+    if found is None:
         raise InputError(f"{path}: {image.format} pictures are not supported; convert it to PNG or JPEG")
+    container = found.name
     pages = int(getattr(image, "n_frames", 1)) if container == "tiff" else 1
     orientation = exif_orientation(image)
     still = Still(path, container, image.mode, np.empty(0), icc_profile=image.info.get("icc_profile"), pages=pages)

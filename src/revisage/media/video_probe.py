@@ -13,6 +13,7 @@ from av.sidedata.sidedata import Type as SideType
 from av.video.stream import VideoStream
 
 from revisage.core import InputError
+from revisage.media.formats import is_text
 from revisage.media.info import Chapter, ColourTags, ContentLight, MasteringDisplay, MediaInfo, StreamInfo
 from revisage.media.layout import Orientation
 from revisage.media.limits import check_pixels
@@ -42,7 +43,7 @@ def _reason(path: Path, error: Exception) -> str:
         head = file.read(4096)
     if head[4:8] in (b"ftyp", b"mdat", b"moov", b"wide", b"free"):
         return "its index (moov) is missing; the recording or download was cut off"
-    if b"\0" not in head and all(byte >= 9 for byte in head):
+    if is_text(head):
         return "it holds text, not video"
     if isinstance(error, PermissionError):
         return "permission is denied"

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from revisage.core import InputError
 from revisage.media.colour import guess_colour
 from revisage.media.deinterlace import Deinterlacer
+from revisage.media.formats import format_of_info
 from revisage.media.frame import Frame
 from revisage.media.info import MediaInfo
 from revisage.media.layout import Orientation, PixelLayout
@@ -22,9 +23,6 @@ from revisage.media.native import decoded_planes, native_format, native_frame
 from revisage.media.video_probe import open_container, read_info, video_stream
 
 __all__ = ["VideoSource"]
-
-_WITHOUT_INDEX = ("h264", "hevc", "m4v", "mpegvideo", "obu", "vvc", "avi", "mjpeg", "dv")
-"""Containers whose times are made up while reading: only reading from the start gives the same ones again."""
 
 _STEPS_BACK = (Fraction(0), Fraction(2), Fraction(10))
 """Seconds by which to seek further back until the frame wanted is met. MPEG streams state times only now and then, at
@@ -78,7 +76,7 @@ class VideoSource:
                 return
 
     def _numbered(self, first: int, first_pts: int | None) -> Iterator[tuple[int, tuple[av.VideoFrame, int]]]:
-        if first == 0 or first_pts is None or self.info.container in _WITHOUT_INDEX:
+        if first == 0 or first_pts is None or not _seeks(self.info):
             yield from ((number, item) for number, item in enumerate(self._decoded()) if number >= first)
         else:
             decoded = self._decoded_from(first_pts)
@@ -155,6 +153,11 @@ class VideoSource:
             origin=native,
             is_decoded=True,
         )
+
+
+def _seeks(info: MediaInfo) -> bool:
+    found = format_of_info(info)
+    return found is None or found.seeks
 
 
 def _rising(frames: Iterator[av.VideoFrame], warnings: list[str]) -> Iterator[tuple[av.VideoFrame, int]]:

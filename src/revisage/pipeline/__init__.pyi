@@ -9,7 +9,6 @@ from .scanner import scan_frames, scan_source
 from .side import check_side_folders
 from .still import restored_image
 from .summary import detector_summary, machine
-from .target import default_output
 
 __all__ = [
     "FileReport",
@@ -19,7 +18,6 @@ __all__ = [
     "ScannedTrack",
     "check_side_folders",
     "check_store",
-    "default_output",
     "detector_summary",
     "fingerprint",
     "load_scan",

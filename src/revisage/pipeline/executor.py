@@ -209,6 +209,8 @@ def _scan_or_saved(run: _Run) -> Scan:
 
 
 def _report(run: _Run, scan: Scan, plan: Plan, totals: Totals) -> FileReport:
+    from revisage.media import format_notes
+
     return FileReport(
         input=run.info.to_json(),
         frames=scan.frames,
@@ -220,6 +222,7 @@ def _report(run: _Run, scan: Scan, plan: Plan, totals: Totals) -> FileReport:
         failures=totals.failures,
         warnings=scan.warnings,
         truncated=scan.truncated,
+        notes=format_notes(run.source, run.target.output),
     )
 
 

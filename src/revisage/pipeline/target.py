@@ -13,7 +13,7 @@ from revisage.media import IMAGE_SUFFIXES
 if TYPE_CHECKING:
     from revisage.media import EncodeOptions, MediaInfo
 
-__all__ = ["Target", "default_output", "make_target"]
+__all__ = ["Target", "make_target"]
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,6 @@ class Target:
         return self.options.size_hw
 
 
-def default_output(source: Path) -> Path:
-    """``NAME_restored.EXT`` beside the input."""
-    return source.with_name(f"{source.stem}_restored{source.suffix}")
-
-
 def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConfig) -> Target:
     """Check where a run writes and settle how it encodes.
 
@@ -60,7 +55,7 @@ def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConf
         OutputError: a target cannot be written, exists, or is the input.
         ConfigError: the output's format cannot hold what the source is, or encoder options do not go together.
     """
-    from revisage.media import EncodeOptions, output_problem, scaled_size
+    from revisage.media import EncodeOptions, check_output, scaled_size
 
     _check_distinct([output, config.compare, config.report])
     for side in (config.compare, config.report):
@@ -75,14 +70,14 @@ def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConf
         pixel_format=config.pixel_format,
         size_hw=size_hw,
     )
-    output_problem(output, info, options, overwrite=config.overwrite)
+    check_output(output, info, options, overwrite=config.overwrite)
     return Target(output, by_segments, options, _comparison(config.compare, output, info, options))
 
 
 def _comparison(
     path: Path | None, output: Path, info: MediaInfo, options: EncodeOptions
 ) -> tuple[Path, EncodeOptions | None] | None:
-    from revisage.media import output_problem
+    from revisage.media import check_output
 
     if path is None:
         return None
@@ -98,7 +93,7 @@ def _comparison(
     if picture != (not by_segments):
         raise ConfigError(f"{path}: the comparison of an image is an image; name it like the output, for example .png")
     if path.parent.is_dir():
-        output_problem(path, info, wide)
+        check_output(path, info, wide)
     return path, wide
 
 

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["restore"]
 
-_PICTURES = {"gif": ".gif", "png": ".png", "webp": ".webp", "jpg": ".jpg", "tif": ".tif", "bmp": ".bmp"}
-_WRITTEN_OTHERWISE = {"ogv": ".mkv"}
-
 
 def restore(task: Task) -> Outcome:
     """Restore the job's file.
@@ -45,8 +42,9 @@ def restore(task: Task) -> Outcome:
 
 def _suffix(task: Task) -> str:
     """Ending of the output: the input's own container, as far as it can be written."""
-    found = task.job.input.format
-    return _PICTURES.get(found) or _WRITTEN_OTHERWISE.get(found, f".{found}")
+    from revisage.media import written_suffix
+
+    return written_suffix(f".{task.job.input.format}", task.info)
 
 
 def _scan(task: Task) -> Scan:

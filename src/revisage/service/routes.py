@@ -11,6 +11,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
+from revisage.media import media_type
 from revisage.service import documents as doc
 from revisage.service.events import event_stream
 from revisage.service.jobs import preview as ask_preview
@@ -28,25 +29,6 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/v1", responses=doc.PROBLEMS)
 
-_TYPES = {
-    ".mp4": "video/mp4",
-    ".mov": "video/quicktime",
-    ".mkv": "video/x-matroska",
-    ".webm": "video/webm",
-    ".avi": "video/x-msvideo",
-    ".mpg": "video/mpeg",
-    ".ts": "video/mp2t",
-    ".flv": "video/x-flv",
-    ".wmv": "video/x-ms-wmv",
-    ".3gp": "video/3gpp",
-    ".gif": "image/gif",
-    ".png": "image/png",
-    ".webp": "image/webp",
-    ".jpg": "image/jpeg",
-    ".tif": "image/tiff",
-    ".bmp": "image/bmp",
-    ".json": "application/json",
-}
 _FACES_KEPT = 3600.0
 File = Literal["output", "report", "compare", "playable"]
 Key = Annotated[
@@ -247,7 +229,7 @@ def _result(store: JobStore, job: Job, name: str) -> Path:
 
 
 def _file(path: Path, name: str | None = None, done: BackgroundTask | None = None) -> FileResponse:
-    kind = _TYPES.get(path.suffix, "application/octet-stream")
+    kind = "application/json" if path.suffix == ".json" else media_type(path.suffix)
     return RangedFile(path, media_type=kind, filename=name, background=done)
 
 

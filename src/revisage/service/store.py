@@ -22,10 +22,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from revisage.media import Sniffed, sniff, sniff_file
 from revisage.service.errors import BusyError, NotFoundError, QuotaError, ReusedKeyError, StillAtWorkError
 from revisage.service.files import DataFolder
 from revisage.service.settings import ServiceSettings
-from revisage.service.sniff import Sniffed, sniff, sniff_file
 from revisage.service.tables import Database, inputs, jobs, workers
 from revisage.service.values import ACTIVE, QUICK_KINDS, InputFile, Job, JobProgress, Kind, Lane, Status, WorkerRow
 

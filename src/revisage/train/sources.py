@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from revisage.core import InputError
+from revisage.media import STILL_SUFFIXES
 
-__all__ = ["IMAGE_SUFFIXES", "FaceSource", "ListedImage", "listed_images", "read_image"]
+__all__ = ["FaceSource", "ListedImage", "listed_images", "read_image"]
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 _SHARD = ".tar"
 _LICENCE_KEYS = ("licence", "license")
 
@@ -96,7 +96,7 @@ def listed_images(source: FaceSource) -> list[ListedImage]:
 
 def _of_file(file: Path, source: FaceSource) -> Iterator[ListedImage]:
     suffix = file.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in STILL_SUFFIXES:
         yield ListedImage(file, source.weight_of(file.name))
     elif suffix == _SHARD:
         yield from _of_shard(file, source)
@@ -128,7 +128,7 @@ def _of_shard(shard: Path, source: FaceSource) -> Iterator[ListedImage]:
     except (OSError, tarfile.TarError) as error:
         raise InputError(f"{shard} is no uncompressed tar archive or is damaged: {error}") from None
     for member in members:
-        if Path(member.name).suffix.lower() in IMAGE_SUFFIXES:
+        if Path(member.name).suffix.lower() in STILL_SUFFIXES:
             yield ListedImage(
                 file=shard,
                 weight=source.weight_of(Path(member.name).name),

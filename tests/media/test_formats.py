@@ -1,0 +1,91 @@
+"""What a file is, by its first bytes and its name; and which format its output has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from making import make_video
+
+from revisage.core.errors import InputError
+from revisage.media import VIDEO_SUFFIXES, default_output, find_media, format_notes, probe
+from revisage.media.formats import FORMATS, Sniffed, can_hold, format_of, sniff, sniff_file, written_suffix
+
+
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [
+        (b"\0\0\0\x20ftypisom", Sniffed("mp4", "video")),
+        (b"\0\0\0\x14ftypqt  ", Sniffed("mov", "video")),
+        (b"\x1aE\xdf\xa3....B\x82\x84webm", Sniffed("webm", "video")),
+        (b"\x1aE\xdf\xa3....B\x82\x88matroska", Sniffed("mkv", "video")),
+        (b"RIFF....AVI LIST", Sniffed("avi", "video")),
+        (b"\0\0\x01\xba", Sniffed("mpg", "video")),
+        (b"G" + bytes(187) + b"G" + bytes(187), Sniffed("ts", "video")),
+        (b"RIFF....WEBPVP8X\x0a\0\0\0\x02" + bytes(9), Sniffed("webp", "animation")),
+        (b"RIFF....WEBPVP8 " + bytes(20), Sniffed("webp", "image")),
+        (b"\x89PNG\r\n\x1a\n....IHDR....acTL....IDAT", Sniffed("png", "animation")),
+        (b"\x89PNG\r\n\x1a\n....IHDR....IDATacTL", Sniffed("png", "image")),
+        (b"\xff\xd8\xff\xe0", Sniffed("jpg", "image")),
+    ],
+)
+def test_known_beginnings(head: bytes, found: Sniffed) -> None:
+    assert sniff(head, "x") == found
+
+
+@given(st.binary(max_size=600))
+def test_anything_is_known_or_refused(head: bytes) -> None:
+    try:
+        found = sniff(head, "name")
+    except InputError as error:
+        assert str(error).startswith("name ")
+    else:
+        assert found.format.isalnum()
+
+
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^no\.mp4: no such file"):
+        sniff_file(tmp_path / "no.mp4")
+    with pytest.raises(InputError, match="cannot be opened"):
+        sniff_file(tmp_path)
+
+
+def test_the_clips_of_the_wild(shared: Path) -> None:
+    found = {path.suffix[1:]: sniff_file(path).format for path in (shared / "clips").glob("*.m[pk]*")}
+    assert found == {"mp4": "mp4", "mkv": "mkv", "mpg": "mpg"}
+
+
+def test_endings_and_names_belong_to_one_format() -> None:
+    suffixes = [suffix for record in FORMATS for suffix in record.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+    names = {record.name: record for record in FORMATS}
+    assert len(names) == len(FORMATS)
+    for record in FORMATS:
+        assert (record.writer is None) == bool(record.successors), record.name
+        assert all(names[successor].writer is not None for successor in record.successors)
+
+
+@pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES))
+def test_the_default_output_of_any_video_can_be_written(tmp_path: Path, suffix: str) -> None:
+    info = probe(make_video(tmp_path / "clip.mkv", audio="aac"))
+    found = format_of(written_suffix(suffix, info))
+    assert found is not None
+    assert found.writer is not None
+    assert suffix in found.suffixes or all(can_hold(found.writer, codec) for codec in ("h264", "aac"))
+
+
+def test_a_folder_s_unwritable_files_get_the_nearest_container(tmp_path: Path) -> None:
+    made = make_video(tmp_path / "clip.mkv", codec="mpeg2video", audio="pcm_s16le")
+    for name in ("tape.mxf", "tape.mov", "film.ogv", "film.mkv", "other.dat"):
+        (tmp_path / name).write_bytes(made.read_bytes())
+    outputs = find_media(tmp_path).outputs(tmp_path / "out")
+    assert sorted(path.name for path in outputs.values()) == [
+        "clip.mkv", "film.mkv", "film.ogv.mkv", "tape.mov", "tape.mxf.mov",
+    ]  # fmt: skip
+    assert default_output(tmp_path / "film.ogv") == tmp_path / "film_restored.mkv"
+    assert default_output(tmp_path / "other.dat") == tmp_path / "other_restored.mkv"
+    assert default_output(tmp_path / "none.ogv") == tmp_path / "none_restored.ogv"
+    assert format_notes(tmp_path / "tape.mov", tmp_path / "tape.mp4") == []
+    assert "OGV cannot be written; the result is MKV" in format_notes(tmp_path / "film.ogv", tmp_path / "a.mkv")[0]
