@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from revisage.core.config import RestoreConfig, make_config
+from revisage.core.config import RestoreConfig, fields_about, make_config, option_of, served_fields
 from revisage.core.errors import ConfigError
 
 
@@ -43,6 +43,22 @@ def test_settings_can_be_fed_back() -> None:
     again = make_config(saved)
     assert again.start == Fraction(125, 2)
     assert again.settings() == config.settings()
+
+
+def test_every_field_says_what_it_is_about() -> None:
+    for name in RestoreConfig.model_fields:
+        option = option_of(name)
+        assert option.panel
+        assert option.scopes
+        decides = {"networks", "scan", "result"} & set(option.scopes)
+        assert decides or not option.served, f"{name} is about this machine's files or processes"
+    assert set(fields_about("networks")) >= {"model", "detector", "temporal", "precision"}
+    assert "temporal" in served_fields()
+    assert {"collect", "consent", "overwrite", "dry_run", "workers", "report"}.isdisjoint(served_fields())
+
+
+def test_how_many_workers_ran_decides_about_nothing() -> None:
+    assert make_config(workers=4).settings() == make_config().settings()
 
 
 def test_options_override_the_base_and_none_means_not_given() -> None:

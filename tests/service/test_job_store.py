@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from revisage.core.config import RestoreConfig
 from revisage.core.errors import ConfigError, InputError, ModelError
 from revisage.service import jobs as service
+from revisage.service.documents import JOB_REQUEST
 from revisage.service.errors import (
     BusyError,
     NotFoundError,
@@ -197,10 +199,21 @@ def test_configs_are_checked_and_can_name_no_file() -> None:
         service.checked_config({"model": "/etc/passwd"})
 
 
+def test_what_openapi_offers_is_what_jobs_take() -> None:
+    form = JOB_REQUEST["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    offered = form["config"]["contentSchema"]["properties"]
+    told = form["config"]["description"].partition("Among ")[2].rstrip(".").split(", ")
+    assert told == list(offered)
+    for name, field in RestoreConfig.model_fields.items():
+        if name in offered:
+            assert service.checked_config({name: field.default}).keys() == {name}
+        else:
+            with pytest.raises(ConfigError, match=f"'{name}' cannot be given"):
+                service.checked_config({name: field.default})
+
+
 def test_every_text_option_was_looked_at() -> None:
     """A new option that takes free text may name a file: look at it, then add it here or refuse it."""
-    from revisage.core.config import RestoreConfig
-
     fields = RestoreConfig.model_fields
     text = {name for name, field in fields.items() if str in (field.annotation, *get_args(field.annotation))}
     assert text == {"model", "codec", "preset", "pixel_format", "consent"}

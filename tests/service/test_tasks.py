@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from revisage.core.config import make_config
 from revisage.core.errors import InputError
 from revisage.core.progress import Progress
 from revisage.service import jobs as service
@@ -87,6 +88,13 @@ def test_an_interrupted_job_goes_on_at_its_last_segment_and_gives_the_same_bytes
     assert outcome.result["resumed_segments"] == 2
     assert digest(second, outcome) == expected
     assert job.id == second.job.id
+
+
+def test_networks_are_those_of_the_jobs_config(loaded: Loaded) -> None:
+    averaged = loaded.networks(make_config(temporal="raft", deinterlace=True))
+    assert averaged.config.temporal == "raft"
+    assert loaded.networks(make_config(temporal="raft", strength=0.5)) is averaged
+    assert loaded.networks(make_config()) is not averaged
 
 
 def test_look_scan_and_preview(store: JobStore, loaded: Loaded, cut_clip: Path) -> None:

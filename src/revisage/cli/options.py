@@ -9,40 +9,12 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from revisage.core import RestoreConfig
+from revisage.core import RestoreConfig, fields_about, option_of
 
 __all__ = ["RESTORE_FIELDS", "SCAN_FIELDS", "with_config_options"]
 
-PANELS = {
-    "Restoration": ("model", "strength", "upscale", "background", "tile"),
-    "Faces": (
-        "detector",
-        "detection_threshold",
-        "min_face",
-        "max_face",
-        "max_faces",
-        "only_center_face",
-        "aligned",
-    ),
-    "Stability": ("temporal", "temporal_passes"),
-    "File": ("start", "end", "codec", "crf", "preset", "pixel_format", "deinterlace"),
-    "Machine": ("device", "engine", "precision", "batch", "workers"),
-    "Face store": ("collect", "consent", "collect_frames"),
-    "Beside the output": ("save_faces", "save_frames", "compare", "report", "overwrite", "dry_run"),
-}
 RESTORE_FIELDS = tuple(RestoreConfig.model_fields)
-SCAN_FIELDS = (
-    "detector",
-    "detection_threshold",
-    "aligned",
-    "temporal",
-    "deinterlace",
-    "start",
-    "end",
-    "device",
-    "engine",
-    "precision",
-)
+SCAN_FIELDS = fields_about("scan")
 
 
 def with_config_options(fields: Iterable[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -69,7 +41,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         f"--{name.replace('_', '-')}",
         help=_help(field),
         metavar=None if flag else _metavar(name, field),
-        rich_help_panel=next(panel for panel, names in PANELS.items() if name in names),
+        rich_help_panel=option_of(name).panel,
         show_default=False,
     )
     kind: Any = Annotated[bool | None if flag else str | None, option]
@@ -86,17 +58,16 @@ def _help(field: FieldInfo) -> str:
 
 def _metavar(name: str, field: FieldInfo) -> str:
     """``a|b|c`` for a choice, ``0..1`` for a range, else what kind of value it is."""
+    stated = option_of(name).metavar
+    if stated is not None:
+        return stated
     choices = _choices(field.annotation)
     if choices:
         return "|".join(choices)
     low, high = _limits(field)
     if low is not None and high is not None:
         return f"{low:g}..{high:g}"
-    if low is not None:
-        return f">={low:g}" if name not in ("start", "end") else "TIME"
-    if "Path" in str(field.annotation):
-        return "DIR" if name.startswith("save_") or name == "collect" else "FILE"
-    return "TEXT" if name == "consent" else "NAME"
+    return f">={low:g}" if low is not None else "NAME"
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:

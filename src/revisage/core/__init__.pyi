@@ -1,4 +1,14 @@
-from .config import DETECTORS, Detector, RestoreConfig, make_config, nearest
+from .config import (
+    DETECTORS,
+    Detector,
+    Option,
+    RestoreConfig,
+    fields_about,
+    make_config,
+    nearest,
+    option_of,
+    served_fields,
+)
 from .errors import (
     CancelledError,
     ConfigError,
@@ -45,6 +55,7 @@ __all__ = [
     "InputError",
     "MissingExtraError",
     "ModelError",
+    "Option",
     "OutputError",
     "OutputExistsError",
     "ProcessingError",
@@ -60,14 +71,17 @@ __all__ = [
     "check_absent",
     "check_file",
     "check_folder",
+    "fields_about",
     "file_sha256",
     "format_seconds",
     "is_disk_full",
     "make_config",
     "nearest",
+    "option_of",
     "output_error",
     "partial_path",
     "publish",
+    "served_fields",
     "write_text",
     "written_beside",
 ]

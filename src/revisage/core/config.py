@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -21,13 +22,49 @@ from pydantic import (
 from revisage.core.errors import ConfigError
 from revisage.core.time import parse_time
 
-__all__ = ["BACKGROUNDS", "DETECTORS", "RestoreConfig", "make_config"]
+__all__ = [
+    "BACKGROUNDS",
+    "DETECTORS",
+    "Option",
+    "Panel",
+    "RestoreConfig",
+    "Scope",
+    "fields_about",
+    "make_config",
+    "nearest",
+    "option_of",
+    "served_fields",
+]
 
 Background = Literal["none", "lanczos", "realesrgan-x2", "realesrgan-x4", "realesr-general-x4"]
 Detector = Literal["compact", "retinaface-r50", "retinaface-mobile", "yunet"]
 Temporal = Literal["off", "smooth", "flow", "raft"]
+Panel = Literal["Restoration", "Faces", "Stability", "File", "Machine", "Face store", "Beside the output"]
+Scope = Literal["networks", "scan", "result", "side output", "run switch"]
 BACKGROUNDS: tuple[str, ...] = get_args(Background)
 DETECTORS: tuple[str, ...] = get_args(Detector)
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a field of :class:`RestoreConfig` is about, beside its type, range, default and help.
+
+    Command line, REST, OpenAPI description, page, cache keys and manifests are made from this and nothing else.
+
+    Attributes:
+        panel: the heading that it stands under.
+        scopes: what its value decides about: ``networks`` (which are loaded, and how), ``scan`` (the faces that are
+            found), ``result`` (pixels and file), ``side output`` (files beside the output), ``run switch`` (how the
+            run goes about it; the output is the same).
+        served: whether a request to a service may set it: not where it names a file of the server's, or is about
+            the server's own processes and files.
+        metavar: what stands for the value in help, where the type does not tell.
+    """
+
+    panel: Panel
+    scopes: tuple[Scope, ...]
+    served: bool = True
+    metavar: str | None = None
 
 
 def _to_time(value: object) -> object:
@@ -53,10 +90,6 @@ Time = Annotated[
     PlainSerializer(str, return_type=str, when_used="json"),
     Field(ge=0),
 ]
-_BESIDE = {
-    *("save_faces", "save_frames", "compare", "report", "overwrite", "dry_run"),
-    *("collect", "consent", "collect_frames"),
-}
 Factor = Annotated[float, BeforeValidator(_to_factor), Field(ge=0.25, le=8)]
 
 
@@ -68,67 +101,123 @@ class RestoreConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: str = Field(
+    model: Annotated[str, Option("Restoration", ("networks",))] = Field(
         "compact", description="Restorer: a name of `revisage models list` or a file (.safetensors, .pth, .onnx, .xml)."
     )
-    strength: float = Field(1.0, ge=0, le=1, description="0 leaves faces as they are, 1 restores them fully.")
-    upscale: Factor = Field(1.0, description="Size of the output, as a factor (2, 1.5, 3/2).")
-    background: Background = Field(
+    strength: Annotated[float, Option("Restoration", ("result",))] = Field(
+        1.0, ge=0, le=1, description="0 leaves faces as they are, 1 restores them fully."
+    )
+    upscale: Annotated[Factor, Option("Restoration", ("result",))] = Field(
+        1.0, description="Size of the output, as a factor (2, 1.5, 3/2)."
+    )
+    background: Annotated[Background, Option("Restoration", ("networks", "result"))] = Field(
         "none", description="How the rest of the frame is enlarged; none and lanczos keep its look."
     )
-    tile: int = Field(384, ge=0, le=4096, description="Tile size in px of a Real-ESRGAN background; 0: whole frame.")
+    tile: Annotated[int, Option("Restoration", ("networks",))] = Field(
+        384, ge=0, le=4096, description="Tile size in px of a Real-ESRGAN background; 0: whole frame."
+    )
 
-    detector: Detector = Field("compact", description="Face detector.")
-    detection_threshold: float | None = Field(
+    detector: Annotated[Detector, Option("Faces", ("networks", "scan"))] = Field(
+        "compact", description="Face detector."
+    )
+    detection_threshold: Annotated[float | None, Option("Faces", ("networks", "scan"))] = Field(
         None,
         gt=0,
         lt=1,
         description="Score from which a face counts; the detector's own default if not given.",
     )
-    min_face: int = Field(16, ge=1, description="Smaller faces (longer box side, px) are left as they are.")
-    max_face: int | None = Field(None, ge=1, description="Larger faces (px) are left as they are.")
-    max_faces: int = Field(50, ge=1, le=1000, description="At most this many faces a frame, the largest first.")
-    only_center_face: bool = Field(False, description="Restore only the face nearest to the centre.")
-    aligned: bool = Field(False, description="The input already is one aligned face (FFHQ framing) per image.")
+    min_face: Annotated[int, Option("Faces", ("result",))] = Field(
+        16, ge=1, description="Smaller faces (longer box side, px) are left as they are."
+    )
+    max_face: Annotated[int | None, Option("Faces", ("result",))] = Field(
+        None, ge=1, description="Larger faces (px) are left as they are."
+    )
+    max_faces: Annotated[int, Option("Faces", ("result",))] = Field(
+        50, ge=1, le=1000, description="At most this many faces a frame, the largest first."
+    )
+    only_center_face: Annotated[bool, Option("Faces", ("result",))] = Field(
+        False, description="Restore only the face nearest to the centre."
+    )
+    aligned: Annotated[bool, Option("Faces", ("scan", "result"))] = Field(
+        False, description="The input already is one aligned face (FFHQ framing) per image."
+    )
 
-    temporal: Temporal = Field(
+    temporal: Annotated[Temporal, Option("Stability", ("networks", "scan", "result"))] = Field(
         "flow",
         description="Stability: off (each frame by itself), smooth (steady landmarks), flow or raft (average along the "
         "motion too; raft needs the extra 'flow' and is slow without a GPU).",
     )
-    temporal_passes: int = Field(
+    temporal_passes: Annotated[int, Option("Stability", ("result",))] = Field(
         1,
         ge=1,
         le=2,
         description="2 averages over the frames ahead as well (flow and raft); about 50 frames wait in memory.",
     )
 
-    start: Time | None = Field(None, description="Begin here: seconds or h:mm:ss.")
-    end: Time | None = Field(None, description="Stop here: seconds or h:mm:ss.")
+    start: Annotated[Time | None, Option("File", ("scan", "result"), metavar="TIME")] = Field(
+        None, description="Begin here: seconds or h:mm:ss."
+    )
+    end: Annotated[Time | None, Option("File", ("scan", "result"), metavar="TIME")] = Field(
+        None, description="Stop here: seconds or h:mm:ss."
+    )
 
-    codec: str | None = Field(None, description="Video encoder; by default the one nearest to the source's codec.")
-    crf: float | None = Field(None, ge=0, le=63, description="Quality of the encoder; lower is better.")
-    preset: str | None = Field(None, description="Speed preset of the encoder.")
-    pixel_format: str | None = Field(None, description="Pixel format of the output; by default the source's.")
-    deinterlace: bool = Field(False, description="Turn interlaced video into progressive frames.")
+    codec: Annotated[str | None, Option("File", ("result",))] = Field(
+        None, description="Video encoder; by default the one nearest to the source's codec."
+    )
+    crf: Annotated[float | None, Option("File", ("result",))] = Field(
+        None, ge=0, le=63, description="Quality of the encoder; lower is better."
+    )
+    preset: Annotated[str | None, Option("File", ("result",))] = Field(None, description="Speed preset of the encoder.")
+    pixel_format: Annotated[str | None, Option("File", ("result",))] = Field(
+        None, description="Pixel format of the output; by default the source's."
+    )
+    deinterlace: Annotated[bool, Option("File", ("scan", "result"))] = Field(
+        False, description="Turn interlaced video into progressive frames."
+    )
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the networks run.")
-    engine: Literal["auto", "torch", "openvino"] = Field("auto", description="What runs the networks.")
-    precision: Literal["auto", "fp32", "bf16", "int8"] = Field("auto", description="Arithmetic of the networks.")
-    batch: int = Field(8, ge=1, le=256, description="Faces restored at once.")
-    workers: int = Field(1, ge=1, le=64, description="Processes that restore segments side by side.")
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Option("Machine", ("networks", "scan"))] = Field(
+        "auto", description="Where the networks run."
+    )
+    engine: Annotated[Literal["auto", "torch", "openvino"], Option("Machine", ("networks", "scan"))] = Field(
+        "auto", description="What runs the networks."
+    )
+    precision: Annotated[Literal["auto", "fp32", "bf16", "int8"], Option("Machine", ("networks", "scan"))] = Field(
+        "auto", description="Arithmetic of the networks."
+    )
+    batch: Annotated[int, Option("Machine", ("result",))] = Field(
+        8, ge=1, le=256, description="Faces restored at once."
+    )
+    workers: Annotated[int, Option("Machine", ("run switch",), served=False)] = Field(
+        1, ge=1, le=64, description="Processes that restore segments side by side."
+    )
 
-    save_faces: Path | None = Field(None, description="Folder for cropped_faces/, restored_faces/ and cmp/.")
-    save_frames: Path | None = Field(None, description="Folder for source/ and target/ pictures of each frame.")
-    compare: Path | None = Field(None, description="File for a labelled side-by-side of input and output.")
-    report: Path | None = Field(None, description="File for the report (JSON).")
-    collect: Path | None = Field(
+    save_faces: Annotated[Path | None, Option("Beside the output", ("side output",), served=False, metavar="DIR")] = (
+        Field(None, description="Folder for cropped_faces/, restored_faces/ and cmp/.")
+    )
+    save_frames: Annotated[Path | None, Option("Beside the output", ("side output",), served=False, metavar="DIR")] = (
+        Field(None, description="Folder for source/ and target/ pictures of each frame.")
+    )
+    compare: Annotated[Path | None, Option("Beside the output", ("side output",), served=False, metavar="FILE")] = (
+        Field(None, description="File for a labelled side-by-side of input and output.")
+    )
+    report: Annotated[Path | None, Option("Beside the output", ("side output",), served=False, metavar="FILE")] = Field(
+        None, description="File for the report (JSON)."
+    )
+    collect: Annotated[Path | None, Option("Face store", ("side output",), served=False, metavar="DIR")] = Field(
         None, description="Folder of a face store to keep crops of the restored faces in; needs --consent."
     )
-    consent: str | None = Field(None, description="What the people shown agreed to, in words; kept with the faces.")
-    collect_frames: int = Field(3, ge=1, le=100, description="Frames kept of each face track, the best ones.")
-    overwrite: bool = Field(False, description="Replace existing output files.")
-    dry_run: bool = Field(False, description="Scan and plan only; write nothing.")
+    consent: Annotated[str | None, Option("Face store", ("side output",), served=False, metavar="TEXT")] = Field(
+        None, description="What the people shown agreed to, in words; kept with the faces."
+    )
+    collect_frames: Annotated[int, Option("Face store", ("side output",), served=False)] = Field(
+        3, ge=1, le=100, description="Frames kept of each face track, the best ones."
+    )
+    overwrite: Annotated[bool, Option("Beside the output", ("run switch",), served=False)] = Field(
+        False, description="Replace existing output files."
+    )
+    dry_run: Annotated[bool, Option("Beside the output", ("run switch",), served=False)] = Field(
+        False, description="Scan and plan only; write nothing."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> RestoreConfig:
@@ -150,9 +239,28 @@ class RestoreConfig(BaseModel):
         """Whether faces are averaged along their motion."""
         return self.temporal in ("flow", "raft")
 
+    def about(self, *scopes: Scope) -> dict[str, Any]:
+        """The values of the fields that decide about any of these, as JSON values."""
+        return self.model_dump(mode="json", include=set(fields_about(*scopes)))
+
     def settings(self) -> dict[str, Any]:
         """What decides about the result, as JSON values: without paths of side outputs and run switches."""
-        return self.model_dump(mode="json", exclude=_BESIDE)
+        return self.about("networks", "scan", "result")
+
+
+def option_of(field: str) -> Option:
+    """What a field of RestoreConfig is about."""
+    return next(data for data in RestoreConfig.model_fields[field].metadata if isinstance(data, Option))
+
+
+def fields_about(*scopes: Scope) -> tuple[str, ...]:
+    """The fields of RestoreConfig that decide about any of these."""
+    return tuple(name for name in RestoreConfig.model_fields if set(scopes) & set(option_of(name).scopes))
+
+
+def served_fields() -> tuple[str, ...]:
+    """The fields of RestoreConfig that a request to a service may set."""
+    return tuple(name for name in RestoreConfig.model_fields if option_of(name).served)
 
 
 def make_config(base: RestoreConfig | Mapping[str, Any] | None = None, /, **options: Any) -> RestoreConfig:

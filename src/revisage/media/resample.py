@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -49,4 +50,5 @@ def _enlarged(plane: NDArray[Any], size_hw: tuple[int, int], maximum: int) -> ND
 
 def _margins(shift: float) -> tuple[int, int]:
     """Rows to repeat before and after a plane so that a shifted box lies inside it."""
-    return (1, 0) if shift < 0 else (0, 1) if shift > 0 else (0, 0)
+    beyond = math.ceil(abs(shift))
+    return (beyond, 0) if shift < 0 else (0, beyond)

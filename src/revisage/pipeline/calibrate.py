@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from revisage.core import CancelToken
+from revisage.core import CancelToken, RestoreConfig
 from revisage.engines import MINIMUM_CROPS, WANTED_CROPS
 from revisage.pipeline.facework import FaceWork
 from revisage.pipeline.networks import Networks
@@ -17,10 +17,13 @@ from revisage.pipeline.stages import Crop
 __all__ = ["calibration_crops"]
 
 
-def calibration_crops(source: Path, scan: Scan, plan: Plan, networks: Networks, cancel: CancelToken) -> Crop | None:
+def calibration_crops(
+    source: Path, scan: Scan, plan: Plan, config: RestoreConfig, networks: Networks, cancel: CancelToken
+) -> Crop | None:
     """Some 24 faces spread evenly over the footage, ``(N, size, size, 3) uint8 RGB``; None when it has fewer than 4.
 
-    They follow from the scan alone, so that every worker makes the same network.
+    They follow from the scan and the run's config alone, so that every worker makes the same network. The config is
+    the run's: networks that stay loaded from run to run know only what networks depend on.
 
     Raises:
         CancelledError: a stop was asked for.
@@ -32,9 +35,9 @@ def calibration_crops(source: Path, scan: Scan, plan: Plan, networks: Networks, 
     if len(places) < MINIMUM_CROPS:
         return None
     picked = np.unique(np.linspace(0, len(places) - 1, WANTED_CROPS).round().astype(int))
-    work = FaceWork(networks.config, networks.uncalibrated, scan.size_hw)
+    work = FaceWork(config, networks.uncalibrated, scan.size_hw)
     crops: list[Crop] = []
-    with open_source(source, deinterlace=networks.config.deinterlace) as opened:
+    with open_source(source, deinterlace=config.deinterlace) as opened:
         for place in picked:
             cancel.check()
             index, face = places[place]

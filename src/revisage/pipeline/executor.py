@@ -162,7 +162,7 @@ def _networks_for(run: _Run, scan: Scan, plan: Plan) -> tuple[Networks, list[str
     """The networks to restore with, and what there is to say about them."""
     if run.config.precision != "int8" or not plan.faces:
         return run.networks, []
-    crops = calibration_crops(run.source, scan, plan, run.networks, run.cancel)
+    crops = calibration_crops(run.source, scan, plan, run.config, run.networks, run.cancel)
     if crops is None:
         other = run.networks.uncalibrated
         return other, [f"int8 needs four faces to be made with; {other.restorer.info.precision} was used"]
@@ -171,14 +171,12 @@ def _networks_for(run: _Run, scan: Scan, plan: Plan) -> tuple[Networks, list[str
 
 def _key(run: _Run) -> str:
     """What a finished segment depends on: equal keys mean equal segments."""
-    settings = run.config.settings()
-    settings.pop("workers")
     collected = {} if run.config.collect is None else {"picks": run.config.collect_frames}
     parts = {
         **collected,
         "revisage": __version__,
         "source": run.print.sha256,
-        "settings": settings,
+        "settings": run.config.settings(),
         "scan": run.given.to_json() if run.given else scan_settings(run.config, run.networks).model_dump(mode="json"),
         "weights": run.networks.hashes(),
         "side": [str(run.config.save_faces), str(run.config.save_frames), str(run.config.compare)],

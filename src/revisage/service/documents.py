@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from revisage.core import RestoreConfig
+from revisage.core import RestoreConfig, served_fields
 from revisage.service.problems import Problem
 
 __all__ = ["EVENTS", "FILES", "JOB_REQUEST", "PROBLEMS", "QUICK_REQUEST", "picture"]
@@ -26,14 +26,21 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status, text in _ABOUT.items()
 }
 
-_FIELDS = ", ".join(
-    name for name in RestoreConfig.model_fields if name not in ("save_faces", "save_frames", "compare", "report")
-)
 _FILE = {"type": "string", "format": "binary", "description": "A video, GIF, APNG, WebP or photo, whatever its name."}
+
+
+def _options() -> dict[str, Any]:
+    """The schema of the options that a request may set."""
+    whole, served = RestoreConfig.model_json_schema(), served_fields()
+    properties = {name: schema for name, schema in whole["properties"].items() if name in served}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
 _CONFIG = {
     "type": "string",
     "contentMediaType": "application/json",
-    "description": f"Options as a JSON object; see `revisage restore --help`. Among {_FIELDS}.",
+    "contentSchema": _options(),
+    "description": f"Options as a JSON object; see `revisage restore --help`. Among {', '.join(served_fields())}.",
     "examples": ['{"strength": 0.8, "upscale": 2}'],
 }
 

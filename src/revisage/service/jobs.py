@@ -27,9 +27,9 @@ import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import Any, BinaryIO
 
-from revisage.core import ConfigError, OutputError, RestoreConfig, make_config
+from revisage.core import ConfigError, OutputError, RestoreConfig, make_config, option_of
 from revisage.service.errors import BusyError, NotFoundError, QuotaError, StillAtWorkError, TooLargeError
 from revisage.service.settings import ServiceSettings
 from revisage.service.store import JobStore, Page
@@ -65,8 +65,6 @@ __all__ = [
 ]
 
 _CHUNK = 2**20
-_RUN_SWITCHES = ("overwrite", "dry_run", "workers")
-"""Fields about this machine's files and processes, which are the service's own business."""
 
 
 def open_store(**options: Any) -> JobStore:
@@ -81,14 +79,14 @@ def open_store(**options: Any) -> JobStore:
 
 
 def checked_config(values: Mapping[str, Any]) -> dict[str, Any]:
-    """RestoreConfig fields as JSON values, checked: none that names a file of the server's, models by name only.
+    """RestoreConfig fields as JSON values, checked: those that a service takes, models by name only.
 
     Raises:
         ConfigError: an unknown key, a value that is not allowed, or a field that is not for requests.
         ModelError: no model of this name.
     """
     for key in values:
-        if key in _RUN_SWITCHES or (key in RestoreConfig.model_fields and names_a_file(key)):
+        if key in RestoreConfig.model_fields and not option_of(key).served:
             raise ConfigError(f"the option '{key}' cannot be given to the service")
     config = make_config(values)
     if "model" in values:
@@ -96,12 +94,6 @@ def checked_config(values: Mapping[str, Any]) -> dict[str, Any]:
 
         models.find(config.model)
     return config.model_dump(mode="json", exclude_unset=True)
-
-
-def names_a_file(field: str) -> bool:
-    """Whether a field of RestoreConfig holds a path."""
-    annotation = RestoreConfig.model_fields[field].annotation
-    return any(isinstance(part, type) and issubclass(part, Path) for part in (annotation, *get_args(annotation)))
 
 
 def receive(store: JobStore, stream: BinaryIO, name: str) -> InputFile:

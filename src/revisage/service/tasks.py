@@ -25,16 +25,6 @@ __all__ = ["Loaded", "Outcome", "Task", "carry_out"]
 
 _KEPT = 2
 _SEGMENT = re.compile(r"-(\d{5})\.")
-_ABOUT_NETWORKS = (
-    "model",
-    "background",
-    "tile",
-    "detector",
-    "detection_threshold",
-    "device",
-    "engine",
-    "precision",
-)
 
 
 class Loaded:
@@ -47,7 +37,7 @@ class Loaded:
         """Networks for a config."""
         from revisage.pipeline import Networks
 
-        wanted = config.model_dump(mode="json", include=set(_ABOUT_NETWORKS))
+        wanted = config.about("networks")
         key = json.dumps(wanted, sort_keys=True)
         if key not in self._networks:
             self._networks[key] = Networks(make_config(wanted))

@@ -1,0 +1,29 @@
+"""The crops that an int8 network is made with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from revisage.core import CancelToken, RestoreConfig, make_config
+from revisage.pipeline import Networks
+from revisage.pipeline.calibrate import calibration_crops
+from revisage.pipeline.fingerprint import fingerprint
+from revisage.pipeline.plan import make_plan
+from revisage.pipeline.scanner import scan_source
+
+
+def test_crops_are_cut_as_the_run_cuts_them_whatever_the_networks_were_loaded_for(
+    face_clip: Path, tiny_model: Path
+) -> None:
+    config = make_config(model=str(tiny_model), aligned=True)
+    scan = scan_source(face_clip, fingerprint(face_clip), config, Networks(config))
+
+    def crops(networks_for: RestoreConfig) -> np.ndarray:
+        networks = Networks(networks_for)
+        found = calibration_crops(face_clip, scan, make_plan(scan, config), config, networks, CancelToken())
+        assert found is not None
+        return found
+
+    assert np.array_equal(crops(make_config(config.about("networks"))), crops(config))
