@@ -77,7 +77,8 @@ def pictures(path: Path) -> str:
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             sha.update(f"{frame.format.name} {frame.width}x{frame.height}".encode())
-            sha.update(frame.to_ndarray().tobytes())
+            # Of all formats the one that keeps alpha and depth and takes odd sizes.
+            sha.update(frame.to_ndarray(format="rgba64le").tobytes())
     return sha.hexdigest()
 
 
@@ -138,9 +139,16 @@ def difference(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str
 
 
 def restore_all(
-    todo: list[tuple[Path, str]], source: Path, seconds: float | None, earlier: dict[str, Any] | None
+    todo: list[tuple[Path, str]],
+    source: Path,
+    seconds: float | None,
+    out: Path | None,
+    earlier: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """The record of a whole run: commit, machine, and the outcome of each input and --temporal."""
+    """The record of a whole run: commit, machine, and the outcome of each input and --temporal.
+
+    out: the file for the record, written after each outcome: an hour's work outlives what stops the rest of it.
+    """
     record: dict[str, Any] = {"commit": commit(source), "seconds": seconds, "machine": {}, "outputs": {}}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()
@@ -154,6 +162,8 @@ def restore_all(
                 if earlier:
                     refuse_other_machine(record["machine"], earlier["machine"])
             record["outputs"][f"{path.name} {temporal}"] = outcome
+            if out:
+                out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
             words = outcome.get("error") or f"{outcome['bytes']:9d} bytes  {outcome['sha256'][:16]}"
             print(f"{path.name:40} {temporal:5} {time.perf_counter() - started:7.1f} s  {words}", flush=True)
     return record
@@ -192,9 +202,7 @@ def main() -> int:
     todo = runs(arguments.shared.resolve(), arguments.only)
     if not todo:
         raise SystemExit(f"{arguments.shared}: no input matches {arguments.only}")
-    record = restore_all(todo, arguments.source.resolve(), arguments.seconds, earlier)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    record = restore_all(todo, arguments.source.resolve(), arguments.seconds, arguments.out, earlier)
     failed = any("error" in outcome for outcome in record["outputs"].values())
     differing = print_differences(earlier, record, arguments.only) if earlier else 0
     return int(failed or differing > 0)
