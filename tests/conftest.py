@@ -44,6 +44,39 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(slow)
 
 
+EXCUSED = (
+    "slow:",
+    "this CPU has no",
+    "this machine has CUDA",
+    "there is a GPU here",
+    "root may write everywhere",
+    "whoever may write anywhere",
+    "file modes are of POSIX",
+)
+"""Beginnings of the reasons to skip that lie in the machine or the user: no material and no package mends them."""
+
+
+def _not_silently(report: Any) -> Any:
+    """The report, failed if it is of a test that was skipped where everything is said to be there."""
+    if os.environ.get("REVISAGE_REQUIRE_SHARED") != "1" or not report.skipped or hasattr(report, "wasxfail"):
+        return report
+    reason = report.longrepr[2].removeprefix("Skipped: ")
+    if not reason.startswith(EXCUSED):
+        report.outcome = "failed"
+        report.longrepr = f"REVISAGE_REQUIRE_SHARED=1 says that nothing is missing here, but the test skips: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Any:
+    return _not_silently((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Any:
+    return _not_silently((yield))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of development material beside the checkout: goldens, clips, weights, images."""
