@@ -23,7 +23,7 @@ import numpy as np
 from revisage.core.values import Face
 from revisage.engines import cpu_info
 from revisage.faces.alignment import align, ffhq_template
-from revisage.faces.composite import composite
+from revisage.faces.compositing import composite
 from revisage.media.colour import Colour
 from revisage.media.frame import Frame
 from revisage.media.layout import PixelLayout

@@ -28,7 +28,7 @@ import revisage
 from measuring import finish, print_table
 from revisage.core.values import Face, Region
 from revisage.faces.alignment import crop_affine, invert, transform
-from revisage.faces.blend import landmark_mask
+from revisage.faces.compositing import landmark_mask
 from revisage.measures import Embedder, FrameStep, Vggd, cosine, motion_between, ssim, t_mse, warping_error
 from revisage.media.source import open_source
 

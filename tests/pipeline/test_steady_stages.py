@@ -11,7 +11,7 @@ from pipeline_fakes import landmarks
 import revisage
 from revisage.core.values import Face, Region
 from revisage.faces.alignment import AlignedFace, align
-from revisage.faces.composite import composite
+from revisage.faces.compositing import composite
 from revisage.media.frame import Frame
 from revisage.media.source import open_source
 from revisage.pipeline import blocks, plan

@@ -12,7 +12,7 @@ import torch
 
 from revisage.cli.entry import run
 from revisage.core.errors import InputError
-from revisage.faces.detectors import Found
+from revisage.faces.detect import Found
 from revisage.nets.compact_refiner import CROP, OUTPUTS, decode_crops
 from revisage.train.detector import load_detector_weights, save_detector
 from revisage.train.detector_data import LabelledImage, load_scenes

@@ -10,20 +10,18 @@ from .alignment import (
     transform,
     warp_antialiased,
 )
-from .blend import landmark_mask, matched_difference
-from .composite import composite
-from .detect import FaceDetector, load_detector
-from .detectors import Found, suppressed
-from .detectors.closer import CloserLook, upright_crop
-from .pose import frontality
+from .compositing import composite, landmark_mask, matched_difference
+from .detect import CloserLook, FaceDetector, Found, load_detector, suppressed, upright_crop
 from .shots import ShotDetector
-from .track import Tracker
+from .tracking import FaceFollower, FollowedFace, Tracker, frontality
 
 __all__ = [
     "ARCFACE_112",
     "AlignedFace",
     "CloserLook",
     "FaceDetector",
+    "FaceFollower",
+    "FollowedFace",
     "Found",
     "ShotDetector",
     "Tracker",

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from revisage.core import Face, Region
+from revisage.core import Crop, Face, Region
 
 if TYPE_CHECKING:
     from revisage.media import Frame
@@ -50,8 +50,8 @@ ARCFACE_112 = np.array(
 )
 """Where recognisers trained like ArcFace (Deng et al., CVPR 2019) are shown the five landmarks, in crops of 112 px."""
 
-# Pixels around the crop's footprint that interpolation and the low-pass before it may read.
 _MARGIN = 4
+"""Pixels around the crop's footprint that interpolation and the low-pass before it may read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,20 +63,18 @@ class AlignedFace:
         affine: ``(2, 3) float64``, frame pixels to crop pixels (centres at integers).
         region: the part of the frame that the crop shows, cut at the frame's border.
         landmarks: ``(5, 2) float32``, the face's landmarks in the crop (px).
-        mask: ``(size, size) float32`` 0 to 1 where the restoration is shown; None takes the landmarks' mask.
         steady: ``(size, size, 3) uint8 RGB``, the crop with its noise averaged over time: what is restored, and whose
             low frequencies are kept; None takes the crop itself.
     """
 
-    crop: NDArray[np.uint8]
+    crop: Crop
     affine: Affine
     region: Region
     landmarks: NDArray[np.float32]
-    mask: NDArray[np.float32] | None = None
-    steady: NDArray[np.uint8] | None = None
+    steady: Crop | None = None
 
     @property
-    def input(self) -> NDArray[np.uint8]:
+    def input(self) -> Crop:
         """What a restorer is given: the crop, steady where it is."""
         return self.crop if self.steady is None else self.steady
 

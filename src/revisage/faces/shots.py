@@ -9,19 +9,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from revisage.core import Image
+
 __all__ = ["ShotDetector"]
 
 _SIZE_WH = (48, 32)
-# A score is edge change (0 to 2) times the sum of hue-saturation, luma histogram and luma change (each 0 to 1).
-# Hard cuts of real footage measure 0.4 and more, a swept camera or a person close by at most 0.05.
 _CUT = 0.12
-# In restless footage a cut must stand out from the frames before it.
-_TIMES_RECENT = 3.0
-_RECENT = 5
-# Luma's standard deviation (of 255) below which a frame shows nothing: black, white, the middle of a fade.
+"""A score is edge change (0 to 2) times the sum of hue-saturation, luma histogram and luma change (each 0 to 1). Hard
+cuts of real footage measure 0.4 and more, a swept camera or a person close by at most 0.05."""
+_TIMES_RECENT, _RECENT = 3.0, 5
+"""In restless footage a cut must stand out from the frames before it."""
 _BLANK = 5.0
-# Edge change above which two pictures with blank frames between them are of different shots.
+"""Luma's standard deviation (of 255) below which a frame shows nothing: black, white, the middle of a fade."""
 _OTHER_EDGES = 0.5
+"""Edge change above which two pictures with blank frames between them are of different shots."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class ShotDetector:
         self._blank_between = False
         self._recent: deque[float] = deque(maxlen=_RECENT)
 
-    def __call__(self, image: NDArray[np.uint8]) -> bool:
+    def __call__(self, image: Image) -> bool:
         """Whether this frame is the first of a new shot; False for the first frame of all.
 
         Args:
@@ -75,7 +76,7 @@ class ShotDetector:
         return False
 
 
-def _look(image: NDArray[np.uint8]) -> _Look:
+def _look(image: Image) -> _Look:
     small = cv2.resize(image, _SIZE_WH, interpolation=cv2.INTER_AREA)
     hsv = cv2.cvtColor(small, cv2.COLOR_RGB2HSV)
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)

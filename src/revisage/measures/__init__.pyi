@@ -1,8 +1,8 @@
 from .catalogue import ALEXNET, IDENTITY, LPIPS_HEADS, MEASURES, VGG
 from .face_fidelity import Embedder, cosine, crop_landmarks, identity_step, kept_components, landmark_distance
 from .full_reference import Lpips, Vggd, feature_distance, gmsd, psnr, ssim
+from .instruments import Instruments, Measure, MeasureRegistry, WeightsWanted, find_weights
 from .no_reference import niqe, sharpness
-from .registry import Instruments, Measure, MeasureRegistry, WeightsWanted, find_weights
 from .stability import FrameStep, Motion, flicker, motion_between, t_mse, warping_error
 
 __all__ = [

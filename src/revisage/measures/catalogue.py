@@ -12,8 +12,8 @@ from typing import Any
 from revisage.core import ModelError
 from revisage.measures.face_fidelity import Embedder, landmark_distance
 from revisage.measures.full_reference import Lpips, Vggd, colour_shift, gmsd, in_tiles, ms_ssim, psnr, ssim
+from revisage.measures.instruments import Find, Measure, MeasureRegistry, WeightsWanted
 from revisage.measures.no_reference import BRISQUE_FILE, brisque, brisque_weights, niqe, sharpness
-from revisage.measures.registry import Find, Measure, MeasureRegistry, WeightsWanted
 from revisage.measures.stability import flicker, t_mse, warping_error
 
 __all__ = ["ALEXNET", "IDENTITY", "LPIPS_HEADS", "MEASURES", "VGG"]

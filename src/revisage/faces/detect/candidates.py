@@ -1,19 +1,29 @@
-"""What a network found in one image, and how duplicates are taken out."""
+"""What a network finds in one image, and how duplicates are taken out; what each such network offers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Closer", "Finder", "Found", "padded", "planes", "suppressed", "without_parts"]
+from revisage import models, nets
+from revisage.core import Image, ModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Finder", "Found", "SecondLook", "loaded_network", "padded", "planes", "suppressed", "without_parts"]
 
 Floats = NDArray[np.float32]
 
 _PART_INSIDE, _PART_AREA = 0.7, 0.4
+"""Part of a face is what lies inside it by at least the first share of its own area and has at most the second share of
+the face's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +72,7 @@ class Found:
         )
 
 
-class Closer(Protocol):
+class SecondLook(Protocol):
     """Looks again at detections, in the image itself.
 
     Attributes:
@@ -72,7 +82,7 @@ class Closer(Protocol):
     @property
     def lowest(self) -> float: ...
 
-    def __call__(self, image: NDArray[np.uint8], proposals: Found, min_score: float) -> Found:
+    def __call__(self, image: Image, proposals: Found, min_score: float) -> Found:
         """Those of ``min_score`` or more, without duplicates, in an ``(H, W, 3) uint8 RGB`` image."""
         ...
 
@@ -86,7 +96,7 @@ class Finder(Protocol):
         pixels: how many pixels an image should have at most when it is searched for faces of all sizes.
         smallest: side of the smallest face that is found well (px).
         largest: side of the largest face that is found well (px); None when there is no such limit.
-        closer: what looks at its detections again; None when they stand as they are.
+        second_look: what looks at its detections again; None when they stand as they are.
     """
 
     @property
@@ -100,14 +110,14 @@ class Finder(Protocol):
     @property
     def largest(self) -> int | None: ...
     @property
-    def closer(self) -> Closer | None: ...
+    def second_look(self) -> SecondLook | None: ...
 
-    def __call__(self, image: NDArray[np.uint8], min_score: float) -> Found:
+    def __call__(self, image: Image, min_score: float) -> Found:
         """Detections of ``min_score`` or more in an ``(H, W, 3) uint8 RGB`` image; duplicates may remain."""
         ...
 
 
-def padded(image: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
+def padded(image: Image, multiple: int) -> Image:
     """The image with black added at the right and below, to sides that are multiples of ``multiple``."""
     height, width = image.shape[:2]
     rows, columns = -(-height // multiple) * multiple, -(-width // multiple) * multiple
@@ -118,7 +128,7 @@ def padded(image: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
     return canvas
 
 
-def planes(image: NDArray[np.uint8]) -> Floats:
+def planes(image: Image) -> Floats:
     """An ``(H, W, 3) uint8`` image as ``(3, H, W) float32`` in [-1, 1], laid out as networks take it."""
     out = np.empty((3, *image.shape[:2]), np.float32)
     for channel, place in zip(cv2.split(image), out, strict=True):
@@ -162,3 +172,18 @@ def _areas(boxes: Floats) -> Floats:
 def _shared_areas(boxes: Floats, box: Floats) -> Floats:
     """Areas that ``(N, 4)`` boxes share with one."""
     return _areas(np.concatenate((np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])), axis=1))
+
+
+def loaded_network(path: Path, arch: str, config: Mapping[str, Any] | None) -> nn.Module:
+    """A network with its weights.
+
+    Raises:
+        ModelError: the file is damaged, or its weights are of another network.
+    """
+    net = nets.build(arch, config)
+    try:
+        net.load_state_dict(models.load_state(path))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"the weights in {path} do not fit the detector {arch} ({reason})") from error
+    return net

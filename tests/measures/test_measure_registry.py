@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from revisage.measures import MEASURES, Instruments, Measure, MeasureRegistry
-from revisage.measures.registry import WeightsWanted
+from revisage.measures.instruments import WeightsWanted
 
 
 def contrast() -> Measure:

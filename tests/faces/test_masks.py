@@ -6,8 +6,7 @@ from face_frames import smooth_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from revisage.faces.alignment import ffhq_template
-from revisage.faces.blend import landmark_mask, matched_difference, parse_mask
+from revisage.faces import ffhq_template, landmark_mask, matched_difference
 
 
 @given(noise=st.lists(st.floats(-0.06, 0.06), min_size=10, max_size=10), size=st.sampled_from([128, 256, 512]))
@@ -35,16 +34,6 @@ def test_profile_keeps_the_width_of_a_head() -> None:
 def test_mask_is_the_same_at_every_size() -> None:
     large, small = landmark_mask(ffhq_template(512), 512), landmark_mask(ffhq_template(256), 256)
     np.testing.assert_allclose(large.reshape(256, 2, 256, 2).mean(axis=(1, 3)), small, atol=0.01)
-
-
-def test_parse_mask_shows_face_classes_only() -> None:
-    parse = np.zeros((512, 512), np.int64)
-    parse[100:400, 100:400] = 1
-    parse[60:100, 100:400] = 13  # hair
-    mask = parse_mask(parse, 256)
-    assert mask[128, 128] > 0.99 and mask[35, 128] < 0.2 and mask[5, 5] == 0
-    with pytest.raises(ValueError, match="integers"):
-        parse_mask(parse.astype(np.float32), 256)
 
 
 def test_nothing_restored_is_exactly_nothing() -> None:

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from revisage.core import DETECTORS, ConfigError, Face, nearest
+from revisage import engines, models
+from revisage.core import DETECTORS, ConfigError, Face, Image, nearest
 from revisage.faces.alignment import crop_affine
-from revisage.faces.detectors import Finder, Found, suppressed, without_parts
-
-if TYPE_CHECKING:
-    from revisage.engines import Choice
+from revisage.faces.detect.candidates import Finder, Found, suppressed, without_parts
+from revisage.faces.detect.compact_finder import CompactFinder
+from revisage.faces.detect.retinaface_finder import RetinaFaceFinder
+from revisage.faces.detect.yunet_finder import YuNetFinder
 
 __all__ = ["FaceDetector", "load_detector", "working_scales"]
 
 _MODELS = {"compact": "compact-detector"}
 _OVERLAP = 0.4
-# In a large picture faces are looked for down to this part of its side (the root of its area), or this many px.
 _SMALLEST_PART, _SMALLEST_PX = 96, 30
-# How far an image is reduced for faces larger than a network knows.
+"""In a large picture faces are looked for down to this part of its side (the root of its area), or this many px."""
 _REDUCED = 0.4
-# A second look pays from this much more detail on.
+"""How far an image is reduced for faces larger than a network knows."""
 _WORTHWHILE = 1.25
-# Below this side a network sees hardly more than its own border.
+"""A second look pays from this much more detail on."""
 _LEAST_SIDE = 64
+"""Below this side a network sees hardly more than its own border (px)."""
 
 
 class FaceDetector:
@@ -48,7 +47,7 @@ class FaceDetector:
         self.low_threshold = self.threshold * finder.low_threshold / finder.threshold
         self._finder = finder
 
-    def __call__(self, image: NDArray[np.uint8]) -> list[Face]:
+    def __call__(self, image: Image) -> list[Face]:
         """The faces of an image, the largest first.
 
         Args:
@@ -59,45 +58,49 @@ class FaceDetector:
         """
         return [face for face in self.candidates(image) if face.score >= self.threshold]
 
-    def candidates(self, image: NDArray[np.uint8]) -> list[Face]:
+    def candidates(self, image: Image) -> list[Face]:
         """Faces and what may be faces, the largest first: a tracker carries tracks on with them.
 
         The image is searched at a size that suits the network, again reduced when its faces may be larger than the
         network knows, and a large image once more in detail for small faces. Boxes are cut at the image's border;
         landmarks are not.
 
-        Args, Raises: as the call.
+        Args:
+            image: ``(H, W, 3) uint8 RGB`` of any size.
+
+        Raises:
+            ValueError: the image is of another shape or type.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"an image is (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         scales = working_scales(image.shape[:2], self._finder.pixels, self._finder.smallest)
-        found = self._confirmed(image, scales) if self._finder.closer else self._found(image, scales)
+        found = self._confirmed(image, scales) if self._finder.second_look else self._found(image, scales)
         faces = [face for number in range(len(found)) if (face := _face(found, number, image.shape[:2]))]
         return sorted(faces, key=lambda face: (-face.size, face.box))
 
-    def _found(self, image: NDArray[np.uint8], scales: list[float]) -> Found:
+    def _found(self, image: Image, scales: list[float]) -> Found:
         """What the network finds at all scales."""
         found = self._search_large(image, scales[0])
         for scale in scales:
             found = Found.joined([found, without_parts(self._search(image, scale), found)])
         return suppressed(found, _OVERLAP)
 
-    def _confirmed(self, image: NDArray[np.uint8], scales: list[float]) -> Found:
+    def _confirmed(self, image: Image, scales: list[float]) -> Found:
         """What a closer look leaves of all that the network proposes. Only then do large faces displace small ones:
         a crowd as a whole may be proposed as one face."""
-        assert self._finder.closer is not None
+        assert self._finder.second_look is not None
         proposals = [self._search_large(image, scales[0]), *(self._search(image, scale) for scale in scales)]
-        found = self._finder.closer(image, Found.joined(proposals), self.low_threshold)
+        found = self._finder.second_look(image, Found.joined(proposals), self.low_threshold)
         return without_parts(found, found[found.scores >= self.threshold])
 
-    def _search_large(self, image: NDArray[np.uint8], scale: float) -> Found:
+    def _search_large(self, image: Image, scale: float) -> Found:
         """Faces that are too large for the network at a scale, from a reduced image; in the image's own pixels."""
         largest = self._finder.largest
         if largest is None or min(image.shape[:2]) * scale < largest:
             return Found.none()
         return self._search(image, scale * _REDUCED).at_least(largest / scale)
 
-    def _search(self, image: NDArray[np.uint8], scale: float) -> Found:
+    def _search(self, image: Image, scale: float) -> Found:
         """What the network finds in the image at a scale, in the image's own pixels."""
         height, width = image.shape[:2]
         size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -105,7 +108,7 @@ class FaceDetector:
         pad_x, pad_y = max(0, _LEAST_SIDE - size[0]), max(0, _LEAST_SIDE - size[1])
         if pad_x or pad_y:
             small = cv2.copyMakeBorder(small, 0, pad_y, 0, pad_x, cv2.BORDER_CONSTANT)
-        lowest = self._finder.closer.lowest if self._finder.closer else self.low_threshold
+        lowest = self._finder.second_look.lowest if self._finder.second_look else self.low_threshold
         found = self._finder(np.ascontiguousarray(small), lowest)
         return found if scale == 1 else found.scaled((width / size[0], height / size[1]))
 
@@ -123,7 +126,7 @@ def working_scales(size_hw: tuple[int, int], pixels: int, smallest: int) -> list
     return [coarse, fine] if fine > coarse * _WORTHWHILE else [coarse]
 
 
-def _averaged(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _averaged(image: Image, size: tuple[int, int]) -> Image:
     """The image reduced to a size (width, height): by halves while it can be, in about half the time."""
     height, width = image.shape[:2]
     while width % 2 == 0 and height % 2 == 0 and width >= 2 * size[0] and height >= 2 * size[1]:
@@ -172,32 +175,22 @@ def load_detector(
         raise ConfigError(f"unknown detector '{name}'{nearest(name, DETECTORS)}; choose one of {', '.join(DETECTORS)}")
     if threshold is not None and not 0 < threshold < 1:
         raise ConfigError(f"a detection threshold lies between 0 and 1, got {threshold}")
-    from revisage import models
-    from revisage.engines import resolve
-    from revisage.models import pull
-
-    settled = resolve(device, engine, precision)
+    settled = engines.resolve(device, engine, precision)
     entry = models.find(_MODELS.get(name, name))
     if not entry.embedded and not models.is_present(entry):
-        pull(entry)
+        models.pull(entry)
     file = models.verify(entry)
     asked = "auto" if precision == "int8" else precision
-    proposing = resolve(device, engine, asked, bf16_agrees=settled.engine == "openvino").precision
+    proposing = engines.resolve(device, engine, asked, bf16_agrees=settled.engine == "openvino").precision
     finder = _finder(file.path, entry.arch, file.sha256, settled, proposing)
     return FaceDetector(name, finder, file.sha256, threshold)
 
 
-def _finder(path: Path, arch: str, weight_hash: str, settled: Choice, proposing: str) -> Finder:
+def _finder(path: Path, arch: str, weight_hash: str, settled: engines.Choice, proposing: str) -> Finder:
     """The finder for weights of an architecture. proposing: precision of what only proposes faces."""
     device, engine = settled.device, settled.engine
     if arch == "yunet":
-        from revisage.faces.detectors.yunet import YuNetFinder
-
         return YuNetFinder(path)
     if arch == "compact-detector":
-        from revisage.faces.detectors.compact import CompactFinder
-
         return CompactFinder.load(path, weight_hash, device=device, engine=engine, precision=proposing)
-    from revisage.faces.detectors.retinaface import RetinaFaceFinder
-
     return RetinaFaceFinder.load(path, arch, weight_hash, device=device, engine=engine)

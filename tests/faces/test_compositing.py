@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revisage.faces.alignment import align, crop_affine, invert, transform
-from revisage.faces.composite import composite, scaled_affine
+from revisage.faces.compositing import composite, scaled_affine
 from revisage.media.colour import Colour
 from revisage.media.frame import Frame
 from revisage.media.layout import PixelLayout
@@ -194,16 +194,6 @@ def test_faces_at_and_outside_the_border(x: float, y: float) -> None:
     pasted = composite(frame, [(aligned, restored_crop(aligned.crop), 1.0)])
     assert pasted.size_hw == frame.size_hw
     assert (pasted is frame) == (x < -1000)
-
-
-def test_a_given_mask_is_used() -> None:
-    from dataclasses import replace
-
-    frame = RgbFrame(smooth_picture(300, 300).astype(np.uint16))
-    aligned = align(frame, face_at(150, 150, 0.3), 256)
-    restored = restored_crop(aligned.crop)
-    none = composite(frame, [(replace(aligned, mask=np.zeros((256, 256), np.float32)), restored, 1.0)])
-    assert none is frame
 
 
 def test_refuses_wrong_input() -> None:

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revisage.core.errors import ConfigError, ModelError, UserError
-from revisage.faces.detect import FaceDetector, _averaged, load_detector, working_scales
-from revisage.faces.detectors import Found, suppressed, without_parts
-from revisage.faces.detectors.retinaface import RetinaFaceFinder
-from revisage.faces.detectors.yunet import YuNetFinder
+from revisage.faces import FaceDetector, Found, load_detector, suppressed
+from revisage.faces.detect.candidates import without_parts
+from revisage.faces.detect.detector import _averaged, working_scales
+from revisage.faces.detect.retinaface_finder import RetinaFaceFinder
+from revisage.faces.detect.yunet_finder import YuNetFinder
 
 
 def read(path: Path) -> np.ndarray:

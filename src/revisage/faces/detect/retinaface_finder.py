@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.faces.detectors.found import Closer, Found
-
-if TYPE_CHECKING:
-    from revisage.engines import Engine
+from revisage import engines
+from revisage.core import Image
+from revisage.faces.detect.candidates import Found, SecondLook, loaded_network
 
 __all__ = ["RetinaFaceFinder"]
 
@@ -22,7 +20,7 @@ _CENTRE_VARIANCE, _SIZE_VARIANCE = np.float32(0.1), np.float32(0.2)
 
 
 class RetinaFaceFinder:
-    """RetinaFace (Deng et al. 2020) on an engine. See :class:`revisage.faces.detectors.Finder`.
+    """RetinaFace (Deng et al. 2020) on an engine. See :class:`revisage.faces.detect.candidates.Finder`.
 
     The threshold is that of GFPGAN. An image of up to 1.3 million pixels is searched at its own size, as there.
     """
@@ -32,19 +30,24 @@ class RetinaFaceFinder:
     pixels = 1280 * 1024
     smallest = 16
     largest: int | None = None
-    closer: Closer | None = None
+    second_look: SecondLook | None = None
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: engines.Engine) -> None:
         self._engine = engine
 
     @classmethod
     def load(cls, path: Path, arch: str, weight_hash: str, *, device: str, engine: str) -> RetinaFaceFinder:
-        """From a weights file. Errors as :func:`revisage.faces.detectors.network.network_engine`."""
-        from revisage.faces.detectors.network import network_engine
+        """From a weights file, in fp32 and for images of any size.
 
-        return cls(network_engine(path, arch, None, weight_hash, device=device, engine=engine))
+        Raises:
+            ModelError: the file is damaged, or its weights are of another network.
+            DeviceError: the device is not on this machine.
+        """
+        net = loaded_network(path, arch, None)
+        on_engine = engines.make_engine
+        return cls(on_engine(net, None, device=device, engine=engine, precision="fp32", cache_key=weight_hash))
 
-    def __call__(self, image: NDArray[np.uint8], min_score: float) -> Found:
+    def __call__(self, image: Image, min_score: float) -> Found:
         """Detections in an ``(H, W, 3) uint8 RGB`` image."""
         batch = (image[..., ::-1].astype(np.float32) - _MEAN_BGR).transpose(2, 0, 1)[None]
         boxes, classes, points = (output[0] for output in self._engine(np.ascontiguousarray(batch)))

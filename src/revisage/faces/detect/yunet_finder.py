@@ -7,10 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from revisage.core import ModelError
-from revisage.faces.detectors.found import Closer, Found
+from revisage.core import Image, ModelError
+from revisage.faces.detect.candidates import Found, SecondLook
 
 __all__ = ["YuNetFinder"]
 
@@ -19,14 +18,14 @@ _MOST = 5000
 
 
 class YuNetFinder:
-    """YuNet (Wu et al. 2023) run by OpenCV on the CPU. See :class:`revisage.faces.detectors.Finder`."""
+    """YuNet (Wu et al. 2023) run by OpenCV on the CPU. See :class:`revisage.faces.detect.candidates.Finder`."""
 
     threshold = 0.6
     low_threshold = 0.4
     pixels = 640 * 480
     smallest = 12
     largest: int | None = None
-    closer: Closer | None = None
+    second_look: SecondLook | None = None
 
     def __init__(self, path: Path) -> None:
         """From an ONNX file.
@@ -46,7 +45,7 @@ class YuNetFinder:
         # Size and threshold are the detector's state.
         self._lock = threading.Lock()
 
-    def __call__(self, image: NDArray[np.uint8], min_score: float) -> Found:
+    def __call__(self, image: Image, min_score: float) -> Found:
         """Detections in an ``(H, W, 3) uint8 RGB`` image."""
         with self._lock:
             self._net.setInputSize((image.shape[1], image.shape[0]))

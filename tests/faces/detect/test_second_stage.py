@@ -1,4 +1,4 @@
-"""The closer look: crops of the right pixels, proposals set right, false ones gone."""
+"""The second_look look: crops of the right pixels, proposals set right, false ones gone."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 
 from revisage.engines import cpu_info
-from revisage.faces.detect import FaceDetector, load_detector
-from revisage.faces.detectors import Found
-from revisage.faces.detectors.closer import CROP, upright_crop
-from revisage.nets.compact_refiner import crop_affines
+from revisage.faces import FaceDetector, Found, load_detector, upright_crop
+from revisage.nets import CROP, crop_affines
 
-MODEL_PHOTO = Path(__file__).parents[2] / "src" / "revisage" / "demo_data" / "astronaut.webp"
+MODEL_PHOTO = Path(__file__).parents[3] / "src" / "revisage" / "demo_data" / "astronaut.webp"
 
 
 @pytest.fixture(scope="module")
@@ -66,34 +64,34 @@ def test_a_crop_far_outside_is_made_of_the_border() -> None:
 
 
 def test_proposals_beside_a_face_are_set_right(compact: FaceDetector, photo: np.ndarray, seen: Found) -> None:
-    closer = compact._finder.closer
-    assert closer is not None
+    second_look = compact._finder.second_look
+    assert second_look is not None
     root = float(np.sqrt((seen.boxes_xyxy[0, 2:] - seen.boxes_xyxy[0, :2]).prod()))
     for shift in ((0.12, 0), (-0.12, 0), (0, 0.12), (0, -0.12)):
         moved = np.array(shift, np.float32) * root
         proposal = Found(seen.boxes_xyxy + np.tile(moved, 2), seen.landmarks + moved, seen.scores)
-        found = closer(photo, proposal, 0.3)
+        found = second_look(photo, proposal, 0.3)
         assert len(found) == 1
         assert np.linalg.norm(found.landmarks - seen.landmarks, axis=2).mean() < 0.04 * root
 
 
 def test_a_proposal_without_a_face_is_dropped(compact: FaceDetector, photo: np.ndarray, seen: Found) -> None:
-    closer = compact._finder.closer
-    assert closer is not None
+    second_look = compact._finder.second_look
+    assert second_look is not None
     away = np.array([0, photo.shape[0] - 90], np.float32) - seen.boxes_xyxy[0, :2]
     wrong = Found(seen.boxes_xyxy + np.tile(away, 2), seen.landmarks + away, np.array([0.5], np.float32))
-    assert len(closer(photo, wrong, 0.3)) == 0
-    assert len(closer(photo, Found.none(), 0.3)) == 0
+    assert len(second_look(photo, wrong, 0.3)) == 0
+    assert len(second_look(photo, Found.none(), 0.3)) == 0
 
 
 def test_many_proposals_of_one_face_are_one_face(compact: FaceDetector, photo: np.ndarray, seen: Found) -> None:
     """More of them than fill a batch."""
-    closer = compact._finder.closer
-    assert closer is not None
+    second_look = compact._finder.second_look
+    assert second_look is not None
     rng = np.random.default_rng(0)
     moved = rng.normal(0, 0.1 * (seen.boxes_xyxy[0, 2] - seen.boxes_xyxy[0, 0]), (70, 2)).astype(np.float32)
     many = Found(seen.boxes_xyxy + np.tile(moved, 2), seen.landmarks + moved[:, None], np.full(70, 0.5, np.float32))
-    assert len(closer(photo, many, 0.2)) == 1
+    assert len(second_look(photo, many, 0.2)) == 1
 
 
 def test_a_rolled_face_has_rolled_landmarks(compact: FaceDetector, photo: np.ndarray, seen: Found) -> None:

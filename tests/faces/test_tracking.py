@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revisage.core.values import Face, Track
-from revisage.faces.fade import fade_weights
-from revisage.faces.pose import frontality
-from revisage.faces.track import Tracker
+from revisage.faces.tracking import FaceFollower, Tracker, fade_weights, frontality
 
 SIZE_HW = (360, 640)
 SHAPE = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.33, 0.8), (0.67, 0.8)])
@@ -155,3 +153,25 @@ def test_frames_must_follow_each_other() -> None:
     with pytest.raises(ValueError, match="expected frame 6"):
         tracker.add(8, [], picture([]))
     assert Tracker(SIZE_HW).finish() == []
+
+
+def test_a_follower_says_at_once_whose_the_faces_are() -> None:
+    follower = FaceFollower(SIZE_HW, 0.5)
+    for index in range(40):
+        people = [(face(20 + 5 * index, 100), RED), (face(500 - 5 * index, 220, score=0.3 if index else 0.9), BLUE)]
+        if 10 <= index < 16:
+            people = people[1:]
+        followed = follower.add(index, [person for person, _ in people[::-1]], picture(people))
+        known = {person.box: number for number, (person, _) in enumerate(people, start=2 - len(people))}
+        assert {now.face.box: now.number for now in followed} == known
+
+
+def test_a_follower_forgets_who_has_been_away_for_long() -> None:
+    follower = FaceFollower(SIZE_HW, 0.5)
+    here = [(face(100, 100), RED)]
+    for index in range(20):
+        follower.add(index, [here[0][0]], picture(here))
+    for index in range(20, 200):
+        assert follower.add(index, [], picture([])) == []
+    assert follower._paths == []
+    assert [now.number for now in follower.add(200, [here[0][0]], picture(here))] == [1]

@@ -1,4 +1,4 @@
-"""The closer look: proposals of a detector, each seen upright in a small crop of the image."""
+"""The second stage of the embedded detector: its proposals, each looked at upright in a small crop of the image."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.faces.detectors.found import Found, planes, suppressed
-from revisage.nets import CROP, OUTPUTS, crop_affines, decode_crops, rolls, unmirrored
+from revisage import nets
+from revisage.core import Image
+from revisage.faces.detect.candidates import Found, planes, suppressed
 
-__all__ = ["CROP", "CloserLook", "upright_crop"]
+__all__ = ["CloserLook", "upright_crop"]
 
 Floats = NDArray[np.float32]
 
-# Bilinear sampling takes this much reduction without visible aliasing; beyond it the image is averaged first.
 _FINE_ENOUGH = 0.6
-# Proposals that are looked at in one image at most, the best first: bounds the time a crowd or a pattern takes.
+"""Bilinear sampling takes this much reduction without visible aliasing; beyond it the image is averaged first."""
 _MOST = 256
-# Batches are filled up to one of these: an engine prepares itself for each size that it meets.
+"""Proposals that are looked at in one image at most, the best first: bounds the time a crowd or a pattern takes."""
 _BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-# What scores less cannot reach the threshold however well it looks; a little less still serves a tracker.
+"""Batches are filled up to one of these: an engine prepares itself for each size that it meets."""
 _LOWEST = 0.3
-# Of the two scores' weighted geometric mean the first stage's part.
+"""What scores less cannot reach the threshold however well it looks; a little less still serves a tracker."""
 _FIRST_PART = 0.35
-# Proposals that overlap more than this (IoU) are one, before the closer look and after it.
+"""Of the two scores' weighted geometric mean the first stage's part."""
 _SAME_BEFORE, _SAME = 0.5, 0.4
+"""Proposals that overlap more than this (IoU) are one, before the closer look and after it."""
 
 
 class CloserLook:
@@ -42,22 +43,22 @@ class CloserLook:
         """net: ``(N, 3, 64, 64) float32`` in [-1, 1] to one output ``(N, 15)``."""
         self._net = net
 
-    def __call__(self, image: NDArray[np.uint8], proposals: Found, min_score: float) -> Found:
+    def __call__(self, image: Image, proposals: Found, min_score: float) -> Found:
         """Of the proposals in an ``(H, W, 3) uint8 RGB`` image those of ``min_score`` or more, without duplicates."""
         proposals = suppressed(proposals, _SAME_BEFORE)
         proposals = proposals[np.arange(min(len(proposals), _MOST))]
-        affines = crop_affines(proposals.boxes_xyxy, rolls(proposals.landmarks))
+        affines = nets.crop_affines(proposals.boxes_xyxy, nets.rolls(proposals.landmarks))
         crops = _crops(image, affines)
         outputs = self._outputs(crops)
-        held = _scored(proposals, Found(*decode_crops(outputs, affines))).scores >= min_score
-        mirrored = unmirrored(self._outputs(crops[held][..., ::-1]))
-        looks = Found(*decode_crops((outputs[held] + mirrored) * np.float32(0.5), affines[held]))
+        held = _scored(proposals, Found(*nets.decode_crops(outputs, affines))).scores >= min_score
+        mirrored = nets.unmirrored(self._outputs(crops[held][..., ::-1]))
+        looks = Found(*nets.decode_crops((outputs[held] + mirrored) * np.float32(0.5), affines[held]))
         found = _scored(proposals[held], looks)
         return suppressed(found[found.scores >= min_score], _SAME)
 
     def _outputs(self, crops: Floats) -> Floats:
         """Raw outputs of crops, (N, 15)."""
-        parts = [np.zeros((0, OUTPUTS), np.float32)]
+        parts = [np.zeros((0, nets.OUTPUTS), np.float32)]
         for start in range(0, len(crops), _BATCHES[-1]):
             some = crops[start : start + _BATCHES[-1]]
             batch = np.zeros((next(size for size in _BATCHES if size >= len(some)), *some.shape[1:]), np.float32)
@@ -72,15 +73,15 @@ def _scored(proposals: Found, looks: Found) -> Found:
     return Found(looks.boxes_xyxy, looks.landmarks, scores.astype(np.float32))
 
 
-def _crops(image: NDArray[np.uint8], affines: NDArray[np.float64]) -> Floats:
+def _crops(image: Image, affines: NDArray[np.float64]) -> Floats:
     """What a network sees of each of ``(N, 2, 3)`` affines: ``(N, 3, 64, 64)`` in [-1, 1]."""
-    crops = np.empty((len(affines), 3, CROP, CROP), np.float32)
+    crops = np.empty((len(affines), 3, nets.CROP, nets.CROP), np.float32)
     for place, affine in zip(crops, affines, strict=True):
-        place[:] = planes(upright_crop(image, affine, CROP))
+        place[:] = planes(upright_crop(image, affine, nets.CROP))
     return crops
 
 
-def upright_crop(image: NDArray[np.uint8], affine: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
+def upright_crop(image: Image, affine: NDArray[np.float64], side: int) -> Image:
     """A ``(side, side, 3) uint8`` crop of an ``(H, W, 3) uint8`` image under a similarity ``(2, 3)`` from it.
 
     The image goes on beyond its border as its border pixels do.
@@ -92,9 +93,7 @@ def upright_crop(image: NDArray[np.uint8], affine: NDArray[np.float64], side: in
     return np.asarray(crop, np.uint8)
 
 
-def _reduced(
-    image: NDArray[np.uint8], affine: NDArray[np.float64], side: int, scale: float
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+def _reduced(image: Image, affine: NDArray[np.float64], side: int, scale: float) -> tuple[Image, NDArray[np.float64]]:
     """The part of the image that a crop shows, averaged to about the crop's detail, and the affine from it."""
     corners = np.array([[-1, -1], [side, -1], [-1, side], [side, side]], np.float64)
     seen = (corners - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T
