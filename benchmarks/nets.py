@@ -29,8 +29,8 @@ from revisage.engines.openvino_engine import OpenVinoEngine
 from revisage.engines.openvino_runtime import compile_model, convert
 from revisage.engines.quantise import WANTED_CROPS, agreement_db, quantise
 from revisage.models import loading
-from revisage.nets.build import build
-from revisage.nets.stylegan2 import ModulatedConv, upsample_bilinear
+from revisage.nets import build
+from revisage.nets.gfpgan import ModulatedConv, upsample_bilinear
 
 RESTORERS = {"compact": 256, "gfpgan_clean_512": 512, "gfpgan_v1_512": 512, "restoreformer_512": 512}
 DETECTORS = ("compact-detector", "retinaface_mobile0_25", "retinaface_resnet50")

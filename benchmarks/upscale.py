@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from measuring import clock_name, finish, interleaved, print_table, ratio
 from revisage.engines import cpu_info
-from revisage.nets.build import build
+from revisage.nets import build
 from revisage.restorers import Upscaler, load_upscaler
 
 ARCHITECTURES = ("srvgg_x4", "rrdbnet_x2", "rrdbnet_x4")

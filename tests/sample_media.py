@@ -90,7 +90,7 @@ def write_tiny_model(path: Path) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from revisage.nets.compact import CompactConfig, CompactGFPGAN
+    from revisage.nets import CompactConfig, CompactGFPGAN
 
     config = CompactConfig(size=64, channels=(8, 8), style_features=8, bottleneck_channels=4)
     torch.manual_seed(5)

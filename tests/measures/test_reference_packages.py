@@ -117,7 +117,7 @@ def test_identity_is_that_of_the_network(shared: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
-    from revisage.nets.mobilefacenet import MobileFaceNet
+    from revisage.nets.face_embedding import MobileFaceNet
 
     found = find_weights(IDENTITY, shared / "weights")
     embedder = Embedder(found.path)

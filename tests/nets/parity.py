@@ -59,8 +59,8 @@ class Reference:
         with np.load(shared / "parity" / f"{name}.npz") as stored:
             arrays = {key: stored[key] for key in stored.files}
         listed = json.loads((shared / "parity" / f"{name}.keys.json").read_text(encoding="utf-8"))
-        shapes = {key: tuple(shape) for key, shape in listed["state_dict"].items()}
-        return cls(arrays, shapes, listed["config"])
+        shapes = {key: tuple(shape) for key, shape in listed.get("state_dict", listed).items()}
+        return cls(arrays, shapes, listed.get("config", {}))
 
     @property
     def input(self) -> Tensor:

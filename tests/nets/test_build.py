@@ -24,7 +24,6 @@ _SMALL = {"out_size": 64, "num_style_feat": 32, "narrow": 0.0625}
         ("gfpgan_clean", {**_SMALL, "channel_multiplier": 2, "out_size": 32}),
         ("gfpgan_clean", {**_SMALL, "channel_multiplier": 2, "out_size": 8}),
         ("gfpgan_v1", {**_SMALL, "channel_multiplier": 2}),
-        ("parsenet_512", {"parsing_ch": 11}),
         ("rrdbnet_x2", {"num_block": 2}),
         ("rrdbnet_x4", {"num_feat": 16, "num_block": 1, "num_grow_ch": 8}),
         ("rrdbnet", {"scale": 1, "num_block": 1}),
@@ -84,7 +83,6 @@ def test_unknown_architecture_names_the_nearest() -> None:
         ("gfpgan_clean", {"out_size": 4}, "power of two"),
         ("rrdbnet", {"scale": 3}, "1, 2 or 4"),
         ("retinaface_resnet50", {"network_name": "vgg"}, "network_name"),
-        ("parsenet", {"in_size": 500}, "power of two"),
         ("restoreformer_512", {"x": 1}, "there are: none"),
         ("compact", {"x": 1}, "x"),
         ("compact-detector", {"x": 1}, "unknown compact detector setting"),
@@ -102,5 +100,5 @@ def test_importing_the_room_loads_no_torch() -> None:
 
 
 def test_build_stays_a_function_whatever_is_imported_first() -> None:
-    code = "import revisage.nets.build; from revisage import nets; nets.build('srvgg_x4')"
+    code = "import revisage.nets.arch_records; from revisage import nets; nets.build('srvgg_x4')"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

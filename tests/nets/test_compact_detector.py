@@ -10,14 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from revisage.nets.compact_detector import (
-    CHANNELS,
-    STRIDES,
-    CompactDetector,
-    CompactDetectorConfig,
-    cell_centres,
-    decode_maps,
-)
+from revisage.nets import STRIDES, CompactDetector, CompactDetectorConfig, cell_centres, decode_maps
+from revisage.nets.compact_decoding import CHANNELS
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from revisage.nets.compact_refiner import (
-    CROP,
-    ENLARGED,
-    OUTPUTS,
-    CompactRefiner,
-    crop_affines,
-    decode_crops,
-    rolls,
-    unmirrored,
-)
+from revisage.nets import CROP, ENLARGED, OUTPUTS, CompactRefiner, crop_affines, decode_crops, rolls, unmirrored
 
 UPRIGHT = np.array([[-10.0, -10], [10, -10], [0, 2], [-8, 12], [8, 12]])
 

@@ -24,7 +24,6 @@ _GFPGAN = {"out_size": 64, "num_style_feat": 32, "channel_multiplier": 1, "narro
         ("retinaface_mobile0_25", {}, (3, 64, 96)),
         ("arcface_resnet18", {}, (1, 128, 128)),
         ("mobilefacenet", {}, (3, 112, 112)),
-        ("parsenet", {"in_size": 64, "out_size": 64}, (3, 64, 64)),
         ("rrdbnet_x2", {"num_block": 1}, (3, 16, 24)),
         ("rrdbnet_x4", {"num_block": 1}, (3, 16, 24)),
         ("srvgg_x4", {"num_conv": 2}, (3, 16, 24)),

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from revisage.nets.build import build
+from revisage.nets import build
 
 TINY = {"out_size": 64, "narrow": 0.0625, "channel_multiplier": 1, "num_style_feat": 64, "num_mlp": 1}
 

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from revisage import nets
 from revisage.core import ConfigError, DeviceError, ModelError, ProcessingError, file_sha256
 from revisage.engines import cpu_info, make_engine
-from revisage.nets.build import build
+from revisage.nets import build
 from revisage.restorers import NetRestorer, RestorerInfo, load_restorer
 
 Images = Callable[..., np.ndarray]
@@ -167,7 +168,8 @@ def test_compact_in_a_file(save_net: Callable[..., Path], smooth_images: Images)
 def test_auto_precision_is_bf16_only_for_architectures_that_agree(
     tiny_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("revisage.restorers.restorer.BF16_AGREES", ())
+    record = dataclasses.replace(nets.architecture("gfpgan_clean"), bf16_agrees=False)
+    monkeypatch.setattr("revisage.nets.architecture", lambda _name: record)
     assert load_restorer(tiny_file, device="cpu").info.precision == "fp32"
 
 

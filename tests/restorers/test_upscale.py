@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from revisage.core.errors import ConfigError, ModelError
-from revisage.nets.build import build
+from revisage.nets import build
 from revisage.restorers import NetUpscaler, load_upscaler
 from revisage.restorers.upscale import windows
 

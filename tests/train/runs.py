@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from revisage.nets.compact import CompactConfig
-from revisage.nets.vgg import VGG19Features
+from revisage.nets import CompactConfig, VGG19Features
 from revisage.train.restorer import RestorerTrainConfig
 
 SMALL = CompactConfig(size=64, channels=(16, 16, 16), style_features=16, bottleneck_channels=4)

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from revisage.core.errors import InputError, ModelError, ProcessingError
-from revisage.nets.compact_detector import CHANNELS, STRIDES, CompactDetector, cell_centres
+from revisage.nets import STRIDES, CompactDetector, cell_centres
+from revisage.nets.compact_decoding import CHANNELS
 from revisage.train.detector import (
     DetectorTrainConfig,
     load_detector_weights,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from revisage.nets.compact_detector import STRIDES, cell_centres
+from revisage.nets import STRIDES, cell_centres
 from revisage.train.detector_damage import cover_mouth, damage_image
 from revisage.train.detector_data import (
     TARGET_COLUMNS,

@@ -13,7 +13,7 @@ import torch
 from revisage.cli.entry import run
 from revisage.core.errors import InputError
 from revisage.faces.detect import Found
-from revisage.nets.compact_refiner import CROP, OUTPUTS, decode_crops
+from revisage.nets import CROP, OUTPUTS, decode_crops
 from revisage.train.detector import load_detector_weights, save_detector
 from revisage.train.detector_data import LabelledImage, load_scenes
 from revisage.train.detector_eval import DetectorMeasures
@@ -135,7 +135,7 @@ def scenes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def first_stage(tmp_path: Path) -> Path:
-    from revisage.nets.compact_detector import CompactDetector
+    from revisage.nets import CompactDetector
 
     torch.manual_seed(0)
     save_detector(

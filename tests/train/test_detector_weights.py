@@ -13,7 +13,7 @@ import torch
 
 import revisage.models
 from revisage.faces.detect import FaceDetector, load_detector
-from revisage.nets.compact_detector import CompactDetector
+from revisage.nets import CompactDetector
 from revisage.train.detector import load_detector_weights
 from revisage.train.detector_data import LabelledImage, load_scenes, read_rgb, warp_faces
 from revisage.train.detector_eval import Detections, find_faces, measure_detector

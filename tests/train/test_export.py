@@ -17,7 +17,7 @@ from torch import nn
 
 from revisage.core.errors import ConfigError, InputError, OutputError, ProcessingError
 from revisage.models import loading
-from revisage.nets.compact import CompactConfig, CompactGFPGAN
+from revisage.nets import CompactConfig, CompactGFPGAN
 from revisage.restorers import load_restorer
 from revisage.train import export_formats
 from revisage.train.export import card_path, export_run

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from revisage.nets.compact import CompactConfig, CompactGFPGAN
+from revisage.nets import CompactConfig, CompactGFPGAN
 from revisage.train.lattice import remove_lattice
 
 

@@ -10,7 +10,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from revisage.measures import feature_distance
-from revisage.nets.vgg import VGG19Deep
+from revisage.nets import VGG19Deep
 from revisage.train.discriminator import (
     PatchDiscriminator,
     StyleDiscriminator,

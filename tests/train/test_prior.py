@@ -14,7 +14,7 @@ from runs import SMALL_GFPGAN, config_of, log_of, losses_of, same
 from torch import Tensor, nn
 
 from revisage.core.errors import InputError, ModelError, ProcessingError
-from revisage.nets.stylegan2_original import EqualConv
+from revisage.nets.gfpgan.stylegan2_original import EqualConv
 from revisage.train import prior
 from revisage.train.checkpoint import read_checkpoint
 from revisage.train.distributed import Group

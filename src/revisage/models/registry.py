@@ -192,16 +192,6 @@ DEFAULT = Registry(
             licence="MIT",
         ),
         ModelEntry(
-            name="parsenet",
-            file="parsing_parsenet.pth",
-            url=f"{_FACEXLIB}/v0.2.2/parsing_parsenet.pth",
-            sha256="3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
-            bytes=85331193,
-            arch="parsenet_512",
-            params_key=None,
-            licence="MIT; trained on CelebAMask-HQ (non-commercial)",
-        ),
-        ModelEntry(
             name="arcface-r18",
             file="arcface_resnet18.pth",
             url=f"{_GFPGAN}/v0.1.0/arcface_resnet18.pth",

@@ -1,7 +1,7 @@
 """Network definitions only: no files, no devices.
 
-`build` makes a network by its architecture name, `infer_arch` recognises one by its state dict. Importing this
-package loads no torch: the definitions are imported by the first `build` that needs them.
+`build` makes a network by its architecture's name, `infer_arch` recognises one by its state dict, `architecture` tells
+what is known of one. Importing this package loads no torch: the definitions are imported when they are first needed.
 """
 
 import lazy_loader

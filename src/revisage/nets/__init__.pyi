@@ -1,35 +1,30 @@
-from .build import ARCHITECTURES, build, infer_arch
+from .arch_records import Architecture, architecture, architectures, build, infer_arch, names
 from .compact import CompactConfig, CompactGFPGAN
-from .compact_detector import STRIDES, CompactDetector, CompactDetectorConfig, cell_centres, decode_maps
-from .compact_refiner import (
+from .compact_decoding import (
     CROP,
     ENLARGED,
     OUTPUTS,
-    REFINER_WIDTHS,
-    CompactRefiner,
+    STRIDES,
+    cell_centres,
     crop_affines,
     decode_crops,
+    decode_maps,
     rolls,
     unmirrored,
 )
-from .gfpgan_clean import GFPGANClean
-from .lpips import AlexNetFeatures, LPIPSHeads, lpips
-from .rrdbnet import RRDBNet
-from .srvgg import SRVGG
-from .stylegan2 import SLOPE, StyleDecoder, channels_by_size
-from .stylegan2_original import Blur, EqualConv, EqualLinear, ScaledActivation
-from .vgg import VGG19Deep, VGG19Features
+from .compact_detector import REFINER_WIDTHS, CompactDetector, CompactDetectorConfig, CompactRefiner
+from .gfpgan import SLOPE, Blur, EqualConv, EqualLinear, GFPGANClean, ScaledActivation, StyleDecoder, channels_by_size
+from .perceptual_features import AlexNetFeatures, LPIPSHeads, VGG19Deep, VGG19Features, lpips
 
 __all__ = [
-    "ARCHITECTURES",
     "CROP",
     "ENLARGED",
     "OUTPUTS",
     "REFINER_WIDTHS",
     "SLOPE",
-    "SRVGG",
     "STRIDES",
     "AlexNetFeatures",
+    "Architecture",
     "Blur",
     "CompactConfig",
     "CompactDetector",
@@ -40,11 +35,12 @@ __all__ = [
     "EqualLinear",
     "GFPGANClean",
     "LPIPSHeads",
-    "RRDBNet",
     "ScaledActivation",
     "StyleDecoder",
     "VGG19Deep",
     "VGG19Features",
+    "architecture",
+    "architectures",
     "build",
     "cell_centres",
     "channels_by_size",
@@ -53,6 +49,7 @@ __all__ = [
     "decode_maps",
     "infer_arch",
     "lpips",
+    "names",
     "rolls",
     "unmirrored",
 ]

@@ -13,6 +13,7 @@ modulate one half of that decoder's channels (CS-SFT). Written for two CPU cores
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -21,9 +22,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["CompactConfig", "CompactGFPGAN"]
+from revisage.nets.arch_records import Architecture, Settings, Shapes
 
-SLOPE = 0.2
+__all__ = ["ARCH", "CompactConfig", "CompactGFPGAN"]
+
+_SLOPE = 0.2
 
 
 class CompactConfig(BaseModel):
@@ -53,7 +56,7 @@ class CompactConfig(BaseModel):
 
 def _conv(in_channels: int, out_channels: int, kernel: int = 3, *, stride: int = 1) -> nn.Conv2d:
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2)
-    nn.init.kaiming_normal_(conv.weight, a=SLOPE)
+    nn.init.kaiming_normal_(conv.weight, a=_SLOPE)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv
 
@@ -63,7 +66,7 @@ def _upsample(x: Tensor) -> Tensor:
 
 
 def _activate(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, SLOPE)
+    return F.leaky_relu(x, _SLOPE)
 
 
 class _ResidualBlock(nn.Module):
@@ -131,7 +134,7 @@ class _HalfSFT(nn.Module):
 
 
 class CompactGFPGAN(nn.Module):
-    """Restore aligned faces: `(N, 3, size, size) float32 RGB [-1, 1]` to the same shape (not clamped).
+    """Restore aligned faces: (N, 3, size, size) float32 RGB [-1, 1] to the same shape (not clamped).
 
     Deterministic (no noise); a batch equals its single images within rounding.
     """
@@ -176,7 +179,8 @@ class CompactGFPGAN(nn.Module):
     def from_config(cls, config: CompactConfig | Mapping[str, Any]) -> CompactGFPGAN:
         """The net of a saved configuration.
 
-        Raises `pydantic.ValidationError` for an unknown key or another architecture.
+        Raises:
+            pydantic.ValidationError: an unknown key, or another architecture.
         """
         return cls(CompactConfig.model_validate(dict(config)))
 
@@ -221,3 +225,36 @@ class CompactGFPGAN(nn.Module):
         if not return_pyramid:
             return restored
         return restored, [to_rgb(feature) for to_rgb, feature in zip(self.pyramid, conditions, strict=False)]
+
+
+def _settings(shapes: Shapes) -> Settings:
+    def count(prefix: str, end: str) -> int:
+        return sum(key.startswith(prefix) and key.endswith(end) for key in shapes)
+
+    levels = count("unet.", ".weight")
+    kept = shapes["bottleneck.weight"][0]
+    floor = math.isqrt(shapes["style1.weight"][1] // kept)
+    blocks = tuple(count(f"detail.{level}.", ".conv1.weight") for level in range(levels))
+    return {
+        "size": floor << levels,
+        "channels": tuple(shapes[f"unet.{level}.weight"][0] for level in range(levels)),
+        "style_features": shapes["style2.weight"][0],
+        "bottleneck_channels": kept,
+        "detail_blocks": blocks if any(blocks) else (),
+    }
+
+
+def _of_settings(**settings: Any) -> CompactGFPGAN:
+    return CompactGFPGAN.from_config(settings)
+
+
+ARCH = Architecture(
+    name="compact",
+    role="face restorer",
+    make=_of_settings,
+    marks=("encoder_top.weight", "bottleneck.weight", "sft.0.condition.weight"),
+    read=_settings,
+    size=lambda settings: CompactConfig.model_validate(dict(settings)).size,
+    bf16_agrees=True,
+    licence="Apache-2.0; see the model card beside the weights for the licence of the training data",
+)

@@ -1,50 +1,59 @@
-"""The embedded face detector's first stage: anchor free, five landmarks per face.
+"""The embedded face detector's two networks: one finds faces with five landmarks, one looks at each more closely.
 
-Written after SCRFD (Guo et al. 2021, arXiv 2105.04714), YuNet (Wu et al. 2023) and FCOS (Tian et al. 2019,
-arXiv 1904.01355): a thin residual backbone of plain convolutions, a top-down feature pyramid (Lin et al. 2017), and
-one light head per stride. Every cell of a map predicts one score, four distances to the sides of a box and five
-points.
+The first stage, written after SCRFD (Guo et al. 2021, arXiv 2105.04714), YuNet (Wu et al. 2023) and FCOS (Tian et al.
+2019, arXiv 1904.01355), has no anchors: a thin residual backbone of plain convolutions, a top-down feature pyramid
+(Lin et al. 2017), and one light head per stride. Every cell of a map predicts one score, four distances to the sides of
+a box and five points. It proposes faces at a low score, in a cascade after MTCNN (Zhang et al. 2016, arXiv 1604.02878):
+the second stage sees each proposal upright in a small crop and gives a new score, box and landmarks. What they give is
+read by `compact_decoding`.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from revisage.nets.compact_blocks import ResidualBlock, unit
-from revisage.nets.compact_refiner import CompactRefiner
+from revisage.nets.arch_records import Architecture, Shapes
+from revisage.nets.compact_decoding import CHANNELS, CROP, OUTPUTS, STRIDES
 
-__all__ = [
-    "CHANNELS",
-    "STRIDES",
-    "CompactDetector",
-    "CompactDetectorConfig",
-    "cell_centres",
-    "decode_maps",
-]
+__all__ = ["ARCH", "REFINER_WIDTHS", "CompactDetector", "CompactDetectorConfig", "CompactRefiner"]
 
-STRIDES = (8, 16, 32)
-# Per cell: score logit; log distances left, top, right, bottom; x, y of the five points. All in units of the stride.
-CHANNELS = 1 + 4 + 10
-# exp(5) = 148 strides is far beyond any image; the bound keeps a bad weight file from overflowing to infinity.
-_MAX_LOG_DISTANCE = 5.0
+REFINER_WIDTHS = (16, 32, 48, 56)
 
-FloatArray = npt.NDArray[np.float32]
+
+def _unit(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """Convolution, batch norm, ReLU."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class _ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside an identity (He et al. 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _unit(channels, channels)
+        self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.norm(self.second(self.first(x))))
 
 
 @dataclass(frozen=True)
 class CompactDetectorConfig:
     """Widths and depths of a `CompactDetector`.
 
-    stem: channels at stride 2. stages: channels at strides 4, 8, 16, 32. blocks: residual blocks in each of those
-    stages. neck: channels of the pyramid and the heads. refine: channels of the second stage; none without one.
+    Attributes:
+        stem: channels at stride 2.
+        stages: channels at strides 4, 8, 16, 32.
+        blocks: residual blocks in each of those stages.
+        neck: channels of the pyramid and the heads.
+        refine: channels of the second stage; none without one.
     """
 
     stem: int = 16
@@ -59,7 +68,11 @@ class CompactDetectorConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CompactDetectorConfig:
-        """The inverse of `to_dict`. Raises ValueError for a key that is not a field."""
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: a key that is not a field.
+        """
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f"unknown compact detector setting {unknown[0]!r}")
@@ -67,14 +80,49 @@ class CompactDetectorConfig:
         return cls(**plain)
 
 
+class CompactRefiner(nn.Module):
+    """Looks at upright crops of proposals.
+
+    `forward` takes (N, 3, 64, 64) float32 RGB in [-1, 1], the crops of `crop_affines`, and gives (N, 15);
+    `decode_crops` turns those into boxes and landmarks of the image.
+    """
+
+    def __init__(self, widths: Sequence[int] = REFINER_WIDTHS) -> None:
+        """Make one with random weights.
+
+        Args:
+            widths: channels at 32, 16, 8 and 4 px.
+
+        Raises:
+            ValueError: they are not four.
+        """
+        super().__init__()
+        if len(widths) != 4:
+            raise ValueError(f"a refiner has four widths, got {len(widths)}")
+        first, second, third, last = widths
+        self.features = nn.Sequential(
+            _unit(3, first, stride=2),
+            _unit(first, second, stride=2),
+            _ResidualBlock(second),
+            _unit(second, third, stride=2),
+            _ResidualBlock(third),
+            _unit(third, last, stride=2),
+        )
+        self.out = nn.Linear(last * (CROP // 16) ** 2, OUTPUTS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.out(self.features(x).flatten(1))
+        return out
+
+
 class _Head(nn.Module):
     """One 3x3 convolution, then a depthwise separable tower for the score and a full one for box and points."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.shared = unit(channels, channels)
-        self.score_tower = nn.Sequential(unit(channels, channels, 3, groups=channels), unit(channels, channels, 1))
-        self.shape_tower = unit(channels, channels)
+        self.shared = _unit(channels, channels)
+        self.score_tower = nn.Sequential(_unit(channels, channels, 3, groups=channels), _unit(channels, channels, 1))
+        self.shape_tower = _unit(channels, channels)
         self.score = nn.Conv2d(channels, 1, 1)
         self.shape = nn.Conv2d(channels, CHANNELS - 1, 1)
 
@@ -96,13 +144,13 @@ class CompactDetector(nn.Module):
         super().__init__()
         self.config = config if config is not None else CompactDetectorConfig()
         widths = (self.config.stem, *self.config.stages)
-        self.stem = unit(3, self.config.stem, stride=2)
+        self.stem = _unit(3, self.config.stem, stride=2)
         self.stages = nn.ModuleList(
-            nn.Sequential(unit(narrow, wide, stride=2), *(ResidualBlock(wide) for _ in range(count)))
+            nn.Sequential(_unit(narrow, wide, stride=2), *(_ResidualBlock(wide) for _ in range(count)))
             for narrow, wide, count in zip(widths[:-1], widths[1:], self.config.blocks, strict=True)
         )
         neck = self.config.neck
-        self.laterals = nn.ModuleList(unit(width, neck, 1) for width in self.config.stages[1:])
+        self.laterals = nn.ModuleList(_unit(width, neck, 1) for width in self.config.stages[1:])
         self.heads = nn.ModuleList(_Head(neck) for _ in STRIDES)
         self._initialise()
         self.refine = CompactRefiner(self.config.refine) if self.config.refine else None
@@ -131,51 +179,33 @@ class CompactDetector(nn.Module):
         return self.heads[0](at8), self.heads[1](at16), self.heads[2](at32)
 
 
-def cell_centres(rows: int, columns: int, stride: int) -> FloatArray:
-    """Centres of a map's cells in pixels, pixel centres at integers: (rows * columns, 2) float32 x, y."""
-    x = (np.arange(columns, dtype=np.float32) + 0.5) * stride - 0.5
-    y = (np.arange(rows, dtype=np.float32) + 0.5) * stride - 0.5
-    grid_x, grid_y = np.meshgrid(x, y)
-    return np.stack((grid_x.ravel(), grid_y.ravel()), axis=1)
+def _settings(shapes: Shapes) -> dict[str, Any]:
+    def numbers(prefix: str) -> list[str]:
+        """The numbers that follow the prefix, each once."""
+        return sorted({key[len(prefix) :].split(".")[0] for key in shapes if key.startswith(prefix)}, key=int)
+
+    stages = numbers("stages.")
+    # The first layer of a stage is its convolution; all others are blocks.
+    return {
+        "stem": shapes["stem.0.weight"][0],
+        "stages": tuple(shapes[f"stages.{stage}.0.0.weight"][0] for stage in stages),
+        "blocks": tuple(len(numbers(f"stages.{stage}.")) - 1 for stage in stages),
+        "neck": shapes["laterals.0.0.weight"][0],
+        "refine": tuple(shapes[key][0] for key in _REFINER_CONVOLUTIONS if key in shapes),
+    }
 
 
-def decode_maps(
-    maps: Sequence[npt.NDArray[np.floating[Any]]], *, min_score: float = 0.0
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Boxes, landmarks and scores of one image from the raw maps of any engine.
-
-    maps: one (15, H/s, W/s) or (1, 15, H/s, W/s) array per stride, in the order of `STRIDES`. min_score: cells below
-    it are left out, which saves nearly all the work.
-
-    Returns boxes (A, 4) float32 left, top, right, bottom; landmarks (A, 5, 2) float32 x, y; scores (A,) float32 in
-    [0, 1]; pixels of the network's input, pixel centres at integers, not cut at the border, overlapping: suppress
-    duplicates afterwards. Raises ValueError when the maps are not such maps.
-    """
-    if len(maps) != len(STRIDES):
-        raise ValueError(f"expected {len(STRIDES)} maps, one per stride, got {len(maps)}")
-    cells = np.concatenate([_cells(level) for level in maps], axis=1)
-    # tanh form of the logistic function: no overflow for large negative logits.
-    scores = 0.5 + 0.5 * np.tanh(0.5 * cells[0])
-    chosen = np.flatnonzero(scores >= min_score)
-    centres, strides = (values[chosen] for values in _grid(tuple(level.shape[-2:] for level in maps)))
-    raw = cells[:, chosen].T
-    distances = np.exp(np.minimum(raw[:, 1:5], _MAX_LOG_DISTANCE)) * strides
-    boxes = np.concatenate((centres - distances[:, :2], centres + distances[:, 2:]), axis=1)
-    landmarks = centres[:, None] + raw[:, 5:].reshape(-1, 5, 2) * strides[:, None]
-    return boxes.astype(np.float32), landmarks.astype(np.float32), scores[chosen].astype(np.float32)
+def _of_settings(**settings: Any) -> CompactDetector:
+    return CompactDetector(CompactDetectorConfig.from_dict(settings))
 
 
-def _cells(level: npt.NDArray[np.floating[Any]]) -> FloatArray:
-    """A map as (15, cells)."""
-    raw = level[0] if level.ndim == 4 and level.shape[0] == 1 else level
-    if raw.ndim != 3 or raw.shape[0] != CHANNELS:
-        raise ValueError(f"expected a map of shape ({CHANNELS}, rows, columns), got {level.shape}")
-    return raw.reshape(CHANNELS, -1).astype(np.float32, copy=False)
+_REFINER_CONVOLUTIONS = tuple(f"refine.features.{layer}.0.weight" for layer in (0, 1, 3, 5))
 
-
-@functools.lru_cache(maxsize=8)
-def _grid(sizes: tuple[tuple[int, int], ...]) -> tuple[FloatArray, FloatArray]:
-    """Centres (A, 2) and strides (A, 1) of the cells of all maps, whose rows and columns are given."""
-    centres = [cell_centres(*size, stride) for size, stride in zip(sizes, STRIDES, strict=True)]
-    strides = [np.full((len(c), 1), stride, np.float32) for c, stride in zip(centres, STRIDES, strict=True)]
-    return np.concatenate(centres), np.concatenate(strides)
+ARCH = Architecture(
+    name="compact-detector",
+    role="face detector",
+    make=_of_settings,
+    marks=("laterals.0.0.weight", "heads.0.shape_tower.0.weight"),
+    read=_settings,
+    licence="Apache-2.0; see the model card beside the weights for the licence of the training data",
+)

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["RestoreFormer"]
+from revisage.nets.arch_records import Architecture
+
+__all__ = ["ARCH", "Double", "Halve", "Norm", "RestoreFormer"]
 
 # The published network; the side lengths are those for its 512 px input.
 _WIDTH = 64
@@ -22,12 +24,13 @@ _BLOCKS_PER_LEVEL = 2
 _HEADS = 8
 _LATENT_CHANNELS = 256
 _CODES = 1024
-_NORM_GROUPS = 32
 
 
-class _Norm(nn.GroupNorm):
+class Norm(nn.GroupNorm):
+    """VQGAN's group normalisation."""
+
     def __init__(self, channels: int) -> None:
-        super().__init__(_NORM_GROUPS, channels, eps=1e-6)
+        super().__init__(32, channels, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         # The operation itself: the functional form looks at the batch size in Python, which a tracer cannot follow.
@@ -37,9 +40,9 @@ class _Norm(nn.GroupNorm):
 class _ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.norm1 = _Norm(in_channels)
+        self.norm1 = Norm(in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm2 = _Norm(out_channels)
+        self.norm2 = Norm(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.nin_shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels:
@@ -56,8 +59,8 @@ class _Attention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm1 = _Norm(channels)
-        self.norm2 = _Norm(channels)
+        self.norm1 = Norm(channels)
+        self.norm2 = Norm(channels)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
@@ -77,7 +80,9 @@ class _Attention(nn.Module):
         return x + self.proj_out(gathered)
 
 
-class _Halve(nn.Module):
+class Halve(nn.Module):
+    """VQGAN's halving of height and width: a convolution at stride 2, padded right and below only."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
@@ -87,7 +92,9 @@ class _Halve(nn.Module):
         return halved
 
 
-class _Double(nn.Module):
+class Double(nn.Module):
+    """VQGAN's doubling of height and width: pixels repeated, then a convolution."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
@@ -131,7 +138,7 @@ class _Level(nn.Module):
 class _EncoderLevel(_Level):
     def __init__(self, in_channels: int, out_channels: int, *, smallest: bool) -> None:
         super().__init__(in_channels, out_channels, _BLOCKS_PER_LEVEL, attend=smallest)
-        self.downsample: nn.Module = nn.Identity() if smallest else _Halve(out_channels)
+        self.downsample: nn.Module = nn.Identity() if smallest else Halve(out_channels)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         halved: Tensor = self.downsample(super().forward(x, other))
@@ -141,7 +148,7 @@ class _EncoderLevel(_Level):
 class _DecoderLevel(_Level):
     def __init__(self, in_channels: int, out_channels: int, *, smallest: bool, largest: bool) -> None:
         super().__init__(in_channels, out_channels, _BLOCKS_PER_LEVEL + 1, attend=smallest)
-        self.upsample: nn.Module = nn.Identity() if largest else _Double(out_channels)
+        self.upsample: nn.Module = nn.Identity() if largest else Double(out_channels)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         doubled: Tensor = self.upsample(super().forward(x, other))
@@ -168,7 +175,7 @@ class _Encoder(nn.Module):
             for index, (inner, outer) in enumerate(itertools.pairwise(widths))
         )
         self.mid = _Middle(widths[-1])
-        self.norm_out = _Norm(widths[-1])
+        self.norm_out = Norm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], _LATENT_CHANNELS, 3, padding=1)
 
     def forward(self, x: Tensor) -> _Features:
@@ -190,7 +197,7 @@ class _Decoder(nn.Module):
             _DecoderLevel(inner, outer, smallest=index == last, largest=index == 0)
             for index, (outer, inner) in enumerate(itertools.pairwise(widths))
         )
-        self.norm_out = _Norm(_WIDTH)
+        self.norm_out = Norm(_WIDTH)
         self.conv_out = nn.Conv2d(_WIDTH, 3, 3, padding=1)
 
     def forward(self, codes: Tensor, features: _Features) -> Tensor:
@@ -233,3 +240,14 @@ class RestoreFormer(nn.Module):
         codes = self.quantize(self.quant_conv(features.out))
         image: Tensor = self.decoder(self.post_quant_conv(codes), features)
         return image
+
+
+ARCH = Architecture(
+    name="restoreformer_512",
+    role="face restorer",
+    make=RestoreFormer,
+    # CodeFormer has a dictionary of that name too.
+    marks=("quantize.embedding.weight", "encoder.down.0.block.0.conv1.weight"),
+    size=lambda _settings: 512,
+    licence="Apache-2.0; trained on FFHQ (CC BY-NC-SA 4.0)",
+)

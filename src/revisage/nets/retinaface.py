@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["RetinaFace"]
+from revisage.nets.arch_records import Architecture, Settings, Shapes
+
+__all__ = ["ARCH", "RetinaFace"]
 
 _ANCHORS_PER_CELL = 2
 _MOBILE_SLOPE = 0.1
@@ -177,7 +179,10 @@ class RetinaFace(nn.Module):
     landmarks) and 0.2 (log sizes).
 
     Args:
-        network_name: ``resnet50`` or ``mobile0.25``. Raises ValueError for another.
+        network_name: ``resnet50`` or ``mobile0.25``.
+
+    Raises:
+        ValueError: another name.
     """
 
     def __init__(self, *, network_name: Literal["resnet50", "mobile0.25"] = "resnet50") -> None:
@@ -207,3 +212,21 @@ class RetinaFace(nn.Module):
             return torch.cat([head(level) for head, level in zip(heads, levels, strict=True)], dim=1)
 
         return read(self.BboxHead), F.softmax(read(self.ClassHead), dim=-1), read(self.LandmarkHead)
+
+
+def _settings(shapes: Shapes) -> Settings:
+    return {"network_name": "mobile0.25" if "body.stage1.0.0.weight" in shapes else "resnet50"}
+
+
+ARCH = Architecture(
+    name="retinaface",
+    role="face detector",
+    make=RetinaFace,
+    marks=("LandmarkHead.0.conv1x1.weight",),
+    read=_settings,
+    published={
+        "retinaface_mobile0_25": {"network_name": "mobile0.25"},
+        "retinaface_resnet50": {"network_name": "resnet50"},
+    },
+    licence="MIT",
+)

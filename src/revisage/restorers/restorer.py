@@ -8,26 +8,17 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from revisage import nets
 from revisage.core import ProcessingError
 from revisage.engines import Engine, make_engine, resolve
 from revisage.restorers.compiled import COMPILED_SUFFIXES, load_compiled
-from revisage.restorers.weights import RestorerInfo, Weights, describe, load_weights
+from revisage.restorers.weights import RestorerInfo, describe, load_weights
 
-__all__ = ["RESTORER_ARCHITECTURES", "FaceRestorer", "NetRestorer", "load_restorer"]
+__all__ = ["FaceRestorer", "NetRestorer", "load_restorer"]
 
 Image = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 
-RESTORER_ARCHITECTURES = (
-    "compact",
-    "gfpgan_clean",
-    "gfpgan_clean_512",
-    "gfpgan_v1",
-    "gfpgan_v1_512",
-    "restoreformer_512",
-)
-# Those whose bf16 output was measured to agree with fp32 to 40 dB or better; benchmarks/nets.py measures it.
-BF16_AGREES = ("compact", "gfpgan_clean", "gfpgan_clean_512", "gfpgan_v1", "gfpgan_v1_512")
 # Pixels that go through a network at once. On a CPU larger batches gain nothing and cost 0.3 GB per 512 px face.
 _PIXELS_AT_ONCE = {"cpu": 2**20, "cuda": 2**22, "mps": 2**20}
 
@@ -109,11 +100,12 @@ def load_restorer(
     settled = resolve(device, engine, precision)  # before a download
     if Path(name_or_path).suffix.lower() in COMPILED_SUFFIXES:
         return NetRestorer(*load_compiled(Path(name_or_path).expanduser(), settled))
-    weights = load_weights(name_or_path, RESTORER_ARCHITECTURES, "face restorer")
-    size = _side(weights)
+    weights = load_weights(name_or_path, nets.names("face restorer"), "face restorer")
+    architecture = nets.architecture(weights.architecture)
+    size = architecture.size(architecture.settings(weights.architecture, weights.settings))
     if calibration is not None:
         _check_crops(calibration, size)
-    choice = resolve(device, engine, precision, bf16_agrees=weights.architecture in BF16_AGREES)
+    choice = resolve(device, engine, precision, bf16_agrees=architecture.bf16_agrees)
     made = make_engine(
         weights.net,
         (size, size),
@@ -124,14 +116,6 @@ def load_restorer(
         calibration=_to_batch(calibration) if calibration is not None and choice.precision == "int8" else None,
     )
     return NetRestorer(made, size, describe(weights, made, choice))
-
-
-def _side(weights: Weights) -> int:
-    from revisage.nets import ARCHITECTURES
-
-    if weights.architecture == "compact":
-        return int(weights.net.config.size)  # type: ignore[arg-type]
-    return int({"out_size": 512, **ARCHITECTURES[weights.architecture].preset, **weights.settings}["out_size"])
 
 
 def _check_crops(crops: Image, size: int) -> None:

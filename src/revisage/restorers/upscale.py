@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from revisage import nets
 from revisage.core import ConfigError, ProcessingError
 from revisage.engines import Engine, make_engine, resolve
 from revisage.restorers.weights import RestorerInfo, describe, load_weights
 
-__all__ = ["UPSCALER_ARCHITECTURES", "NetUpscaler", "Upscaler", "load_upscaler"]
+__all__ = ["NetUpscaler", "Upscaler", "load_upscaler"]
 
 Image = npt.NDArray[np.uint8]
 
-UPSCALER_ARCHITECTURES = ("rrdbnet", "rrdbnet_x2", "rrdbnet_x4", "srvgg", "srvgg_x4")
-BF16_AGREES = ("srvgg", "srvgg_x4")
 SMALLEST_TILE = 32
-# Its convolutions reach some 350 px in theory; beyond this many (of its folded input) nothing of that is left.
-RRDB_OVERLAP = 24
 
 
 class Upscaler(Protocol):
@@ -46,6 +43,20 @@ class Upscaler(Protocol):
             ProcessingError: the network gave values that are no numbers.
         """
         ...
+
+
+class _Reach(Protocol):
+    """What the networks of upscalers tell of themselves.
+
+    Attributes:
+        scale: the factor.
+        overlap: px beyond which the input no longer counts for an output pixel.
+        multiple: that sides must be multiples of.
+    """
+
+    scale: int
+    overlap: int
+    multiple: int
 
 
 @dataclass(frozen=True)
@@ -155,9 +166,10 @@ def load_upscaler(
         raise ConfigError(f"tile cannot be {tile}: give a size in px, or 0 for the whole image")
     precision = "auto" if precision == "int8" else precision
     resolve(device, engine, precision)  # before a download
-    weights = load_weights(name_or_path, UPSCALER_ARCHITECTURES, "upscaler")
-    choice = resolve(device, engine, precision, bf16_agrees=weights.architecture in BF16_AGREES)
-    scale, overlap, multiple = _geometry(weights.net)
+    weights = load_weights(name_or_path, nets.names("upscaler"), "upscaler")
+    choice = resolve(device, engine, precision, bf16_agrees=nets.architecture(weights.architecture).bf16_agrees)
+    reach = cast(_Reach, weights.net)
+    scale, overlap, multiple = reach.scale, reach.overlap, reach.multiple
     made = make_engine(
         weights.net,
         device=choice.device,
@@ -168,19 +180,6 @@ def load_upscaler(
     info = describe(weights, made, choice)
     tile = max(tile, SMALLEST_TILE) if tile else 0
     return NetUpscaler(made, scale, info, tile=tile, overlap=overlap, multiple=multiple)
-
-
-def _geometry(net: object) -> tuple[int, int, int]:
-    """Scale, overlap in px and the multiple that sides must have, of an SRVGG or an RRDBNet."""
-    from torch import nn
-
-    from revisage.nets import SRVGG, RRDBNet
-
-    if isinstance(net, SRVGG):
-        # Each 3x3 convolution sees one px further; beyond all of them nothing counts.
-        return net.upscale, sum(isinstance(layer, nn.Conv2d) for layer in net.body), 1
-    assert isinstance(net, RRDBNet)
-    return net.scale, RRDB_OVERLAP * net.fold, net.fold
 
 
 def _check_image(image: Image) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisage import models
+from revisage import models, nets
 from revisage.core import ModelError, file_sha256
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class RestorerInfo:
 
     Attributes:
         name: the model's name, or the file name of weights given as a file.
-        architecture: its name in :mod:`revisage.nets.build`.
+        architecture: its name in :mod:`revisage.nets`.
         engine, precision, device: as settled; never ``auto``.
         hardware: the device in words, with the CPU's features.
         sha256: hash of the weights file.
@@ -98,9 +98,7 @@ def _from_registry(name: str, architectures: Collection[str], what: str) -> Weig
     entry = models.find(name)
     _check_kind(entry.name, entry.arch, architectures, what)
     if not entry.embedded and not models.is_present(entry):
-        from revisage.models import pull
-
-        pull(entry.name)
+        models.pull(entry.name)
     verified = models.verify(entry)
     state = models.load_state(verified.path, entry.params_key)
     settings = dict(models.metadata(verified.path).get("config") or {})
@@ -109,17 +107,16 @@ def _from_registry(name: str, architectures: Collection[str], what: str) -> Weig
 
 
 def _from_file(path: Path, architectures: Collection[str], what: str) -> Weights:
-    from revisage.nets import infer_arch
-
     state = models.load_state(path)
     known = models.metadata(path)
     if "arch" in known:
         architecture, settings = str(known["arch"]), dict(known.get("config") or {})
     else:
-        architecture, settings = infer_arch(state)
+        architecture, settings = nets.infer_arch(state)
     _check_kind(str(path), architecture, architectures, what)
     net = _filled(architecture, settings, state, path)
-    licence = str(known.get("licence", "not stated in the file"))
+    published = nets.architecture(architecture).licence
+    licence = str(known.get("licence", f"not stated in the file (published weights: {published})"))
     return Weights(net, path.name, architecture, settings, file_sha256(path), licence)
 
 
@@ -130,9 +127,7 @@ def _check_kind(name: str, architecture: str, architectures: Collection[str], wh
 
 
 def _filled(architecture: str, settings: dict[str, Any], state: dict[str, Any], path: Path) -> nn.Module:
-    from revisage.nets import build
-
-    net = build(architecture, settings)
+    net = nets.build(architecture, settings)
     try:
         net.load_state_dict(state)
     except RuntimeError as error:

@@ -10,8 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from revisage.nets.gfpgan import GFPGAN, Layers
-from revisage.nets.stylegan2_original import (
+from revisage.nets.arch_records import Architecture
+from revisage.nets.gfpgan.stylegan2_original import (
     BiasedActivation,
     Blur,
     DoublingConv,
@@ -20,8 +20,9 @@ from revisage.nets.stylegan2_original import (
     OriginalStyleDecoder,
     ScaledActivation,
 )
+from revisage.nets.gfpgan.wiring import GFPGAN, Layers, crop_size, gfpgan_settings
 
-__all__ = ["GFPGANv1"]
+__all__ = ["ARCH", "GFPGANv1"]
 
 
 def _conv(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
@@ -87,42 +88,30 @@ def _condition(in_channels: int, out_channels: int, start: float) -> nn.Sequenti
     )
 
 
-_LAYERS = Layers(
-    first=lambda wide, out: _conv(wide, out, 1),
-    down=_Down,
-    final=lambda wide, out: _conv(wide, out, 3),
-    up=_Up,
-    image=lambda wide, out: EqualConv(wide, out, 1),
-    linear=EqualLinear,
-    condition=_condition,
-    decoder=OriginalStyleDecoder,
-)
-
-
 class GFPGANv1(GFPGAN):
-    """Restore aligned faces: (N, 3, out_size, out_size) float32 RGB [-1, 1] to the same shape, not clamped.
+    """GFP-GAN of the release 1; see `GFPGAN`."""
 
-    The defaults are the release 1; see `GFPGAN` for the arguments.
-    """
+    layers = Layers(
+        first=lambda wide, out: _conv(wide, out, 1),
+        down=_Down,
+        final=lambda wide, out: _conv(wide, out, 3),
+        up=_Up,
+        image=lambda wide, out: EqualConv(wide, out, 1),
+        linear=EqualLinear,
+        condition=_condition,
+        decoder=OriginalStyleDecoder,
+        channel_multiplier=1,
+    )
 
-    def __init__(
-        self,
-        *,
-        out_size: int = 512,
-        num_style_feat: int = 512,
-        channel_multiplier: float = 1,
-        num_mlp: int = 8,
-        different_w: bool = True,
-        narrow: float = 1,
-        sft_half: bool = True,
-    ) -> None:
-        super().__init__(
-            _LAYERS,
-            out_size=out_size,
-            num_style_feat=num_style_feat,
-            channel_multiplier=channel_multiplier,
-            num_mlp=num_mlp,
-            different_w=different_w,
-            narrow=narrow,
-            sft_half=sft_half,
-        )
+
+ARCH = Architecture(
+    name="gfpgan_v1",
+    role="face restorer",
+    make=GFPGANv1,
+    marks=("stylegan_decoder.constant_input.weight", "conv_body_first.0.weight"),
+    read=gfpgan_settings,
+    published={"gfpgan_v1_512": {"out_size": 512, "channel_multiplier": 1}},
+    size=crop_size,
+    bf16_agrees=True,
+    licence="Apache-2.0 with NVIDIA non-commercial StyleGAN2 parts",
+)

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from revisage.nets.arch_records import Shapes
+
 __all__ = [
     "SLOPE",
     "ModulatedConv",
@@ -25,6 +27,7 @@ __all__ = [
     "StyleDecoder",
     "ToRGB",
     "channels_by_size",
+    "style_settings",
     "upsample_bilinear",
 ]
 
@@ -240,3 +243,28 @@ class StyleDecoder(nn.Module):
             x = self.style_convs[2 * level + 1](x, latents[:, first + 1], noises[first + 1])
             image = to_rgb(x, latents[:, first + 2], image)
         return image
+
+
+def style_settings(shapes: Shapes, prefix: str) -> dict[str, Any]:
+    """Size and widths of a StyleGAN2 decoder whose keys start with `prefix`, from its state dict's shapes."""
+
+    def count(part: str, end: str) -> int:
+        return sum(key.startswith(prefix + part) and key.endswith(end) for key in shapes)
+
+    levels = 2 + count("to_rgbs.", ".bias") // 2
+    size = 2**levels
+    narrow = shapes[f"{prefix}constant_input.weight"][1] / 512
+    top = shapes[f"{prefix}style_convs.{2 * levels - 5}.modulated_conv.weight"][1]
+    # Scales up to 32 px do not show the multiplier; 1 is as good as any there.
+    multiplier = top * size / (16384 * narrow) if size > 32 else 1
+    return {
+        "out_size": size,
+        "num_style_feat": shapes[f"{prefix}style_conv1.modulated_conv.modulation.weight"][1],
+        "channel_multiplier": _whole(multiplier),
+        "num_mlp": count("style_mlp.", ".weight"),
+        "narrow": _whole(narrow),
+    }
+
+
+def _whole(value: float) -> float:
+    return int(value) if value == int(value) else value

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from revisage.nets.vgg import VGG19Features
+from revisage.nets import VGG19Features
 
 
 @torch.no_grad()

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from revisage.nets.stylegan2 import SLOPE, ModulatedConv, StyleDecoder, ToRGB
+from revisage.nets.arch_records import Architecture
+from revisage.nets.gfpgan.stylegan2 import SLOPE, ModulatedConv, StyleDecoder, ToRGB, style_settings
 
 __all__ = [
+    "ARCH",
     "BiasedActivation",
     "Blur",
     "DoublingConv",
@@ -209,3 +211,15 @@ class OriginalStyleDecoder(StyleDecoder):
         normalise = super()._mapping(features, 0)
         layers = (EqualLinear(features, features, rate=0.01, activate=True) for _ in range(depth))
         return nn.Sequential(*normalise, *layers)
+
+
+ARCH = Architecture(
+    name="stylegan2",
+    role="image prior",
+    make=OriginalStyleDecoder,
+    # Only the original form is published alone.
+    marks=("constant_input.weight", "style_conv1.activate.bias"),
+    read=lambda shapes: style_settings(shapes, ""),
+    published={"stylegan2_512": {"out_size": 512, "channel_multiplier": 1}},
+    licence="NVIDIA Source Code License (non-commercial); trained on FFHQ (CC BY-NC-SA 4.0)",
+)

@@ -1,7 +1,7 @@
 """The wiring that both forms of GFP-GAN share: a U-Net removes the degradation and steers a StyleGAN2 decoder.
 
 Method: Wang et al., "Towards Real-World Blind Face Restoration with Generative Facial Prior" (CVPR 2021,
-arXiv 2101.04061). `gfpgan_clean` and `gfpgan_v1` bring the layers.
+arXiv 2101.04061). `clean` and `original` bring the layers.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from revisage.nets.stylegan2 import StyleDecoder, channels_by_size
+from revisage.nets.arch_records import Settings, Shapes
+from revisage.nets.gfpgan.stylegan2 import StyleDecoder, channels_by_size, style_settings
 
-__all__ = ["GFPGAN", "Layers"]
+__all__ = ["GFPGAN", "Layers", "crop_size", "gfpgan_settings"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Layers:
 
     first: 1x1 convolution with activation. down, up: residual blocks that halve, double the size. final: 3x3
     convolution with activation. image: 1x1 convolution. linear: linear layer. condition: the two convolutions from a
-    feature map to one condition map, started at the constant of the third argument.
+    feature map to one condition map, started at the constant of the third argument. channel_multiplier: that of the
+    releases of this form.
     """
 
     first: Callable[[int, int], nn.Module]
@@ -35,44 +38,49 @@ class Layers:
     linear: Callable[[int, int], nn.Module]
     condition: Callable[[int, int, float], nn.Module]
     decoder: type[StyleDecoder]
+    channel_multiplier: float
 
 
 class GFPGAN(nn.Module):
     """Restore aligned faces: (N, 3, out_size, out_size) float32 RGB [-1, 1] to the same shape, not clamped.
 
-    Deterministic: noise comes from registered buffers. The parameter names are those of the published configurations.
+    Deterministic: noise comes from registered buffers. The parameter names and defaults are those of the published
+    configurations.
 
     Args:
-        layers: the layers of this form.
         out_size: side of the crop in px, a power of two from 8 to 1024.
         num_style_feat: length of a latent.
-        channel_multiplier: widens the scales above 32 px.
+        channel_multiplier: widens the scales above 32 px; None: as in the releases of this form.
         num_mlp: layers of the prior's mapping network, which is carried but not run.
         different_w: predict a latent of its own for each layer of the decoder.
         narrow: factor of all widths.
         sft_half: modulate one half of the decoder's channels only.
 
-    Raises ValueError for a size that is not such a power of two.
+    Raises:
+        ValueError: a size that is not such a power of two.
     """
+
+    layers: ClassVar[Layers]
 
     def __init__(
         self,
-        layers: Layers,
         *,
-        out_size: int,
-        num_style_feat: int,
-        channel_multiplier: float,
-        num_mlp: int,
-        different_w: bool,
-        narrow: float,
-        sft_half: bool,
+        out_size: int = 512,
+        num_style_feat: int = 512,
+        channel_multiplier: float | None = None,
+        num_mlp: int = 8,
+        different_w: bool = True,
+        narrow: float = 1,
+        sft_half: bool = True,
     ) -> None:
         super().__init__()
+        layers = self.layers
+        multiplier = layers.channel_multiplier if channel_multiplier is None else channel_multiplier
         decoder = layers.decoder(
             out_size=out_size,
             num_style_feat=num_style_feat,
             num_mlp=num_mlp,
-            channel_multiplier=channel_multiplier,
+            channel_multiplier=multiplier,
             narrow=narrow,
             sft_half=sft_half,
         )
@@ -80,7 +88,7 @@ class GFPGAN(nn.Module):
         self.different_w = different_w
         sizes = [2**level for level in range(2, round(math.log2(out_size)) + 1)]
         # Half the decoder's width: the other half of its channels passes unmodulated.
-        table = channels_by_size(channel_multiplier, narrow * 0.5)
+        table = channels_by_size(multiplier, narrow * 0.5)
         widths = [table[size] for size in sizes]
 
         self.conv_body_first = layers.first(3, widths[-1])
@@ -132,3 +140,16 @@ class GFPGAN(nn.Module):
                 pyramid.append(self.toRGB[level](x))
         image: Tensor = self.stylegan_decoder(latents, conditions, noise)
         return (image, pyramid) if return_pyramid else image
+
+
+def gfpgan_settings(shapes: Shapes) -> dict[str, Any]:
+    """The settings of a GFP-GAN of either form, from its state dict's shapes."""
+    settings = style_settings(shapes, "stylegan_decoder.")
+    scale = shapes["condition_scale.0.2.weight"]
+    latents = shapes["final_linear.weight"][0] // settings["num_style_feat"]
+    return {**settings, "different_w": latents > 1, "sft_half": scale[0] == scale[1]}
+
+
+def crop_size(settings: Settings) -> int:
+    """The side in px of the crops of a GFP-GAN with these settings."""
+    return int(settings.get("out_size", 512))

@@ -9,10 +9,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from revisage.nets.gfpgan import GFPGAN, Layers
-from revisage.nets.stylegan2 import SLOPE, StyleDecoder, upsample_bilinear
+from revisage.nets.arch_records import Architecture
+from revisage.nets.gfpgan.stylegan2 import SLOPE, StyleDecoder, upsample_bilinear
+from revisage.nets.gfpgan.wiring import GFPGAN, Layers, crop_size, gfpgan_settings
 
-__all__ = ["GFPGANClean"]
+__all__ = ["ARCH", "GFPGANClean"]
 
 
 def _activate(x: Tensor) -> Tensor:
@@ -56,42 +57,30 @@ def _condition(in_channels: int, out_channels: int, start: float) -> nn.Sequenti
     return nn.Sequential(nn.Conv2d(in_channels, in_channels, 3, padding=1), nn.LeakyReLU(SLOPE), last)
 
 
-_LAYERS = Layers(
-    first=lambda wide, out: _ActivatedConv(wide, out, 1),
-    down=lambda wide, out: _ResidualBlock(wide, out, up=False),
-    final=lambda wide, out: _ActivatedConv(wide, out, 3),
-    up=lambda wide, out: _ResidualBlock(wide, out, up=True),
-    image=lambda wide, out: nn.Conv2d(wide, out, 1),
-    linear=nn.Linear,
-    condition=_condition,
-    decoder=StyleDecoder,
-)
-
-
 class GFPGANClean(GFPGAN):
-    """Restore aligned faces: (N, 3, out_size, out_size) float32 RGB [-1, 1] to the same shape, not clamped.
+    """GFP-GAN of the releases 1.2 to 1.4; see `GFPGAN`."""
 
-    The defaults are the releases 1.2 to 1.4; see `GFPGAN` for the arguments.
-    """
+    layers = Layers(
+        first=lambda wide, out: _ActivatedConv(wide, out, 1),
+        down=lambda wide, out: _ResidualBlock(wide, out, up=False),
+        final=lambda wide, out: _ActivatedConv(wide, out, 3),
+        up=lambda wide, out: _ResidualBlock(wide, out, up=True),
+        image=lambda wide, out: nn.Conv2d(wide, out, 1),
+        linear=nn.Linear,
+        condition=_condition,
+        decoder=StyleDecoder,
+        channel_multiplier=2,
+    )
 
-    def __init__(
-        self,
-        *,
-        out_size: int = 512,
-        num_style_feat: int = 512,
-        channel_multiplier: float = 2,
-        num_mlp: int = 8,
-        different_w: bool = True,
-        narrow: float = 1,
-        sft_half: bool = True,
-    ) -> None:
-        super().__init__(
-            _LAYERS,
-            out_size=out_size,
-            num_style_feat=num_style_feat,
-            channel_multiplier=channel_multiplier,
-            num_mlp=num_mlp,
-            different_w=different_w,
-            narrow=narrow,
-            sft_half=sft_half,
-        )
+
+ARCH = Architecture(
+    name="gfpgan_clean",
+    role="face restorer",
+    make=GFPGANClean,
+    marks=("stylegan_decoder.constant_input.weight", "conv_body_first.weight"),
+    read=gfpgan_settings,
+    published={"gfpgan_clean_512": {"out_size": 512, "channel_multiplier": 2}},
+    size=crop_size,
+    bf16_agrees=True,
+    licence="Apache-2.0; trained on FFHQ (CC BY-NC-SA 4.0)",
+)
