@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
@@ -51,6 +51,7 @@ def photo(smooth_images: Callable[..., np.ndarray]) -> Callable[[int, int], np.n
     overlap=st.integers(0, 80),
     multiple=st.sampled_from([1, 2, 4]),
 )
+@settings(derandomize=True, deadline=None)
 def test_windows_cover_an_axis_once(length: int, tile: int, overlap: int, multiple: int) -> None:
     length += -length % multiple
     cut = list(windows(length, tile, overlap, multiple))
