@@ -31,12 +31,7 @@ from measuring import finish, print_table
 from revisage.datasets.classify import CATEGORIES, classify
 from revisage.datasets.damage import KINDS, apply_damage, draw_damage
 from revisage.datasets.signs import measure_signs
-from revisage.media.frame import Frame
-from revisage.media.image_sink import open_image_sink
-from revisage.media.info import probe
-from revisage.media.plain import open_plain_video
-from revisage.media.sink import EncodeOptions
-from revisage.media.source import open_source
+from revisage.media import Frame, open_image_sink, open_plain_video, open_source, probe
 
 Clip = list[NDArray[np.uint8]]
 DATA = Path(__file__).resolve().parents[1] / "src" / "revisage" / "datasets" / "data" / "classify.json"
@@ -141,7 +136,7 @@ def write(path: Path, frames: Clip, crf: float, *, pillow: bool) -> None:
     elif path.suffix == ".gif":
         still = path.with_suffix(".png")
         PillowImage.fromarray(frames[0]).save(still)
-        sink = open_image_sink(path, probe(still), EncodeOptions())
+        sink = open_image_sink(path, probe(still))
         for index, frame in enumerate(frames):
             sink.write(Frame.from_array(frame, pts=80 * index, duration=80, index=index))
         sink.close()

@@ -24,9 +24,8 @@ from revisage.core.values import Face
 from revisage.engines import cpu_info
 from revisage.faces.alignment import align, ffhq_template
 from revisage.faces.compositing import composite
-from revisage.media.colour import Colour
-from revisage.media.frame import Frame
-from revisage.media.layout import PixelLayout
+from revisage.media import Frame
+from revisage.media.frame import Colour, PixelLayout
 
 FRAMES = {"480x270": (270, 480), "1280x720": (720, 1280), "3840x2160": (2160, 3840)}
 FACES_PX = {"480x270": (60, 120), "1280x720": (100, 200, 400), "3840x2160": (100, 300, 500, 1000)}

@@ -162,7 +162,7 @@ def make_clip(folder: Path, frames: int) -> Path:
     import numpy as np
 
     from revisage.demo_scene import clean_frames
-    from revisage.media.plain import open_plain_video
+    from revisage.media import open_plain_video
 
     clip = folder / "clip.mp4"
     with open_plain_video(clip, size_hw=(270, 480), rate=25) as video:

@@ -30,7 +30,7 @@ from revisage.core.values import Face, Region
 from revisage.faces.alignment import crop_affine, invert, transform
 from revisage.faces.compositing import landmark_mask
 from revisage.measures import Embedder, FrameStep, Vggd, cosine, motion_between, ssim, t_mse, warping_error
-from revisage.media.source import open_source
+from revisage.media import open_source
 
 Image = NDArray[np.uint8]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from revisage.media.priority import ordinary_priority
+from revisage.media.video import ordinary_priority
 
 # The same examples in every run: a failure belongs to its change. `--hypothesis-profile=search` draws new ones.
 settings.register_profile("steady", derandomize=True)

@@ -18,8 +18,7 @@ from revisage.core.errors import ConfigError, InputError, OutputError
 from revisage.datasets.gif import make_gif_set
 from revisage.datasets.gif_choose import split_span
 from revisage.datasets.gif_manifest import GifSet, load_gif_set, make_gif_options
-from revisage.media.info import probe
-from revisage.media.source import open_source
+from revisage.media import open_source, probe
 from revisage.pipeline.fingerprint import Fingerprint
 from revisage.pipeline.scan import Scan, ScanSettings
 from sample_media import face_frames, plain_frames, write_video

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from revisage.faces.alignment import align, crop_affine, invert, transform
 from revisage.faces.compositing import composite, scaled_affine
-from revisage.media.colour import Colour
-from revisage.media.frame import Frame
-from revisage.media.layout import PixelLayout
+from revisage.media import Frame
+from revisage.media.frame import Colour, PixelLayout
 
 
 def native_frame(pixel_format: str, height: int = 120, width: int = 160) -> Frame:

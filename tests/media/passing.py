@@ -10,8 +10,7 @@ from typing import Any
 import av
 import numpy as np
 
-from revisage.media import AssembleResult, EncodeOptions, assemble, open_segment, open_source
-from revisage.media.frame import Frame
+from revisage.media import AssembleResult, EncodeOptions, Frame, assemble, open_segment, open_source
 
 
 def pass_through(

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
 from revisage.core.errors import InputError
-from revisage.media.delta import NONE, Area, Canvas
-from revisage.media.frame import Frame
-from revisage.media.gif_blocks import frame_block, header_block, loop_block
+from revisage.media import Frame, open_source
+from revisage.media.animation.gif_file import frame_block, header_block, loop_block
+from revisage.media.animation.sink import NONE, Area, Canvas
 from revisage.media.png_chunks import SIGNATURE, chunk, encode_pixels
-from revisage.media.source import open_source
 
 WIDTH, HEIGHT = 12, 9
 DISPOSE_TO_BACKGROUND = 1

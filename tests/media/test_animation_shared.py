@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 
 from revisage.core.values import Region
-from revisage.media.frame import Frame
-from revisage.media.gif_blocks import parse_gif
-from revisage.media.image_sink import open_image_sink
-from revisage.media.sink import EncodeOptions
-from revisage.media.source import open_source
+from revisage.media import Frame, open_image_sink, open_source
+from revisage.media.animation.gif_file import parse_gif
 
 # x, y, width of the faces (px), as the folder's README describes them.
 FACES = {
@@ -42,7 +39,7 @@ def sharpened(frame: Frame, faces: list[tuple[int, int, int]]) -> Frame:
 
 def rewrite(path: Path, output: Path, faces: list[tuple[int, int, int]], scale: int = 1) -> None:
     with open_source(path) as source:
-        sink = open_image_sink(output, source, EncodeOptions())
+        sink = open_image_sink(output, source)
         for frame in source.frames():
             changed = sharpened(frame, faces)
             sink.write(changed.resized((scale * frame.size_hw[0], scale * frame.size_hw[1])))

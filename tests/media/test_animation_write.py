@@ -17,12 +17,8 @@ from PIL import Image
 
 from revisage.core.errors import OutputError
 from revisage.core.values import Region
-from revisage.media.frame import Frame
-from revisage.media.gif_blocks import frame_block, header_block, loop_block, parse_gif
-from revisage.media.image_sink import open_image_sink
-from revisage.media.info import MediaInfo
-from revisage.media.sink import EncodeOptions
-from revisage.media.source import open_source
+from revisage.media import Frame, MediaInfo, open_image_sink, open_source
+from revisage.media.animation.gif_file import frame_block, header_block, loop_block, parse_gif
 
 SIZE_HW = (60, 80)
 
@@ -34,7 +30,7 @@ def read(path: Path) -> list[Frame]:
 
 def rewrite(path: Path, output: Path, change: Callable[[Frame], Frame] = lambda frame: frame) -> list[str]:
     with open_source(path) as source:
-        sink = open_image_sink(output, source, EncodeOptions())
+        sink = open_image_sink(output, source)
         for frame in source.frames():
             sink.write(change(frame))
         sink.close()
@@ -169,7 +165,7 @@ def test_any_gif_keeps_its_untouched_pixels(data: bytes, seed: int, tmp_path_fac
 def test_gif_pictures_in_a_row_that_are_equal_are_all_written(tmp_path: Path) -> None:
     info = MediaInfo(tmp_path / "none", "video", "mp4", "h264", *SIZE_HW[::-1])
     for name in ("a.gif", "a.png", "a.webp"):
-        sink = open_image_sink(tmp_path / name, info, EncodeOptions())
+        sink = open_image_sink(tmp_path / name, info)
         for number in range(5):
             sink.write(Frame.from_array(scene(0), pts=number, time_base=Fraction(1, 10), duration=1, index=number))
         sink.close()
@@ -184,7 +180,7 @@ def video(rate: Fraction, count: int) -> list[Frame]:
 
 def write(path: Path, frames: Iterable[Frame], kind: str = "video") -> list[str]:
     info = MediaInfo(path.with_name("absent"), kind, "mp4", "h264", *SIZE_HW[::-1])  # type: ignore[arg-type]
-    sink = open_image_sink(path, info, EncodeOptions())
+    sink = open_image_sink(path, info)
     try:
         for frame in frames:
             sink.write(frame)
@@ -239,7 +235,7 @@ def test_transparency_that_grows_is_written(tmp_path: Path) -> None:
         frames.append(Frame.from_array(picture, pts=number, time_base=Fraction(1, 10), duration=1, index=number))
     info = MediaInfo(tmp_path / "absent", "video", "mov", "png", *SIZE_HW[::-1], has_alpha=True)
     for name in ("a.gif", "a.png", "a.webp"):
-        sink = open_image_sink(tmp_path / name, info, EncodeOptions())
+        sink = open_image_sink(tmp_path / name, info)
         for frame in frames:
             sink.write(frame)
         sink.close()
@@ -264,7 +260,7 @@ def test_one_palette_serves_while_the_colours_stay(tmp_path: Path) -> None:
 def test_a_part_of_a_gif_keeps_its_loop(tmp_path: Path) -> None:
     path = animation(tmp_path / "in.gif", duration=80, loop=4)
     with open_source(path) as source:
-        sink = open_image_sink(tmp_path / "out.gif", source, EncodeOptions())
+        sink = open_image_sink(tmp_path / "out.gif", source)
         for frame in source.frames(2, 5):
             sink.write(frame)
         sink.close()
@@ -317,7 +313,7 @@ def test_limits_of_formats_are_said(tmp_path: Path) -> None:
 def test_abort_leaves_nothing(tmp_path: Path, name: str) -> None:
     path = animation(tmp_path / "in.gif", duration=80)
     with open_source(path) as source:
-        sink = open_image_sink(tmp_path / name, source, EncodeOptions())
+        sink = open_image_sink(tmp_path / name, source)
         for frame in source.frames(0, 3):
             sink.write(frame)
         sink.abort()

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from revisage.core.errors import InputError, OutputError
-from revisage.media.collection import find_media, is_collection, natural_key
+from revisage.media import find_media, is_collection
+from revisage.media.inputs import natural_key
 
 
 @pytest.fixture

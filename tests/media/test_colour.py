@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from making import picture
 
-from revisage.media.colour import Colour, guess_colour, rgb_from_samples, samples_from_rgb
-from revisage.media.frame import Frame
-from revisage.media.layout import PixelLayout
-from revisage.media.native import decoded_planes, native_format
+from revisage.media import Frame
+from revisage.media.frame.samples import Colour, PixelLayout, guess_colour, rgb_from_samples, samples_from_rgb
+from revisage.media.video.source import decoded_planes, native_format
 
 MATRICES = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020"}
 

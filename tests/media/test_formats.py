@@ -10,8 +10,19 @@ from hypothesis import strategies as st
 from making import make_video
 
 from revisage.core.errors import InputError
-from revisage.media import VIDEO_SUFFIXES, default_output, find_media, format_notes, probe
-from revisage.media.formats import FORMATS, Sniffed, can_hold, format_of, sniff, sniff_file, written_suffix
+from revisage.media import (
+    VIDEO_SUFFIXES,
+    Sniffed,
+    default_output,
+    find_media,
+    format_notes,
+    format_of,
+    probe,
+    sniff,
+    sniff_file,
+    written_suffix,
+)
+from revisage.media.formats import FORMATS, can_hold
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revisage.core.values import Region
-from revisage.media.colour import Colour
-from revisage.media.frame import Frame
-from revisage.media.layout import Orientation, PixelLayout
+from revisage.media import Frame
+from revisage.media.frame.samples import Colour, Orientation, PixelLayout
 
 FORMATS = [
     "yuv420p",

@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 
 from revisage.core.errors import DiskFullError, OutputError
-from revisage.media.frame import Frame
+from revisage.media import Frame, MediaInfo, open_image_sink
 from revisage.media.image_file import ImageFile
-from revisage.media.image_sink import open_image_sink
-from revisage.media.info import MediaInfo
-from revisage.media.sink import EncodeOptions
 
 
 class FailingFile:
@@ -36,9 +33,7 @@ class FailingFile:
 def test_a_full_disk_is_told_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int, error: type[OutputError]
 ) -> None:
-    sink = open_image_sink(
-        tmp_path / name, MediaInfo(tmp_path / "x.mp4", "video", "mp4", "h264", 8, 8), EncodeOptions()
-    )
+    sink = open_image_sink(tmp_path / name, MediaInfo(tmp_path / "x.mp4", "video", "mp4", "h264", 8, 8))
     file = sink._file  # type: ignore[attr-defined]
     monkeypatch.setattr(file, "_file", FailingFile(file._file, code))
     frame = Frame.from_array(np.zeros((8, 8, 3), np.uint8), time_base=Fraction(1, 10), duration=1)

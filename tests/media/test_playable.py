@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from revisage.core.progress import CancelToken
-from revisage.media.info import probe
-from revisage.media.playable import is_playable, write_playable
+from revisage.media import is_playable, probe, write_playable
 from sample_media import SAMPLES, plain_frames, write_video
 
 RATE = 48000

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import pytest
 
-from revisage.media.priority import ordinary_priority
+from revisage.media.video.encoders import ordinary_priority
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="real-time scheduling is Linux's")
 

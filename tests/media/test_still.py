@@ -19,10 +19,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from revisage.core.errors import InputError, OutputError
 from revisage.core.values import Region
-from revisage.media.frame import Frame
-from revisage.media.image_sink import open_image_sink
-from revisage.media.sink import EncodeOptions
-from revisage.media.source import open_source
+from revisage.media import Frame, open_image_sink, open_source
 
 SPOT = Region(16, 8, 32, 24)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -53,7 +50,7 @@ def read(path: Path) -> Frame:
 def rewrite(path: Path, output: Path, change: Callable[[Frame], Frame] | None = None) -> list[str]:
     """Read ``path``, change it, write ``output``; the sink's notes."""
     with open_source(path) as source:
-        sink = open_image_sink(output, source, EncodeOptions())
+        sink = open_image_sink(output, source)
         for frame in source.frames():
             sink.write(change(frame) if change else frame)
         sink.close()
@@ -358,9 +355,9 @@ def test_unknown_extension_and_second_picture_are_refused(tmp_path: Path) -> Non
     make(tmp_path / "in.png", 3, np.uint8)
     with open_source(tmp_path / "in.png") as source:
         with pytest.raises(OutputError, match=r"\.xyz"):
-            open_image_sink(tmp_path / "out.xyz", source, EncodeOptions())
+            open_image_sink(tmp_path / "out.xyz", source)
         assert not (tmp_path / "out.xyz").exists()
-        sink = open_image_sink(tmp_path / "out.jpg", source, EncodeOptions())
+        sink = open_image_sink(tmp_path / "out.jpg", source)
         (frame,) = source.frames()
         sink.write(frame)
         with pytest.raises(OutputError, match="one picture"):
@@ -372,7 +369,7 @@ def test_unknown_extension_and_second_picture_are_refused(tmp_path: Path) -> Non
 def test_abort_after_close_keeps_the_file(tmp_path: Path) -> None:
     make(tmp_path / "in.png", 3, np.uint8)
     with open_source(tmp_path / "in.png") as source:
-        sink = open_image_sink(tmp_path / "out.png", source.info, EncodeOptions())
+        sink = open_image_sink(tmp_path / "out.png", source.info)
         sink.write(next(source.frames()))
         sink.close()
         sink.abort()
@@ -381,5 +378,5 @@ def test_abort_after_close_keeps_the_file(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
     make(tmp_path / "in.png", 3, np.uint8)
-    with open_source(tmp_path / "in.png") as source, pytest.raises(OutputError, match="cannot be written"):
-        open_image_sink(tmp_path / "absent" / "out.png", source, EncodeOptions())
+    with open_source(tmp_path / "in.png") as source, pytest.raises(OutputError, match="cannot write"):
+        open_image_sink(tmp_path / "absent" / "out.png", source)

@@ -11,8 +11,7 @@ import pytest
 from making import make_video, picture
 
 from revisage.core.errors import InputError
-from revisage.media import open_source, probe
-from revisage.media.frame import Frame
+from revisage.media import Frame, open_source, probe
 
 VARIABLE = (507, 1019, 2043, 2555, 2900, 6000, 6512, 7536, 8000, 8100, 9000, 9512)
 

@@ -15,8 +15,7 @@ from passing import decoded, packets, pass_through, times
 
 from revisage.core.errors import ProcessingError
 from revisage.core.values import Region
-from revisage.media import EncodeOptions, assemble, open_segment, open_source, probe
-from revisage.media.frame import Frame
+from revisage.media import EncodeOptions, Frame, assemble, open_segment, open_source, probe
 
 VARIABLE = tuple(507 + n * 512 + (n % 5) * 77 for n in range(23))
 FFV1 = EncodeOptions(codec="ffv1")

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from revisage.api import restore
-from revisage.media.info import probe
-from revisage.media.source import open_source
+from revisage.media import open_source, probe
 from sample_media import face_frames, write_video
 
 DELAYS = (80, 90, 80, 80, 90, 40, 80)

@@ -11,7 +11,7 @@ import pytest
 from pipeline_fakes import scan, track
 
 from revisage.core.config import RestoreConfig, make_config
-from revisage.media.packets import stream_times
+from revisage.media import stream_times
 from revisage.pipeline.plan import make_plan
 from revisage.pipeline.report import FileReport, Report
 from revisage.pipeline.segment import SpanResult

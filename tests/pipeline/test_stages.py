@@ -14,7 +14,7 @@ from pipeline_fakes import Brightener, landmarks
 
 from revisage.core.errors import ModelError
 from revisage.core.values import Face
-from revisage.media.frame import Frame
+from revisage.media import Frame
 from revisage.pipeline import stages
 from revisage.pipeline.plan import PlannedFace
 from revisage.pipeline.stages import Item, StageClock, align_faces, restore_faces, show_faces

@@ -12,8 +12,7 @@ import revisage
 from revisage.core.values import Face, Region
 from revisage.faces.alignment import AlignedFace, align
 from revisage.faces.compositing import composite
-from revisage.media.frame import Frame
-from revisage.media.source import open_source
+from revisage.media import Frame, open_source
 from revisage.pipeline import blocks, plan
 from revisage.pipeline.blocks import Block
 from revisage.pipeline.plan import PlannedFace

@@ -15,7 +15,7 @@ from PIL import Image
 from service_process import LiveService, live_service, wait_until
 
 from revisage.client import Client, JobFailedError, ServiceError
-from revisage.media.info import probe
+from revisage.media import probe
 from revisage.service.limits import MediumTooLargeError, check_medium
 from revisage.service.settings import ServiceSettings
 from sample_media import face_frames, plain_frames, read_video, write_video

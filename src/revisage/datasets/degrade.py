@@ -316,7 +316,7 @@ def _sink(source: Path, part: Path, info: MediaInfo, options: Any) -> tuple[Sink
     from revisage.media import IMAGE_SUFFIXES, assemble, open_image_sink, open_segment
 
     if part.suffix.lower() in IMAGE_SUFFIXES:
-        image = open_image_sink(part, info, options)
+        image = open_image_sink(part, info)
 
         def close() -> list[str]:
             image.close()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.core import OutputError, Region, output_error, publish
-from revisage.media import EncodeOptions, Frame, MediaInfo, open_image_sink, open_source
+from revisage.media import Frame, MediaInfo, open_image_sink, open_source
 
 __all__ = ["CutFrame", "keep_source", "reduced_hw", "write_gif", "write_pictures"]
 
@@ -73,7 +73,7 @@ def write_gif(path: Path, images: Sequence[Image], frames: Sequence[CutFrame], i
     """
     partial = path.with_name(f".{path.stem}.part.gif")
     # Whatever it was cut from, the clip has pictures and times of its own.
-    sink = open_image_sink(partial, replace(info, kind="video"), EncodeOptions())
+    sink = open_image_sink(partial, replace(info, kind="video"))
     try:
         for index, (image, cut) in enumerate(zip(images, frames, strict=True)):
             sink.write(

@@ -1,8 +1,3 @@
-from .assembly import AssembleResult, assemble
-from .collection import Collection, find_media, is_collection
-from .draw import outlined, write_jpeg
-from .encoders import resolve_options, scaled_size
-from .extent import Extent, read_extent
 from .formats import (
     IMAGE_SUFFIXES,
     STILL_SUFFIXES,
@@ -18,15 +13,20 @@ from .formats import (
     written_suffix,
 )
 from .frame import Frame
-from .image_sink import open_image_sink
-from .info import MediaInfo, probe
-from .output import check_output, default_output, format_notes, output_name
-from .packets import StreamTimes, stream_times
-from .picture import side_by_side, write_picture
-from .plain import open_plain_video
-from .playable import is_playable, write_playable
-from .sink import EncodeOptions, Sink, open_segment
-from .source import Source, open_source
+from .inputs import (
+    Collection,
+    default_output,
+    find_media,
+    is_collection,
+    open_source,
+    output_name,
+    probe,
+    read_extent,
+)
+from .interface import EncodeOptions, Extent, MediaInfo, MemorySink, MemorySource, Sink, Source
+from .outputs import check_output, format_notes, open_image_sink
+from .previews import is_playable, open_plain_video, outlined, side_by_side, write_jpeg, write_picture, write_playable
+from .video import AssembleResult, StreamTimes, assemble, open_segment, resolve_options, scaled_size, stream_times
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -39,6 +39,8 @@ __all__ = [
     "Format",
     "Frame",
     "MediaInfo",
+    "MemorySink",
+    "MemorySource",
     "Sink",
     "Sniffed",
     "Source",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from revisage.core import InputError, OutputError
 
 if TYPE_CHECKING:
-    from revisage.media.info import MediaInfo
+    from revisage.media.interface import MediaInfo
 
 __all__ = [
     "FORMATS",

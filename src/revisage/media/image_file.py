@@ -1,26 +1,31 @@
-"""The file that an image sink writes to: opened at once, removed on abort, errors told in one line."""
+"""The file of a picture: not larger than can be true when it is read; removed on abort when it is written."""
 
 from __future__ import annotations
 
-import errno
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from revisage.core import DiskFullError, OutputError
+from PIL import Image
 
-__all__ = ["ImageFile", "reported"]
+from revisage.core import InputError, output_error
+
+__all__ = ["MAX_PIXELS", "ImageFile", "check_pixels", "pillow_unlimited", "written"]
 
 
 @contextmanager
-def reported(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors about writing ``path`` into ours."""
+def written(path: Path) -> Iterator[None]:
+    """Turn what the system, or FFmpeg, says about a file being written into our errors.
+
+    Raises:
+        DiskFullError: no space is left.
+        OutputError: anything else.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DiskFullError(f"{path}: no space left on the device; free some or choose another folder") from None
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    except OSError as error:  # FFmpeg's errors are such, too
+        raise output_error(path, error) from None
 
 
 class ImageFile:
@@ -32,13 +37,13 @@ class ImageFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with reported(path):
+        with written(path):
             self._file = path.open("wb")
         self._closed = False
 
     def write(self, data: bytes) -> None:
         """Append."""
-        with reported(self.path):
+        with written(self.path):
             self._file.write(data)
 
     def tell(self) -> int:
@@ -47,7 +52,7 @@ class ImageFile:
 
     def patch(self, offset: int, data: bytes) -> None:
         """Replace bytes written before."""
-        with reported(self.path):
+        with written(self.path):
             end = self._file.tell()
             self._file.seek(offset)
             self._file.write(data)
@@ -56,7 +61,7 @@ class ImageFile:
     def close(self) -> None:
         """Finish the file."""
         self._closed = True
-        with reported(self.path):
+        with written(self.path):
             self._file.close()
 
     def abort(self) -> None:
@@ -67,3 +72,37 @@ class ImageFile:
         with suppress(OSError):  # a full disk fails again on close; the file goes anyway
             self._file.close()
         self.path.unlink(missing_ok=True)
+
+
+MAX_PIXELS = 1 << 28
+"""Pictures of more pixels (268 million, 16384 x 16384) are refused before anything is decoded."""
+
+
+def check_pixels(path: Path, width: int, height: int) -> None:
+    """Refuse a picture whose header asks for more than :data:`MAX_PIXELS`.
+
+    Raises:
+        InputError: it does.
+    """
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"{path}: its header says {width} x {height} px, more than the limit of {MAX_PIXELS:,} px; "
+            "the file is damaged or not meant to be opened"
+        )
+
+
+@contextmanager
+def pillow_unlimited() -> Iterator[None]:
+    """Leave the check of sizes to :func:`check_pixels`: Pillow's own limit is lower, and it warns from 89 million px.
+
+    Only the header may be read, or pixels whose number was checked, inside. Pillow's warnings about damaged metadata
+    are dropped: what cannot be read is not carried over, and damaged pixels are errors.
+    """
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit

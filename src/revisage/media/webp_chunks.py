@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from revisage.core import InputError
-from revisage.media.limits import check_pixels, pillow_unlimited
+from revisage.media.image_file import check_pixels, pillow_unlimited
 
 __all__ = [
     "WebpFile",

@@ -197,12 +197,12 @@ def _in_one(work: Work, finished: Path, counter: Callable[[int], None]) -> Writt
     from revisage.media import open_image_sink
 
     with ExitStack() as stack:
-        sink = stack.enter_context(closing(open_image_sink(finished, work.info, work.target.options)))
+        sink = stack.enter_context(closing(open_image_sink(finished, work.info)))
         writers: list[Callable[[Item], None]] = [lambda item: sink.write(item.shown)]
         if work.target.compare_file is not None:
-            path, options = work.target.compare_file
+            path, _ = work.target.compare_file
             pair = work.folder.path / f"compare{path.suffix}"
-            second = stack.enter_context(closing(open_image_sink(pair, work.info, options)))
+            second = stack.enter_context(closing(open_image_sink(pair, work.info)))
             writers.append(lambda item: second.write(compared(item)))
         if work.pictures is not None:
             writers.append(Pictures(work.pictures, work.scan.first).write)

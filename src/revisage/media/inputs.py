@@ -1,0 +1,180 @@
+"""What can be read: one file, whatever it is, or the media files of a folder or a pattern."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from revisage.core import InputError, OutputError
+from revisage.media import animation, still, video
+from revisage.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES, format_of, format_of_content, written_suffix
+from revisage.media.interface import Extent, MediaInfo, Source
+
+__all__ = [
+    "Collection",
+    "default_output",
+    "find_media",
+    "is_collection",
+    "natural_key",
+    "open_source",
+    "output_name",
+    "probe",
+    "read_extent",
+]
+
+_MEDIA = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+_DIGITS = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Inputs in natural order, all below ``base``."""
+
+    base: Path
+    files: tuple[Path, ...]
+
+    def outputs(self, folder: Path) -> dict[Path, Path]:
+        """For each input its output below ``folder``, with the same relative path.
+
+        What cannot be written in its own format takes the ending of the nearest that can (see
+        :func:`~revisage.media.output.output_name`), after its own where another input has that name.
+
+        Raises:
+            OutputError: the folder is the inputs' own, so that each would be its own output.
+        """
+        if folder.resolve() == self.base.resolve():
+            raise OutputError(f"{folder}: the output folder is the input's; name another folder")
+        outputs: dict[Path, Path] = {}
+        for file in self.files:
+            name = output_name(file)
+            if name != file.name and file.with_name(name) in self.files:
+                name = f"{file.name}{Path(name).suffix}"
+            outputs[file] = folder / file.relative_to(self.base).with_name(name)
+        return outputs
+
+
+def is_collection(source: str | Path) -> bool:
+    """Whether ``source`` names a folder or a glob pattern and no single file."""
+    path = Path(source)
+    return path.is_dir() or (glob.has_magic(str(source)) and not path.exists())
+
+
+def find_media(source: str | Path) -> Collection:
+    """The media files that ``source`` stands for: one file, a folder's own files, or a glob pattern's matches.
+
+    A folder is not searched below its first level (write ``folder/**/*`` for that); hidden files and files whose
+    extension no format of ours has are left out.
+
+    Raises:
+        InputError: no such file, or no media file in the folder or among the matches.
+    """
+    path = Path(source)
+    if path.is_dir():
+        found = _media_files(path.iterdir())
+        if not found:
+            raise InputError(f"{path}: no video or image in this folder; name a file, or a pattern such as {path}/**/*")
+        return Collection(path, found)
+    if path.exists():
+        return Collection(path.parent, (path,))
+    if not is_collection(source):
+        raise InputError(f"{path}: no such file or folder")
+    base, pattern = _split_pattern(path)
+    found = _media_files(base.glob(pattern)) if base.is_dir() else ()
+    if not found:
+        raise InputError(f"{source}: no video or image matches this pattern")
+    return Collection(base, found)
+
+
+def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
+    """A sorting key that puts ``frame2`` before ``frame10`` and does not look at case."""
+    return tuple((0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in _DIGITS.split(text) if part)
+
+
+def _media_files(paths: Iterable[Path]) -> tuple[Path, ...]:
+    files = {
+        path for path in paths if path.suffix.lower() in _MEDIA and not path.name.startswith(".") and path.is_file()
+    }
+    return tuple(sorted(files, key=lambda path: ([natural_key(part) for part in path.parts], str(path))))
+
+
+def _split_pattern(path: Path) -> tuple[Path, str]:
+    """The folder before the first part with a wildcard, and the rest."""
+    first = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
+    return Path(*path.parts[:first]), str(Path(*path.parts[first:]))
+
+
+def open_source(path: Path | str, *, deinterlace: bool = False, info: MediaInfo | None = None) -> Source:
+    """Open a video, an animation or a picture for reading, by its content.
+
+    Args:
+        path: of the file.
+        deinterlace: turn interlaced pictures into progressive ones, one frame for one frame.
+        info: of the same file, from an earlier opening, to save the look into it.
+
+    Raises:
+        InputError: no such file, a folder, an empty file, or nothing in it that has frames.
+    """
+    path = Path(path)
+    _check_file(path)
+    found = format_of_content(path)
+    if found is None or found.is_video:
+        return video.VideoSource(path, deinterlace=deinterlace, info=info)
+    moving = animation.animation_format(path) if "animation" in found.kinds else None
+    return still.StillSource(path) if moving is None else animation.AnimationSource(path, moving)
+
+
+def probe(path: Path | str) -> MediaInfo:
+    """What a video, an animation or a picture holds.
+
+    Raises:
+        InputError: no such file, or nothing in it that has frames.
+    """
+    with open_source(path) as source:
+        return source.info
+
+
+def read_extent(path: Path) -> Extent:
+    """How large and how long a file says it is.
+
+    Raises:
+        InputError: it cannot be made sense of, or says that it is too large to be real.
+    """
+    found = format_of_content(path)
+    if found is None or found.is_video:
+        return video.video_extent(path)
+    moving = animation.animation_format(path) if "animation" in found.kinds else None
+    return still.still_extent(path) if moving is None else animation.animation_extent(path, moving)
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file in it")
+    try:
+        size = path.stat().st_size
+        with path.open("rb"):
+            pass
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened: {error.strerror or error}") from None
+    if size == 0:
+        raise InputError(f"{path} is empty")
+
+
+def default_output(source: Path) -> Path:
+    """``NAME_restored.EXT`` beside the input, see :func:`output_name`."""
+    return source.with_name(output_name(source)).with_stem(f"{source.stem}_restored")
+
+
+def output_name(source: Path) -> str:
+    """The source's name, with the ending of the nearest format where the source's own cannot be written."""
+    own = format_of(source.suffix)
+    if own is not None and own.writer is not None:
+        return source.name
+    try:
+        return source.with_suffix(written_suffix(source.suffix, probe(source))).name
+    except InputError:
+        return source.name  # said when it is the source's turn

@@ -1,0 +1,349 @@
+"""The finished file: segments joined without encoding again, everything else of the source copied as packets."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from math import lcm
+from pathlib import Path
+from typing import Any, cast
+
+import av
+from av.container import InputContainer, OutputContainer
+
+from revisage.core import ProcessingError
+from revisage.media.formats import Format, format_written_by, video_format
+from revisage.media.image_file import written
+from revisage.media.interface import EncodeOptions, MediaInfo
+from revisage.media.video.other_streams import Carried, carry_streams, is_cover, kept_chapters, kept_tags, lost_tags
+from revisage.media.video.probing import open_container, open_file, read_info
+from revisage.media.video.segment_sink import FIELD_ORDERS, SegmentLabel
+
+__all__ = ["AssembleResult", "assemble"]
+
+_LARGEST_TIMESCALE = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class AssembleResult:
+    """What came of joining.
+
+    Attributes:
+        frames: of the video.
+        notes: what could not be kept or had to be changed, one line each.
+    """
+
+    frames: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The part of the source's time that is kept, and where it goes."""
+
+    start: Fraction | None
+    end: Fraction | None
+    shift: Fraction
+
+    def keeps(self, time: Fraction) -> bool:
+        return (self.start is None or time >= self.start) and (self.end is None or time < self.end)
+
+
+def assemble(
+    segments: Sequence[Path],
+    source_path: Path,
+    output: Path,
+    *,
+    source_info: MediaInfo,
+    options: EncodeOptions,
+) -> AssembleResult:
+    """Join segments into the output, and copy audio, subtitles, data, attachments, chapters and tags of the source.
+
+    Times stay as they are in the source. Where only a part of it was restored, the first frame moves to zero and all
+    else by the same; of other streams the packets of that part are kept.
+
+    Args:
+        segments: files of :func:`revisage.media.open_segment`, in order.
+        source_path: what they were made from.
+        output: where to write; its ending decides about the container.
+        source_info: of the source.
+        options: as the segments were encoded.
+
+    Raises:
+        ProcessingError: the segments do not fit together.
+        OutputError, DiskFullError: the output cannot be written.
+    """
+    joined = JoinedPackets(segments, source_info.time_base)
+    container_format = format_written_by(options.muxer) if options.muxer else video_format(output)
+    with open_container(source_path) as source:
+        span = _span(source_path, source_info, joined)
+        with written(output):
+            container = av.open(
+                str(output),
+                "w",
+                format=container_format.writer,
+                container_options=_muxer_options(container_format, source, source_info),
+            )
+            try:
+                notes = _write(source, container, segments[0], joined, source_info, span)
+            except BaseException:
+                _discard(container, output)
+                raise
+            container.close()
+    notes += [
+        *_time_note(container_format, source_info, joined),
+        *lost_tags(source_path, output),
+        *_light_note(source_info, output),
+    ]
+    return AssembleResult(joined.frames, tuple(notes))
+
+
+def _write(
+    source: InputContainer,
+    container: OutputContainer,
+    template_path: Path,
+    joined: JoinedPackets,
+    info: MediaInfo,
+    span: _Span,
+) -> list[str]:
+    container.metadata.update(kept_tags(source.metadata))
+    container.set_chapters(cast(Any, kept_chapters(source, span.start, span.end, span.shift)))
+    with open_file(template_path) as template:
+        video = source.streams[info.video_index]
+        before = carry_streams(info.path, container, [s for s in source.streams if s.index < video.index])
+        stream = _video_stream(container, template, video, info)
+        after = carry_streams(info.path, container, [s for s in source.streams if s.index > video.index])
+    carried = {**before.streams, **after.streams}
+    container.start_encoding()
+    _interleave(container, stream, _video_packets(joined, span), _other_packets(source, carried, span))
+    for one in carried.values():
+        container.mux(one.finish())
+    return [*before.notes, *after.notes]
+
+
+def _video_stream(container: OutputContainer, template: InputContainer, source: Any, info: MediaInfo) -> Any:
+    stream: Any = container.add_stream_from_template(template.streams.video[0], opaque=True)
+    label = SegmentLabel.read(template)
+    context = stream.codec_context
+    context.sample_aspect_ratio = info.sample_aspect_ratio
+    context.color_range, context.colorspace = label.colour.colour_range, label.colour.matrix
+    context.color_primaries, context.color_trc = label.colour.primaries, label.colour.transfer
+    context.framerate = info.average_rate or Fraction(25)
+    context.field_order = FIELD_ORDERS[label.fields]
+    stream.time_base = info.time_base
+    stream.disposition = source.disposition
+    stream.metadata.update(kept_tags(source.metadata))
+    if info.display_matrix is not None:
+        stream.set_display_matrix(info.display_matrix)
+    return stream
+
+
+def _interleave(
+    container: OutputContainer, stream: Any, video: Iterator[av.Packet], others: Iterator[tuple[Fraction, list[Any]]]
+) -> None:
+    """Write video and other packets in the order of their times, as the others come from the source."""
+    waiting = next(video, None)
+    for time, packets in others:
+        while waiting is not None and _time(waiting) <= time:
+            waiting.stream = stream
+            container.mux(waiting)
+            waiting = next(video, None)
+        container.mux(packets)
+    while waiting is not None:
+        waiting.stream = stream
+        container.mux(waiting)
+        waiting = next(video, None)
+
+
+def _time(packet: av.Packet) -> Fraction:
+    return (packet.dts or 0) * packet.time_base
+
+
+def _video_packets(joined: JoinedPackets, span: _Span) -> Iterator[av.Packet]:
+    for packet in joined.packets():
+        shift = round(span.shift / packet.time_base)
+        packet.pts, packet.dts = (packet.pts or 0) - shift, (packet.dts or 0) - shift
+        yield packet
+
+
+def _other_packets(
+    source: InputContainer, carried: dict[int, Carried], span: _Span
+) -> Iterator[tuple[Fraction, list[Any]]]:
+    if not carried:
+        return
+    for packet in _readable(source, [source.streams[index] for index in carried]):
+        if packet.size and is_cover(packet.stream):
+            yield Fraction(0), carried[packet.stream_index].take(packet)
+            continue
+        when = packet.pts if packet.pts is not None else packet.dts
+        if not packet.size or when is None or not span.keeps(when * packet.time_base):
+            continue
+        shift = round(span.shift / packet.time_base)
+        time = (packet.dts if packet.dts is not None else when) * packet.time_base - span.shift
+        packet.pts = packet.pts - shift if packet.pts is not None else None
+        packet.dts = packet.dts - shift if packet.dts is not None else None
+        yield time, carried[packet.stream_index].take(packet)
+
+
+def _readable(source: InputContainer, streams: list[Any]) -> Iterator[av.Packet]:
+    """Packets until the data ends or cannot be read on; reading the frames has already told of that."""
+    packets = source.demux(streams)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.error.FFmpegError):
+            return
+        yield packet
+
+
+def _span(path: Path, info: MediaInfo, joined: JoinedPackets) -> _Span:
+    base = info.time_base
+    start = joined.first_pts if joined.first_pts > info.start_pts else None
+    is_whole = start is None and info.frame_count == joined.frames
+    end = None if is_whole else _next_pts(path, info, joined.last_pts)
+    return _Span(
+        None if start is None else start * base,
+        None if end is None else end * base,
+        joined.first_pts * base if start is not None else Fraction(0),
+    )
+
+
+def _next_pts(path: Path, info: MediaInfo, last_pts: int) -> int | None:
+    """The pts of the source's frame after the last one restored; None if that was its last."""
+    following = None
+    with open_container(path) as container:
+        for packet in _readable(container, [container.streams[info.video_index]]):
+            if packet.pts is not None and packet.pts > last_pts and not packet.is_discard:
+                following = packet.pts if following is None else min(following, packet.pts)
+    return following
+
+
+def _muxer_options(container: Format, source: InputContainer, info: MediaInfo) -> dict[str, str]:
+    """Options that keep times exact and leave out the date and the muxer's version."""
+    options = {"fflags": "+bitexact", **dict(container.options)}
+    if container.clock == "scaled":
+        scale = info.time_base.denominator
+        rates = [stream.codec_context.sample_rate for stream in source.streams.audio if stream.codec_context]
+        options["video_track_timescale"] = str(scale)
+        common = lcm(scale, *(rate for rate in rates if rate))
+        # Where a track begins is written in this scale; in milliseconds, the default, late starts would be rounded.
+        options["movie_timescale"] = str(common if common <= _LARGEST_TIMESCALE else scale)
+    return options
+
+
+def _time_note(container: Format, info: MediaInfo, joined: JoinedPackets) -> list[str]:
+    if container.clock == "milliseconds" and (info.time_base * 1000).denominator != 1:
+        return ["this container keeps times in whole milliseconds; each frame's is rounded to the nearest"]
+    if container.clock == "rate" and not joined.is_even:
+        return ["this container has one frame rate for all; frames were moved to fit it"]
+    return []
+
+
+def _light_note(info: MediaInfo, output: Path) -> list[str]:
+    """The light levels of HDR travel in the bitstream, which not every codec has a place for."""
+    if info.mastering_display is None and info.content_light is None:
+        return []
+    after = read_info(output)
+    if (after.mastering_display is None) == (info.mastering_display is None):
+        return []
+    return ["this codec cannot hold the HDR mastering and light levels; use libx264, libx265 or libsvtav1"]
+
+
+def _discard(container: OutputContainer, output: Path) -> None:
+    with suppress(OSError, av.error.FFmpegError):
+        container.close()
+    output.unlink(missing_ok=True)
+
+
+class JoinedPackets:
+    """Reads segments one after the other. Only times are held in memory, eight bytes a frame.
+
+    Args:
+        segments: files of :class:`revisage.media.segment.SegmentSink`, in order.
+        time_base: of the source.
+
+    Raises:
+        ProcessingError: segments do not follow each other in time, or were not encoded alike.
+    """
+
+    def __init__(self, segments: Sequence[Path], time_base: Fraction) -> None:
+        if not segments:
+            raise ProcessingError("there are no segments to join")
+        self._segments, self._time_base = list(segments), time_base
+        self._pts: array[int] = array("q")
+        self._delay = 0
+        extradata: bytes | None = None
+        for path in self._segments:
+            with open_file(path) as container:
+                found = container.streams.video[0].codec_context.extradata or b""
+                if extradata is not None and found != extradata:
+                    raise ProcessingError(f"{path} was encoded otherwise than the segments before it")
+                extradata = found
+                self._take_times(path, [pts for pts, _ in self._timed(container)])
+
+    def _take_times(self, path: Path, decoding_order: list[int]) -> None:
+        in_order = sorted(decoding_order)
+        if not in_order or (self._pts and in_order[0] <= self._pts[-1]):
+            raise ProcessingError(f"{path} does not follow the segment before it in time")
+        # A packet is decoded by its place in the file; it must not come later than its place in time.
+        places = {pts: place for place, pts in enumerate(in_order)}
+        late = max(place - places[pts] for place, pts in enumerate(decoding_order))
+        self._delay = max(self._delay, late)
+        self._pts.extend(in_order)
+
+    @property
+    def first_pts(self) -> int:
+        """Of the first frame, in the source's time base."""
+        return self._pts[0]
+
+    @property
+    def last_pts(self) -> int:
+        """Of the last frame, in the source's time base."""
+        return self._pts[-1]
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return len(self._pts)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all frames are equally far apart."""
+        steps = {later - earlier for earlier, later in pairwise(self._pts)}
+        return len(steps) <= 1
+
+    def packets(self) -> Iterator[av.Packet]:
+        """Packets in decoding order, with pts, dts and duration in the source's time base."""
+        place = 0
+        for path in self._segments:
+            with open_file(path) as container:
+                for pts, packet in self._timed(container):
+                    packet.time_base = self._time_base
+                    packet.pts, packet.dts = pts, self._decoding_time(place)
+                    yield packet
+                    place += 1
+
+    def _decoding_time(self, place: int) -> int:
+        if place >= self._delay:
+            return self._pts[place - self._delay]
+        step = max(1, self._pts[1] - self._pts[0]) if len(self._pts) > 1 else 1
+        return self._pts[0] - (self._delay - place) * step
+
+    def _timed(self, container: Any) -> Iterator[tuple[int, av.Packet]]:
+        """Packets with their true pts; muxers may have moved all of a file's times by the same amount."""
+        stream = container.streams.video[0]
+        scale = stream.time_base / self._time_base
+        offset: int | None = None
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            exact = packet.pts * scale
+            if offset is None:
+                # The first packet of a segment is its first frame: a closed group begins with what is shown first.
+                offset = SegmentLabel.read(container).first_pts - round(exact)
+            packet.duration = round((packet.duration or 0) * scale)
+            yield round(exact) + offset, packet

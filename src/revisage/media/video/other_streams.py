@@ -1,0 +1,267 @@
+"""Streams, tags and chapters beside the video: copied, and converted only where the container cannot hold them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+from av.container import OutputContainer
+
+from revisage.media.formats import can_hold, format_written_by
+from revisage.media.video.probing import open_container
+
+__all__ = ["Carried", "CarriedStreams", "carry_streams", "is_cover", "kept_chapters", "kept_tags", "lost_tags"]
+
+
+class Carried(Protocol):
+    """One stream on its way into the output."""
+
+    def take(self, packet: av.Packet) -> list[Any]:
+        """The packets to write for one packet of the source."""
+
+    def finish(self) -> list[Any]:
+        """The packets that remain at the end."""
+
+
+class _Copy:
+    """Packets as they are."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def take(self, packet: av.Packet) -> list[Any]:
+        packet.stream = self._stream
+        return [packet]
+
+    def finish(self) -> list[Any]:
+        return []
+
+
+@dataclass
+class CarriedStreams:
+    """Streams by their number in the source, and what was changed or left out."""
+
+    streams: dict[int, Carried] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def carry_streams(path: Path, container: OutputContainer, streams: list[Any]) -> CarriedStreams:
+    """Add streams of the file at ``path`` to the output, in order, each with its tags and dispositions."""
+    result = CarriedStreams()
+    for stream in streams:
+        carried, made, note = _carry(container, path, stream)
+        if note:
+            result.notes.append(f"{_name(stream)} {note}")
+        if made is not None and stream.type != "attachment":
+            made.metadata.update(kept_tags(stream.metadata))
+            made.disposition = stream.disposition
+        if carried is not None:
+            result.streams[stream.index] = carried
+    return result
+
+
+def _name(stream: Any) -> str:
+    language = stream.metadata.get("language")
+    tagged = f" ({language})" if language and language != "und" else ""
+    return f"{stream.type} stream {stream.index}{tagged}"
+
+
+def _carry(container: OutputContainer, path: Path, stream: Any) -> tuple[Carried | None, Any, str]:
+    if stream.type == "attachment" or (is_cover(stream) and _covers(container) != "stream"):
+        made, note = _attached(container, path, stream)
+        return None, made, note
+    if _is_remade(container, stream):
+        return None, None, ""
+    if _accepts(container.format.name, stream):
+        made = container.add_stream_from_template(stream, opaque=True)
+        return _Copy(made), made, ""
+    try:
+        if stream.type == "audio" and stream.codec_context is not None:
+            audio = AudioRecoder(container, stream)
+            return audio, audio.stream, f"was encoded again as {audio.codec}: this container cannot hold {stream.name}"
+        if stream.type == "subtitle" and stream.codec_context is not None:
+            text = SubtitleRecoder(container, stream)
+            return text, text.stream, f"was turned into {text.codec}: this container cannot hold {stream.name}"
+    except ValueError:
+        pass
+    return None, None, f"({getattr(stream, 'name', None) or 'unknown'}) cannot be held by this container; left out"
+
+
+def _covers(container: OutputContainer) -> str | None:
+    return format_written_by(container.format.name).covers
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a stream is one picture that stands for the file."""
+    return bool(stream.type == "video" and int(stream.disposition) & int(av.stream.Disposition.attached_pic))
+
+
+def _is_remade(container: OutputContainer, stream: Any) -> bool:
+    """Whether the muxer makes this stream anew: the text of chapters and the start time code in MOV and MP4."""
+    if stream.type != "data" or "mov" not in stream.container.format.name:
+        return False
+    is_chapter_text = bool(stream.container.chapters()) and stream.name == "bin_data"
+    return is_chapter_text or (_covers(container) == "stream" and "timecode" in stream.metadata)
+
+
+def _accepts(muxer: str, stream: Any) -> bool:
+    """Whether a container takes a stream, by writing a header with it alone."""
+    if stream.codec_context is None and stream.type != "data":
+        return False
+    if stream.codec_context is not None and not can_hold(muxer, stream.codec_context.codec.canonical_name):
+        return False
+    try:
+        with av.open(io.BytesIO(), "w", format=muxer) as trial:
+            trial.add_stream_from_template(stream, opaque=True)
+            trial.start_encoding()
+    except (ValueError, OSError, av.error.FFmpegError):
+        return False
+    return True
+
+
+def _attached(container: OutputContainer, path: Path, stream: Any) -> tuple[Any, str]:
+    """Put an attached file, or a cover picture as one, into the header."""
+    if _covers(container) != "attachment":
+        return None, "cannot be held by this container; left out"
+    if stream.type == "attachment":
+        return container.add_stream_from_template(stream), ""
+    codec = stream.codec_context.codec.canonical_name
+    ending, kind = ("png", "image/png") if codec == "png" else ("jpg", "image/jpeg")
+    with open_container(path) as again:
+        packet = next(again.demux(again.streams[stream.index]))
+        container.add_attachment(f"cover.{ending}", kind, bytes(packet))
+    return None, ""
+
+
+_AUDIO_CODECS = ("aac", "libopus", "ac3", "mp2", "wmav2", "mp3", "pcm_s16le")
+_BIT_RATES = {1: 128_000, 2: 192_000}
+_TEXT_ENCODERS = ("srt", "mov_text", "webvtt")
+_ASS_HEADER = b"[Script Info]\nScriptType: v4.00+\n\n[Events]\n"
+
+
+class AudioRecoder:
+    """Decodes the packets of one audio stream and encodes them for the container.
+
+    Raises:
+        ValueError: the container holds no codec that can be written.
+    """
+
+    def __init__(self, container: OutputContainer, source: Any) -> None:
+        self.codec = next((name for name in _AUDIO_CODECS if _is_there(container, name)), "")
+        if not self.codec:
+            raise ValueError("no audio codec")
+        context = source.codec_context
+        rates = av.Codec(self.codec, "w").audio_rates
+        rate = context.sample_rate
+        if rates and rate not in rates:
+            rate = 48000 if 48000 in rates else rates[0]
+        self.stream: Any = container.add_stream(self.codec, rate=rate)
+        made: Any = self.stream.codec_context
+        made.layout = context.layout.name if context.layout.nb_channels <= 8 else "stereo"
+        made.bit_rate = _BIT_RATES.get(context.layout.nb_channels, 384_000)
+
+    def take(self, packet: av.Packet) -> list[Any]:
+        """Encoded packets for one packet of the source; damaged ones give none."""
+        try:
+            frames: list[Any] = packet.decode()
+        except av.error.InvalidDataError:
+            return []
+        return [made for frame in frames for made in self.stream.encode(frame)]
+
+    def finish(self) -> list[Any]:
+        """What the encoder still holds."""
+        return list(self.stream.encode(None))
+
+
+class SubtitleRecoder:
+    """Turns text subtitles of one kind into those of another, with their times.
+
+    Raises:
+        ValueError: they are pictures, or the container holds no text.
+    """
+
+    def __init__(self, container: OutputContainer, source: Any) -> None:
+        if not source.codec_context.codec.text_sub:
+            raise ValueError("pictures cannot become text")
+        self.codec = next((name for name in _TEXT_ENCODERS if _is_there(container, name)), "")
+        if not self.codec:
+            raise ValueError("no subtitles")
+        self._decoder = source.codec_context
+        self.stream: Any = container.add_stream(self.codec)
+        context: Any = self.stream.codec_context
+        context.time_base = source.time_base
+        self.stream.time_base = source.time_base
+        self._decoder.open(strict=False)
+        context.subtitle_header = self._decoder.subtitle_header or _ASS_HEADER
+
+    def take(self, packet: av.Packet) -> list[Any]:
+        """The text of one packet in the other form; none where it says nothing."""
+        subtitles = self._decoder.decode2(packet)
+        if subtitles is None or len(subtitles) == 0:
+            return []
+        made = self.stream.codec_context.encode_subtitle(subtitles)
+        made.pts = made.dts = packet.pts
+        made.duration, made.time_base, made.stream = packet.duration, packet.time_base, self.stream
+        return [made]
+
+    def finish(self) -> list[Any]:
+        """Nothing is ever held back."""
+        return []
+
+
+def _is_there(container: OutputContainer, codec: str) -> bool:
+    try:
+        av.Codec(codec, "w")
+    except ValueError:
+        return False
+    return can_hold(container.format.name, codec)
+
+
+# fmt: off
+_OF_THE_FILE = frozenset((
+    "encoder", "major_brand", "minor_version", "compatible_brands", "duration", "vendor_id", "handler_name", "software",
+))
+# fmt: on
+_OF_THE_FILE_STARTS = ("_statistics", "bps", "number_of_", "duration-", "variant_bitrate")
+
+
+def kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags that speak of the work; those that describe the old file are left out."""
+    return {key: value for key, value in tags.items() if _is_kept(key.lower())}
+
+
+def _is_kept(key: str) -> bool:
+    return key not in _OF_THE_FILE and not key.startswith(_OF_THE_FILE_STARTS)
+
+
+def kept_chapters(source: Any, start: Fraction | None, end: Fraction | None, shift: Fraction) -> list[dict[str, Any]]:
+    """The source's chapters within a span, moved by ``shift`` seconds."""
+    kept = []
+    for chapter in source.chapters():
+        base = chapter["time_base"] or Fraction(1, 1000)
+        first, last = chapter["start"] * base, chapter["end"] * base
+        if (end is not None and first >= end) or (start is not None and last <= start):
+            continue
+        first = max(first, start or first) - shift
+        last = min(last, end if end is not None else last) - shift
+        kept.append({**chapter, "start": round(first / base), "end": round(last / base), "time_base": base})
+    return kept
+
+
+def lost_tags(source_path: Path, output: Path) -> list[str]:
+    """A note on each tag, and on the chapters, that the output's container did not take."""
+    with open_container(source_path) as source, open_container(output) as written:
+        there = {key.lower() for key in written.metadata}
+        lost = sorted(key for key in kept_tags(source.metadata) if key.lower() not in there)
+        notes = [f"this container cannot hold the tag{'s' if len(lost) > 1 else ''} {', '.join(lost)}"] if lost else []
+        shapes = [one.streams.video[0].sample_aspect_ratio or 1 for one in (source, written)]
+        if shapes[0] != shapes[1]:
+            notes.append(f"this container cannot hold the pixels' aspect ratio {shapes[0]} with this codec")
+        if source.chapters() and not written.chapters():
+            notes.append("this container cannot hold chapters")
+    return notes

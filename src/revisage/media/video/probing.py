@@ -1,0 +1,310 @@
+"""What a video container holds: as MediaInfo, and the times of its packets.
+
+Files are opened so that a file can name no other: what was handed in is all that is read.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideType
+from av.video.stream import VideoStream
+
+from revisage.core import InputError
+from revisage.media.formats import is_text
+from revisage.media.frame import Orientation
+from revisage.media.image_file import check_pixels
+from revisage.media.interface import (
+    Chapter,
+    ColourTags,
+    ContentLight,
+    Extent,
+    MasteringDisplay,
+    MediaInfo,
+    StreamInfo,
+)
+
+__all__ = [
+    "FileTimes",
+    "StreamTimes",
+    "open_container",
+    "open_file",
+    "read_info",
+    "stream_times",
+    "video_extent",
+    "video_stream",
+]
+
+_TOP_FIRST, _BOTTOM_FIRST = (2, 4), (3, 5)
+_STILL_DISPOSITIONS = int(av.stream.Disposition.attached_pic) | int(av.stream.Disposition.timed_thumbnails)
+_MICROSECOND = Fraction(1, 1_000_000)
+
+
+def open_container(path: Path) -> InputContainer:
+    """Open a media file for reading.
+
+    Raises:
+        InputError: FFmpeg cannot make sense of it.
+    """
+    try:
+        return open_file(path)
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read: {_reason(path, error)}") from None
+
+
+def _reason(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head[4:8] in (b"ftyp", b"mdat", b"moov", b"wide", b"free"):
+        return "its index (moov) is missing; the recording or download was cut off"
+    if is_text(head):
+        return "it holds text, not video"
+    if isinstance(error, PermissionError):
+        return "permission is denied"
+    return "it is damaged or of an unknown kind"
+
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The stream to restore: the first that is not a cover picture.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [stream for stream in container.streams.video if not int(stream.disposition) & _STILL_DISPOSITIONS]
+    if not found:
+        what = "only audio" if container.streams.audio else "no video"
+        raise InputError(f"{path} holds {what}; there is nothing to restore")
+    stream = found[0]
+    if stream.codec_context is None:
+        raise InputError(f"{path}: this build of FFmpeg has no decoder for its video")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if not (width and height):
+        # FFmpeg forgets sizes that are beyond its own limit.
+        raise InputError(f"{path}: the size of its picture is missing or too large to be true; the file is damaged")
+    check_pixels(path, width, height)
+    return stream
+
+
+def read_info(path: Path) -> MediaInfo:
+    """Look into a video and decode its first frame.
+
+    Raises:
+        InputError: it is no video, or no frame of it can be decoded.
+    """
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        frame = _first_frame(container, stream, path)
+        context = stream.codec_context
+        matrix = _display_matrix(frame)
+        upright = Orientation.from_matrix(matrix) if matrix else Orientation()
+        height, width = upright.size((frame.height, frame.width))
+        check_pixels(path, width, height)
+        return MediaInfo(
+            path=path,
+            kind="video",
+            container=container.format.name,
+            codec=context.codec.canonical_name,
+            width=width,
+            height=height,
+            frame_count=stream.frames or None,
+            duration=_stated_duration(container, stream),
+            average_rate=stream.average_rate or stream.guessed_rate,
+            time_base=stream.time_base or Fraction(1, 1000),
+            start_pts=frame.pts or 0,
+            pixel_format=frame.format.name,
+            bit_depth=max(component.bits for component in frame.format.components),
+            colour=ColourTags(
+                int(frame.color_range), int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)
+            ),
+            rotation=frame.rotation % 360,
+            display_matrix=matrix,
+            sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
+            fields=_fields(frame, context.field_order, context.codec.canonical_name),
+            has_alpha=any(component.is_alpha for component in frame.format.components),
+            mastering_display=_mastering_display(frame),
+            content_light=_content_light(frame),
+            video_index=stream.index,
+            streams=tuple(_stream_info(other) for other in container.streams if other.index != stream.index),
+            chapters=tuple(_chapter(chapter) for chapter in container.chapters()),
+            metadata=dict(container.metadata),
+        )
+
+
+def video_extent(path: Path) -> Extent:
+    """How large and how long a video says it is; nothing is decoded.
+
+    Raises:
+        InputError: it cannot be made sense of, or says that it is too large to be real.
+    """
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        return Extent(
+            kind="video",
+            width=stream.codec_context.width,
+            height=stream.codec_context.height,
+            duration=_stated_duration(container, stream),
+            frame_count=stream.frames or None,
+            average_rate=stream.average_rate or stream.guessed_rate,
+        )
+
+
+def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                continue
+            if frames:
+                return frames[0]
+    except av.error.FFmpegError as error:
+        raise InputError(f"{path} cannot be decoded: {str(error.strerror).lower()}") from None
+    raise InputError(f"{path}: no frame of its video can be decoded")
+
+
+def _stated_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Seconds of the video, as the stream states them, or else the container; None when neither does."""
+    if stream.duration and stream.time_base:
+        return stream.duration * stream.time_base
+    return container.duration * _MICROSECOND if container.duration else None
+
+
+def _fields(frame: av.VideoFrame, field_order: int, codec: str) -> Literal["progressive", "top", "bottom"]:
+    if field_order in _TOP_FIRST:
+        return "top"
+    if field_order in _BOTTOM_FIRST:
+        return "bottom"
+    if not frame.interlaced_frame:
+        return "progressive"
+    return "bottom" if codec == "dvvideo" else "top"
+
+
+def _side_data(frame: av.VideoFrame, kind: SideType) -> bytes | None:
+    side: Any = frame.side_data
+    return bytes(side[kind]) if kind in {entry.type for entry in side} else None
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
+    data = _side_data(frame, SideType.DISPLAYMATRIX)
+    return struct.unpack("=9i", data[:36]) if data else None
+
+
+def _mastering_display(frame: av.VideoFrame) -> MasteringDisplay | None:
+    data = _side_data(frame, SideType.MASTERING_DISPLAY_METADATA)
+    if not data or len(data) < 88:
+        return None
+    numbers = struct.unpack("=22i", data[:88])
+    values = [Fraction(numbers[i], numbers[i + 1] or 1) for i in range(0, 20, 2)]
+    points = tuple((values[i], values[i + 1]) for i in range(0, 8, 2))
+    return MasteringDisplay(points if numbers[20] else (), tuple(values[8:10]) if numbers[21] else ())
+
+
+def _content_light(frame: av.VideoFrame) -> ContentLight | None:
+    data = _side_data(frame, SideType.CONTENT_LIGHT_LEVEL)
+    return ContentLight(*struct.unpack("=2I", data[:8])) if data else None
+
+
+def _stream_info(stream: Any) -> StreamInfo:
+    context = stream.codec_context
+    is_audio = stream.type == "audio" and context is not None
+    return StreamInfo(
+        index=stream.index,
+        kind=stream.type or "unknown",
+        codec=(context.codec.canonical_name if context is not None else getattr(stream, "name", None)) or "",
+        language=stream.metadata.get("language", ""),
+        title=stream.metadata.get("title", ""),
+        sample_rate=context.sample_rate if is_audio else None,
+        channels=context.layout.nb_channels if is_audio else None,
+        disposition=int(stream.disposition),
+    )
+
+
+def _chapter(chapter: Any) -> Chapter:
+    base = chapter["time_base"] or Fraction(1, 1000)
+    return Chapter(chapter["start"] * base, chapter["end"] * base, chapter["metadata"].get("title", ""))
+
+
+# fmt: off
+_OPEN_OTHERS = frozenset((
+    "alsa", "android_camera", "avfoundation", "avisynth", "bktr", "concat", "dash", "decklink", "dshow", "dvdvideo",
+    "fbdev", "gdigrab", "hls", "iec61883", "image2", "imf", "jack", "kmsgrab", "lavfi", "libcdio", "libdc1394",
+    "oss", "pulse", "rtp", "rtsp", "sap", "sdp", "smoothstreaming", "sndio", "svg_pipe", "vapoursynth", "vfwcap",
+    "video4linux2,v4l2", "vobsub", "webm_dash_manifest", "whep", "whip", "x11grab", "xcbgrab",
+))
+# fmt: on
+"""Formats of FFmpeg that are lists of other files or addresses, scripts, or devices."""
+
+
+def open_file(path: Path) -> InputContainer:
+    """Open a media file for reading. Neither its name nor its content can make FFmpeg open anything else.
+
+    Raises:
+        av.error.FFmpegError: it cannot be read, or it is a playlist, a script or the like.
+    """
+    options = {"protocol_whitelist": "file", "format_whitelist": _formats()}
+    # A relative name might be taken for an address, such as concat:a|b.
+    return av.open(str(path.absolute()), "r", metadata_errors="replace", options=options)
+
+
+@lru_cache(maxsize=1)
+def _formats() -> str:
+    return ",".join(sorted(av.format.formats_available - _OPEN_OTHERS))
+
+
+@dataclass
+class StreamTimes:
+    """The packets of one stream.
+
+    Attributes:
+        pts: of each packet in seconds, sorted.
+        marks: CRC-32 of each packet's bytes, in the order of ``pts``; of audio only.
+        stop: end of the last packet, in seconds.
+    """
+
+    pts: list[Fraction] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
+    stop: Fraction = Fraction(0)
+
+    @property
+    def start(self) -> Fraction:
+        """Of the first packet, in seconds."""
+        return self.pts[0]
+
+
+@dataclass
+class FileTimes:
+    """The packets of the video and of each audio stream, in the container's order."""
+
+    video: StreamTimes
+    audio: list[StreamTimes]
+
+
+def stream_times(path: Path) -> FileTimes:
+    """The packet times of a file's first video stream and of its audio streams; what cannot be read is left out."""
+    with open_file(path) as container:
+        video = container.streams.video[0]
+        streams = [video, *container.streams.audio]
+        first = video.index
+        times = {stream.index: StreamTimes() for stream in streams}
+        try:
+            for packet in container.demux(streams):
+                if packet.pts is None or packet.time_base is None:
+                    continue
+                found = times[packet.stream.index]
+                found.pts.append(packet.pts * packet.time_base)
+                found.marks.append(0 if packet.stream.index == first else zlib.crc32(bytes(packet)))
+                found.stop = max(found.stop, (packet.pts + (packet.duration or 0)) * packet.time_base)
+        except av.FFmpegError:
+            pass  # a source that breaks off is told of elsewhere
+    for found in times.values():
+        order = sorted(range(len(found.pts)), key=found.pts.__getitem__)
+        found.pts, found.marks = [found.pts[i] for i in order], [found.marks[i] for i in order]
+    return FileTimes(times.pop(first), list(times.values()))

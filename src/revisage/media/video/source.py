@@ -1,0 +1,320 @@
+"""Frames of a video, in order, from any of them on; interlaced ones made progressive where that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import av.filter
+import numpy as np
+from av.codec.codec import find_best_pix_fmt_of_list
+from av.container import InputContainer
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from revisage.core import InputError
+from revisage.media.formats import format_of_info
+from revisage.media.frame import Frame, Orientation, PixelLayout, guess_colour
+from revisage.media.interface import MediaInfo, OpenSource
+from revisage.media.video.probing import open_container, read_info, video_stream
+
+__all__ = ["VideoSource", "decoded_planes", "native_format", "native_frame"]
+
+_STEPS_BACK = (Fraction(0), Fraction(2), Fraction(10))
+"""Seconds by which to seek further back until the frame wanted is met. MPEG streams state times only now and then, at
+least every 0.7 s; until the first of them FFmpeg guesses, so there a seek to the place itself is not enough."""
+
+
+class VideoSource(OpenSource):
+    """A video file as a :class:`revisage.media.source.Source`. Each call of ``frames`` reads by itself."""
+
+    def __init__(self, path: Path, *, deinterlace: bool = False, info: MediaInfo | None = None) -> None:
+        self.info = info or read_info(path)
+        self.warnings: list[str] = []
+        self.truncated = False
+        self._path = path
+        self._deinterlace = deinterlace and self.info.interlaced
+        if self._deinterlace:
+            self.info = replace(self.info, fields="progressive")
+        self._format = native_format(self.info.pixel_format)
+        layout = PixelLayout.find(self._format)
+        if layout is None:
+            raise InputError(f"{path}: its pixel format {self.info.pixel_format} is not supported")
+        matrix = self.info.display_matrix
+        self._orientation = Orientation.from_matrix(matrix) if matrix else Orientation()
+        self._layout = layout
+        self._stored_hw = self._orientation.size(self.info.size_hw)
+        tags = self.info.colour
+        self._colour = guess_colour(
+            layout,
+            self._stored_hw,
+            matrix=tags.matrix,
+            colour_range=tags.colour_range,
+            transfer=tags.transfer,
+            codec=self.info.codec,
+        )
+
+    def frames(self, first: int = 0, stop: int | None = None, *, first_pts: int | None = None) -> Iterator[Frame]:
+        """See :meth:`revisage.media.source.Source.frames`."""
+        if stop is not None and stop <= first:
+            return
+        for number, (frame, pts) in self._numbered(first, first_pts):
+            yield self._frame(frame, pts, number)
+            if stop is not None and number + 1 >= stop:
+                return
+
+    def _numbered(self, first: int, first_pts: int | None) -> Iterator[tuple[int, tuple[av.VideoFrame, int]]]:
+        if first == 0 or first_pts is None or not _seeks(self.info):
+            yield from ((number, item) for number, item in enumerate(self._decoded()) if number >= first)
+        else:
+            decoded = self._decoded_from(first_pts)
+            yield from enumerate(decoded, first)
+
+    def _decoded_from(self, first_pts: int) -> Iterator[tuple[av.VideoFrame, int]]:
+        """Decoded frames from the one at ``first_pts`` on."""
+        steps = _STEPS_BACK[1:] if self.info.container.startswith("mpeg") else _STEPS_BACK
+        for step in steps:
+            wanted = first_pts - int(step / self.info.time_base) - int(self._deinterlace)
+            if wanted <= self.info.start_pts:
+                break
+            decoded = self._decoded(wanted)
+            last: int | None = None
+            for frame, pts in decoded:
+                # One frame before it must have been there, or what it is predicted from may be missing.
+                if pts == first_pts and (last is not None or (frame.key_frame and not self._deinterlace)):
+                    yield frame, pts
+                    yield from decoded
+                    return
+                if pts >= first_pts:
+                    break
+                last = pts
+        yield from (item for item in self._decoded() if item[1] >= first_pts)
+
+    def _decoded(self, seek_pts: int | None = None) -> Iterator[tuple[av.VideoFrame, int]]:
+        """Decoded frames with times that rise; after a seek from the first key frame on."""
+        with open_container(self._path) as container:
+            stream = video_stream(container, self._path)
+            stream.thread_type = "AUTO"
+            if stream.metadata.get("alpha_mode") == "1" and not self.info.has_alpha:
+                self._warn("its transparency cannot be read and is left out")
+            if seek_pts is not None:
+                try:
+                    container.seek(seek_pts, stream=stream, backward=True)
+                except av.error.FFmpegError:
+                    seek_pts = None
+            reader = _Reader(container, stream, self.info)
+            frames = reader.frames(from_key=seek_pts is not None)
+            if self._deinterlace:
+                frames = _Deinterlacer(stream).frames(frames)
+            yield from _rising(frames, reader.warnings)
+            if reader.ended and seek_pts is None:
+                self._note_damage(reader)
+
+    def _note_damage(self, reader: _Reader) -> None:
+        problem = reader.missing()
+        self.truncated = self.truncated or problem is not None or bool(reader.broken)
+        if reader.broken:
+            reader.warnings.append(f"{reader.broken} damaged packets were skipped or repaired")
+        for warning in [*reader.warnings, *([problem] if problem else [])]:
+            self._warn(warning)
+
+    def _warn(self, warning: str) -> None:
+        text = f"{self._path}: {warning}"
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def _frame(self, frame: av.VideoFrame, pts: int, number: int) -> Frame:
+        if (frame.height, frame.width) != self._stored_hw:
+            self._warn("the size of its picture changes on the way; all pictures are brought to the first one's")
+        native = native_frame(frame, self._stored_hw, self._format)
+        native.pts = pts
+        return Frame(
+            planes=decoded_planes(native, self._layout),
+            layout=self._layout,
+            colour=self._colour,
+            pts=pts,
+            time_base=self.info.time_base,
+            duration=frame.duration or None,
+            index=number,
+            orientation=self._orientation,
+            fields=self.info.fields,
+            origin=native,
+            is_decoded=True,
+        )
+
+
+def _seeks(info: MediaInfo) -> bool:
+    found = format_of_info(info)
+    return found is None or found.seeks
+
+
+def _rising(frames: Iterator[av.VideoFrame], warnings: list[str]) -> Iterator[tuple[av.VideoFrame, int]]:
+    """Frames with their pts; a time that is absent or does not rise is put just after the one before."""
+    last: int | None = None
+    repaired = 0
+    for frame in frames:
+        pts = frame.pts
+        if pts is None or (last is not None and pts <= last):
+            pts = 0 if last is None else last + 1
+            repaired += 1
+        yield frame, pts
+        last = pts
+    if repaired:
+        warnings.append(f"{repaired} frames had no time of their own or one out of order")
+
+
+class _Reader:
+    """Demuxes and decodes one video stream, counting what is broken."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream, info: MediaInfo) -> None:
+        self._container, self._stream, self._info = container, stream, info
+        self._packets = 0
+        self._end = Fraction(0)
+        self.broken = 0
+        self.ended = False
+        self.warnings: list[str] = []
+
+    def frames(self, *, from_key: bool) -> Iterator[av.VideoFrame]:
+        """Frames until the data ends; with ``from_key`` those before the first key frame are left out."""
+        wait = from_key
+        for frame in self._all_frames():
+            if wait and not frame.key_frame:
+                continue
+            wait = False
+            yield frame
+        self.ended = True
+
+    def missing(self) -> str | None:
+        """What the container promised and did not hold, as text."""
+        promised = self._info.frame_count
+        if promised is not None and self._packets < promised:
+            return f"the data ends early: {self._packets} of {promised} frames are there"
+        length = self._container.duration
+        start = self._container.start_time or 0
+        if promised is None and length and "matroska" in self._info.container:
+            lacking = Fraction(start + length, 1_000_000) - self._end
+            if lacking > max(Fraction(1), Fraction(length, 20_000_000)):
+                return f"the data ends early: {float(lacking):.1f} s are missing at the end"
+        return None
+
+    def _all_frames(self) -> Iterator[av.VideoFrame]:
+        for packet in self._all_packets():
+            if packet.is_corrupt:
+                self.broken += 1
+            try:
+                yield from packet.decode()
+            except av.error.InvalidDataError:
+                self.broken += 1
+            except av.error.EOFError:
+                return
+
+    def _all_packets(self) -> Iterator[av.Packet]:
+        packets = self._container.demux()
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError as error:
+                self.warnings.append(f"reading stopped: {str(error.strerror).lower()}")
+                self.broken += 1
+                yield from self._flush()
+                return
+            if packet.size and packet.pts is not None and packet.time_base is not None:
+                self._end = max(self._end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+            # Of the empty packets at the end only the stream, not its number, is right.
+            if packet.stream.index == self._stream.index:
+                self._packets += 1 if packet.size else 0
+                yield packet
+
+    def _flush(self) -> Iterator[av.Packet]:
+        flush = av.Packet()
+        flush.stream = self._stream
+        yield flush
+
+
+class _Deinterlacer:
+    """Feeds frames through the filter and restores their times, which it keeps in half units."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._graph = av.filter.Graph()
+        self._graph.threads = 2
+        source = self._graph.add_buffer(template=stream)
+        filtering = self._graph.add("bwdif", "mode=send_frame:parity=auto:deint=all")
+        sink = self._graph.add("buffersink")
+        self._graph.link_nodes(source, filtering, sink).configure()
+
+    def frames(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """Progressive frames, one for each given, with its pts and duration."""
+        times: list[tuple[int | None, int, object]] = []
+        for frame in frames:
+            times.append((frame.pts, frame.duration, frame.time_base))
+            self._graph.vpush(frame)
+            yield from self._ready(times)
+        self._graph.vpush(None)
+        yield from self._ready(times)
+
+    def _ready(self, times: list[tuple[int | None, int, object]]) -> Iterator[av.VideoFrame]:
+        while True:
+            try:
+                frame = self._graph.vpull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            pts, duration, time_base = times.pop(0)
+            frame.time_base = time_base  # type: ignore[assignment]
+            frame.pts, frame.duration = pts, duration
+            yield frame
+
+
+_CANDIDATES = [
+    *(f"yuv{sub}p{depth}" for sub in ("420", "422", "444") for depth in ("", "10le", "12le", "16le")),
+    *("yuv440p", "yuv411p", "yuv410p", "yuva420p", "yuva422p", "yuva444p", "yuva444p10le", "yuva444p16le"),
+    *("gbrp", "gbrp10le", "gbrp12le", "gbrp16le", "gbrap", "gbrap10le", "gbrap12le", "gbrap16le"),
+    *("gray", "gray10le", "gray12le", "gray16le", "ya8", "ya16le"),
+]
+
+
+@lru_cache(maxsize=64)
+def native_format(name: str) -> str:
+    """The pixel format in which frames of a format are kept: itself, or one of separate planes that holds the same.
+
+    Semi-planar, packed and big-endian samples are only moved; palettes become RGB; floating point 16 bits.
+    """
+    if _is_native(name):
+        return name
+    little = name.removesuffix("be") + "le"
+    if name.endswith("be") and _is_native(little):
+        return little
+    best, _ = find_best_pix_fmt_of_list(_CANDIDATES, name, has_alpha=True)
+    return best.name if best is not None else "yuv420p"
+
+
+def _is_native(name: str) -> bool:
+    return PixelLayout.find(name) is not None and name not in ("ya8", "ya16le")
+
+
+def native_frame(frame: av.VideoFrame, size_hw: tuple[int, int], pixel_format: str) -> av.VideoFrame:
+    """A decoded frame in the given size and format; itself when it already is."""
+    if (frame.height, frame.width) == size_hw and frame.format.name == pixel_format:
+        return frame
+    moved = frame.reformat(width=size_hw[1], height=size_hw[0], format=pixel_format)
+    moved.pts, moved.time_base = frame.pts, cast(Any, frame.time_base)
+    return moved
+
+
+def decoded_planes(frame: av.VideoFrame, layout: PixelLayout) -> tuple[NDArray[Any], ...]:
+    """Read-only views of a decoded frame's samples, in the order of :class:`PixelLayout`."""
+    return tuple(_plane_view(frame.planes[number], layout) for number in layout.planes_in_file)
+
+
+def _plane_view(plane: Any, layout: PixelLayout) -> NDArray[Any]:
+    samples: NDArray[Any] = np.frombuffer(plane, dtype=layout.dtype)
+    stride = plane.line_size // layout.dtype.itemsize
+    view = samples[: stride * plane.height].reshape(plane.height, stride)[:, : plane.width]
+    view.flags.writeable = False
+    return view
