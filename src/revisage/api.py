@@ -304,7 +304,7 @@ def evaluate(
         input: what was restored, to be measured beside it.
         progress: told of each frame.
         cancel: stops the work from another thread.
-        **options: fields of :class:`revisage.evaluate.settings.EvaluateSettings`: area, resize, match, every,
+        **options: fields of :class:`revisage.evaluate.EvaluateSettings`: area, resize, match, every,
             max_frames, samples, detector, weights, device.
 
     Returns:

@@ -62,8 +62,7 @@ def compare(
 ) -> int:
     """Measure several restorations against one original, and show which is best at what."""
     from revisage.core import check_file
-    from revisage.evaluate import compare as run
-    from revisage.evaluate import make_settings, name_methods
+    from revisage.evaluate import evaluate_sides, make_settings, name_methods
 
     written = [path for path in (html, csv) if path is not None]
     for path in written:
@@ -79,8 +78,9 @@ def compare(
         weights=weights,
         device=device,
     )
+    sides = {**({} if input is None else {"input": input}), **name_methods(methods)}
     with progress_bar(quiet) as progress:
-        found = run(name_methods(methods), reference, input=input, settings=settings, progress=progress)
+        found = evaluate_sides(reference, sides, settings, progress=progress)
     _write(found, settings, html, csv, overwrite)
     return _told(found, quiet, as_json, written)
 

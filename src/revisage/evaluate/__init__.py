@@ -1,4 +1,4 @@
-"""Measures of images and videos."""
+"""Measure what was restored against the undamaged original: pairs by time, tables, comparison pages, blind studies."""
 
 import lazy_loader
 

@@ -1,8 +1,7 @@
-from .compare import AREAS, averaged, compare, csv_text, methods_of, name_methods, rows, score_text
+from .comparison import AREAS, averaged, csv_text, methods_of, name_methods, rows, score_text
+from .evaluation import EvaluateSettings, Evaluation, FileEvaluation, Score, Side, make_settings
+from .evaluator import evaluate_sides
 from .page import comparison_page
-from .record import Evaluation, FileEvaluation, Score, Side
-from .run import evaluate_sides
-from .settings import EvaluateSettings, make_settings
 from .study import QUESTION, key_path, load_key, make_study
 from .study_score import Preference, StudyScore, load_answers, score_study
 
@@ -17,7 +16,6 @@ __all__ = [
     "Side",
     "StudyScore",
     "averaged",
-    "compare",
     "comparison_page",
     "csv_text",
     "evaluate_sides",

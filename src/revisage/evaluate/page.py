@@ -1,31 +1,39 @@
-"""The comparison of methods as one HTML page that needs nothing else: tables, curves, worst moments, a slider."""
+"""The comparison of methods as one HTML page that needs nothing else: tables, curves, worst moments, a slider.
+
+Curves are inline SVG, so that they follow the page's light or dark colours.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib import resources
 from typing import Any
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from revisage._version import __version__
-from revisage.evaluate.compare import AREAS, averaged, methods_of, rows, score_text
-from revisage.evaluate.plots import MARKS, curves
-from revisage.evaluate.record import Evaluation, FileEvaluation
-from revisage.evaluate.settings import EvaluateSettings
-from revisage.evaluate.worst import Crops, read_crops
+from revisage.core import Image, InputError
+from revisage.evaluate.comparison import AREAS, averaged, methods_of, rows, score_text
+from revisage.evaluate.evaluation import EvaluateSettings, Evaluation, FileEvaluation
+from revisage.evaluate.worst_moments import MomentPictures, read_pictures
 from revisage.measures import MEASURES, Measure
 
-__all__ = ["comparison_page", "page_from"]
+__all__ = ["comparison_page", "curves", "page_from", "script_json"]
+
+Series = Sequence[float | None]
 
 _BETTER = {"higher": "higher is better", "lower": "lower is better", "reference": "near the reference is better"}
 _MOST_FILES = 12
 """Pictures of more files than this would make the page too heavy to open."""
+_MARKS = ("solid", "7 3", "10 3 2 3", "4 2", "14 4", "2 2 6 2")
+"""Dashes, so that curves can be told apart without their colours."""
+_WIDTH, _HEIGHT = 640, 220
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 34
+"""Of a figure and the margins around its plot, in its own units."""
 
 
 def page_from(template: str, parts: Mapping[str, str]) -> str:
@@ -49,13 +57,11 @@ def comparison_page(found: Evaluation, settings: EvaluateSettings) -> str:
     Raises:
         InputError: a file cannot be read any more, or nothing was measured.
     """
-    from revisage.core import InputError
-
     shown = averaged(found)
     if shown is None:
         raise InputError(f"nothing could be measured: {found.files[0].error if found.files else 'there is no file'}")
     files = [file for file in found.files if file.error is None]
-    crops = {number: read_crops(file, settings) for number, file in enumerate(files[:_MOST_FILES])}
+    crops = {number: read_pictures(file, settings) for number, file in enumerate(files[:_MOST_FILES])}
     methods = methods_of(shown)
     several = len(files) > 1
     moments = {
@@ -151,7 +157,7 @@ def _absent(files: Sequence[FileEvaluation]) -> Iterator[str]:
         yield f"n/a: {', '.join(titles)}: {reason}"
 
 
-def _file(number: int, file: FileEvaluation, crops: Sequence[Crops], several: bool) -> str:
+def _file(number: int, file: FileEvaluation, crops: Sequence[MomentPictures], several: bool) -> str:
     """The curves and worst moments of one file; each file of several can be opened."""
     parts = []
     if several:
@@ -202,14 +208,12 @@ def _plots(file: FileEvaluation) -> str:
 def _legend(file: FileEvaluation) -> str:
     items = []
     for name, style in _styles(file).items():
-        dash = MARKS[style % len(MARKS)]
-        dashes = "" if dash == "solid" else f' stroke-dasharray="{dash}"'
-        line = f'<svg viewBox="0 0 36 10" aria-hidden="true"><line x1="0" x2="36" y1="5" y2="5"{dashes}/></svg>'
+        line = f'<svg viewBox="0 0 36 10" aria-hidden="true"><line x1="0" x2="36" y1="5" y2="5"{_dashes(style)}/></svg>'
         items.append(f'<li style="--own: var(--curve-{style % 6})">{line}{escape(name)}</li>')
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def _moment_pictures(key: str, crop: Crops) -> str:
+def _moment_pictures(key: str, crop: MomentPictures) -> str:
     figures = "".join(
         f'<figure><img data-moment="{key}" alt="{escape(name, quote=True)}" src="{_data_uri(image)}">'
         f'<figcaption class="small">{escape(name)}</figcaption></figure>'
@@ -218,17 +222,17 @@ def _moment_pictures(key: str, crop: Crops) -> str:
     return f'<p class="small"><b>{_when(crop)}</b>: {escape(crop.reason)}</p><div class="moments">{figures}</div>'
 
 
-def _when(crop: Crops) -> str:
+def _when(crop: MomentPictures) -> str:
     return f"{crop.seconds:.2f} s, frame {crop.frame}"
 
 
-def _moment(crop: Crops, file: str) -> dict[str, str]:
+def _moment(crop: MomentPictures, file: str) -> dict[str, str]:
     """What the slider says about a moment; its pictures are those of the page."""
     title = f"{file}: {_when(crop)}" if file else _when(crop)
     return {"title": title, "reason": crop.reason}
 
 
-def _data_uri(image: NDArray[np.uint8]) -> str:
+def _data_uri(image: Image) -> str:
     """A lossless WebP inside the page."""
     done, data = cv2.imencode(".webp", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, 101])
     assert done
@@ -248,3 +252,106 @@ def _slider() -> str:
         '<input type="range" name="at" min="0" max="100" value="50"></label>'
         '<p class="small quiet reason"></p></div>'
     )
+
+
+def curves(title: str, seconds: Sequence[float], series: Mapping[str, Series], styles: Mapping[str, int]) -> str:
+    """An SVG figure of values over time, with axes; gaps where there is no value.
+
+    Args:
+        title: what is shown, for those who cannot see it.
+        seconds: time of each value, rising.
+        series: values by name, each as long as ``seconds``.
+        styles: number of each name's colour (the page's ``--curve-N``) and dash.
+
+    Raises:
+        ValueError: a series has another length, or none has a value.
+    """
+    if any(len(values) != len(seconds) for values in series.values()):
+        raise ValueError("each series needs one value per time")
+    known = [value for values in series.values() for value in values if value is not None]
+    if not known:
+        raise ValueError("there is no value to draw")
+    frame = _Frame.around(seconds, known)
+    parts = [frame.grid()]
+    parts += [frame.curve(name, seconds, values, styles[name]) for name, values in series.items()]
+    return (
+        f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+class _Frame:
+    """The rectangle of a plot, and the ranges that it shows."""
+
+    def __init__(self, times: tuple[float, float], ticks: list[float], digits: int) -> None:
+        self._times, self._ticks, self._digits = times, ticks, digits
+
+    @classmethod
+    def around(cls, seconds: Sequence[float], values: Sequence[float]) -> _Frame:
+        """The frame that holds all values between round numbers."""
+        low, high = min(values), max(values)
+        step = _round_step((high - low) / 4 or abs(high) / 4 or 1.0)
+        first, last = math.floor(low / step), math.ceil(high / step)
+        last = max(last, first + 1)
+        digits = max(0, -math.floor(math.log10(step) + 1e-9))
+        end = seconds[-1] if seconds[-1] > seconds[0] else seconds[0] + 1
+        return cls((seconds[0], end), [number * step for number in range(first, last + 1)], digits)
+
+    def _x(self, time: float) -> float:
+        start, end = self._times
+        return _LEFT + (time - start) / (end - start) * (_WIDTH - _LEFT - _RIGHT)
+
+    def _y(self, value: float) -> float:
+        low, high = self._ticks[0], self._ticks[-1]
+        return _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+
+    def grid(self) -> str:
+        """Lines and numbers of both axes."""
+        parts = []
+        for tick in self._ticks:
+            y = self._y(tick)
+            parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:.{self._digits}f}</text>')
+        start, end = self._times
+        step = _round_step((end - start) / 5)
+        digits = max(0, -math.floor(math.log10(step) + 1e-9))
+        for number in range(math.ceil(start / step - 1e-9), math.floor(end / step + 1e-9) + 1):
+            x = self._x(number * step)
+            parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 16}" text-anchor="middle">{number * step:.{digits}f}</text>')
+        middle = (_LEFT + _WIDTH - _RIGHT) / 2
+        parts.append(f'<text x="{middle:.0f}" y="{_HEIGHT - 2}" text-anchor="middle">seconds</text>')
+        return "".join(parts)
+
+    def curve(self, name: str, seconds: Sequence[float], values: Series, style: int) -> str:
+        """One series as a line broken at gaps; values that stand alone are dots."""
+        points = [(self._x(time), None if v is None else self._y(v)) for time, v in zip(seconds, values, strict=True)]
+        runs: list[list[tuple[float, float]]] = [[]]
+        for x, y in points:
+            if y is None:
+                runs.append([])
+            else:
+                runs[-1].append((x, y))
+        sparse = sum(len(run) == 1 for run in runs) > len(runs) / 4
+        if sparse:
+            runs = [[point for run in runs for point in run]]
+        parts = [_stroke(run, sparse) for run in runs if run]
+        colour = f"--own: var(--curve-{style % 6})"
+        return f'<g class="curve" style="{colour}"{_dashes(style)}><title>{escape(name)}</title>{"".join(parts)}</g>'
+
+
+def _dashes(style: int) -> str:
+    dash = _MARKS[style % len(_MARKS)]
+    return "" if dash == "solid" else f' stroke-dasharray="{dash}"'
+
+
+def _stroke(run: Sequence[tuple[float, float]], dotted: bool) -> str:
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in run) if dotted or len(run) == 1 else ""
+    if len(run) == 1:
+        return dots
+    return f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in run)}"/>{dots}'
+
+
+def _round_step(step: float) -> float:
+    """1, 2 or 5 times a power of ten, not below ``step``."""
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))

@@ -8,16 +8,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from revisage import media
 from revisage.core import CancelToken, InputError
-from revisage.evaluate.settings import EvaluateSettings
-
-if TYPE_CHECKING:
-    from revisage.media import Frame, Source
+from revisage.evaluate.evaluation import EvaluateSettings
 
 __all__ = ["Moment", "Pairs", "pair_folders"]
 
+_Clock = Iterator[tuple[Fraction, "media.Frame"]]
+"""Frames with the seconds since the first one."""
+_Taker = Callable[[Fraction, Fraction], "media.Frame"]
+"""Gives the frame for a time and a tolerance (s)."""
 _LEAST_TOLERANCE = Fraction(2, 1000)
 """Containers that count in milliseconds round each time by half of one."""
 _LEFT_OPEN = Fraction(10, 1000)
@@ -37,8 +38,8 @@ class Moment:
 
     index: int
     seconds: Fraction
-    reference: Frame
-    sides: Mapping[str, Frame]
+    reference: media.Frame
+    sides: Mapping[str, media.Frame]
 
 
 class Pairs:
@@ -75,10 +76,8 @@ class Pairs:
             InputError: a file cannot be read, or frames have no partner.
             CancelledError: a stop was asked for.
         """
-        from revisage.media import open_source
-
         with ExitStack() as stack:
-            opened = {name: stack.enter_context(open_source(path)) for name, path in self._paths.items()}
+            opened = {name: stack.enter_context(media.open_source(path)) for name, path in self._paths.items()}
             clocks = {name: self._clock(name, source) for name, source in opened.items()}
             yield from self._moments(clocks)
             for name, source in opened.items():
@@ -86,7 +85,7 @@ class Pairs:
         if self._apart > 0:
             self.warnings.append(f"frames were paired that are up to {float(self._apart) * 1000:.0f} ms apart")
 
-    def _clock(self, name: str, source: Source) -> Iterator[tuple[Fraction, Frame]]:
+    def _clock(self, name: str, source: media.Source) -> _Clock:
         """Frames with the seconds since the first one."""
         origin: Fraction | None = None
         for frame in source.frames():
@@ -95,7 +94,7 @@ class Pairs:
             self.counts[name] += 1
             yield time - origin, frame
 
-    def _moments(self, clocks: dict[str, Iterator[tuple[Fraction, Frame]]]) -> Iterator[Moment]:
+    def _moments(self, clocks: dict[str, _Clock]) -> Iterator[Moment]:
         settings = self._settings
         takers = {name: self._taker(name, clock) for name, clock in clocks.items() if name != "reference"}
         measured = 0
@@ -111,11 +110,11 @@ class Pairs:
             for name in takers:
                 self._check_ended(name, clocks[name])
 
-    def _taker(self, name: str, clock: Iterator[tuple[Fraction, Frame]]) -> Callable[[Fraction, Fraction], Frame]:
+    def _taker(self, name: str, clock: _Clock) -> _Taker:
         return self._exact(name, clock) if self._settings.match == "exact" else self._nearest(name, clock)
 
-    def _exact(self, name: str, clock: Iterator[tuple[Fraction, Frame]]) -> Callable[[Fraction, Fraction], Frame]:
-        def take(seconds: Fraction, tolerance: Fraction) -> Frame:
+    def _exact(self, name: str, clock: _Clock) -> _Taker:
+        def take(seconds: Fraction, tolerance: Fraction) -> media.Frame:
             entry = next(clock, None)
             if entry is None:
                 raise InputError(self._missing(name, seconds, "ends before it"))
@@ -125,13 +124,13 @@ class Pairs:
 
         return take
 
-    def _nearest(self, name: str, clock: Iterator[tuple[Fraction, Frame]]) -> Callable[[Fraction, Fraction], Frame]:
+    def _nearest(self, name: str, clock: _Clock) -> _Taker:
         first = next(clock, None)
         if first is None:
             raise InputError(f"{self._paths[name]}: no frame could be read")
         held = [first, next(clock, None)]
 
-        def take(seconds: Fraction, tolerance: Fraction) -> Frame:
+        def take(seconds: Fraction, tolerance: Fraction) -> media.Frame:
             now, after = held
             while after is not None and now is not None and abs(after[0] - seconds) <= abs(now[0] - seconds):
                 now, after = after, next(clock, None)
@@ -151,7 +150,7 @@ class Pairs:
             "--match nearest pairs each frame with the nearest"
         )
 
-    def _check_ended(self, name: str, clock: Iterator[tuple[Fraction, Frame]]) -> None:
+    def _check_ended(self, name: str, clock: _Clock) -> None:
         entry = next(clock, None)
         if entry is not None:
             theirs, ours = self._paths["reference"], self._paths[name]
@@ -161,7 +160,7 @@ class Pairs:
             )
 
 
-def _with_tolerance(clock: Iterator[tuple[Fraction, Frame]]) -> Iterator[tuple[Fraction, Frame, Fraction]]:
+def _with_tolerance(clock: _Clock) -> Iterator[tuple[Fraction, media.Frame, Fraction]]:
     """Each frame with half of the shorter step to its neighbours, those of the same time left out."""
     before: Fraction | None = None
     ahead = itertools.chain(clock, [None])
@@ -184,13 +183,11 @@ def pair_folders(reference: Path, sides: Mapping[str, Path], settings: EvaluateS
     Raises:
         InputError: a file has no partner and ``match`` is ``exact``, or nothing has one.
     """
-    from revisage.media import find_media
-
-    clean = {path.name: path for path in find_media(reference).files}
+    clean = {path.name: path for path in media.find_media(reference).files}
     stems = {_stem(path): path for path in reversed(clean.values())}
     entries: dict[Path, dict[str, Path]] = {path: {"reference": path} for path in clean.values()}
     for name, folder in sides.items():
-        for path in find_media(folder).files:
+        for path in media.find_media(folder).files:
             partner = clean.get(path.name) or stems.get(_stem(path))
             if partner is not None:
                 entries[partner].setdefault(name, path)

@@ -8,13 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from revisage.core import CancelToken, ConfigError, ProgressCallback
-from revisage.evaluate.record import Evaluation, FileEvaluation, Score, Side
-from revisage.evaluate.run import evaluate_sides
-from revisage.evaluate.settings import EvaluateSettings
+from revisage.core import ConfigError
+from revisage.evaluate.evaluation import Evaluation, FileEvaluation, Score, Side
 from revisage.measures import MEASURES, Measure
 
-__all__ = ["AREAS", "Row", "averaged", "compare", "csv_text", "methods_of", "name_methods", "rows", "score_text"]
+__all__ = ["AREAS", "Row", "averaged", "csv_text", "methods_of", "name_methods", "rows", "score_text"]
 
 AREAS = (("whole", "Whole frame"), ("faces", "Inside faces"))
 _KEPT = ("reference", "input")
@@ -72,31 +70,6 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names) and not set(names) & set(_KEPT):
             return names
     return [str(path) for path in paths]
-
-
-def compare(
-    methods: Mapping[str, Path],
-    reference: Path,
-    *,
-    input: Path | None = None,  # noqa: A002 - the name that users expect
-    settings: EvaluateSettings | None = None,
-    progress: ProgressCallback | None = None,
-    cancel: CancelToken | None = None,
-) -> Evaluation:
-    """Measure several restorations, and what they were made from, against one reference.
-
-    Args:
-        methods: from :func:`name_methods`.
-        reference: the undamaged file; a folder, paired by name.
-        input: what was restored, measured beside them.
-        settings: how to measure.
-        progress, cancel: as in :func:`revisage.evaluate.run.evaluate_sides`.
-
-    Raises:
-        InputError, ConfigError, CancelledError: see :func:`revisage.evaluate.run.evaluate_sides`.
-    """
-    sides = dict(methods) if input is None else {"input": input, **methods}
-    return evaluate_sides(reference, sides, settings, progress=progress, cancel=cancel)
 
 
 def methods_of(file: FileEvaluation) -> list[str]:

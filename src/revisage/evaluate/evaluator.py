@@ -1,40 +1,38 @@
-"""Evaluate: read a reference and what was made of it side by side, and measure frame after frame."""
+"""Read a reference and what was made of it side by side, find its faces, and measure frame after frame."""
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from revisage import media, pipeline
 from revisage.core import (
     CancelledError,
     CancelToken,
     ConfigError,
     Face,
+    Image,
     InputError,
     Progress,
     ProgressCallback,
-    Region,
     RevisageError,
+    Track,
+    make_config,
 )
-from revisage.evaluate.faces import ReferenceFaces, find_faces
-from revisage.evaluate.frames import Comparison, FrameScores
-from revisage.evaluate.pairing import Moment, Pairs, pair_folders
-from revisage.evaluate.record import Evaluation, FaceRegion, FileEvaluation, Side
-from revisage.evaluate.settings import EvaluateSettings
+from revisage.evaluate.evaluation import EvaluateSettings, Evaluation, FaceRegion, FileEvaluation, Side
+from revisage.evaluate.frame_scores import Comparison, FrameScores
+from revisage.evaluate.pairing import Pairs, pair_folders
+from revisage.faces import FaceDetector
 from revisage.measures import MEASURES, Instruments
 
-if TYPE_CHECKING:
-    from revisage.media import MediaInfo
-
-__all__ = ["evaluate_sides"]
-
-Image = NDArray[np.uint8]
+__all__ = ["evaluate_sides", "resized"]
 
 _ALIKE = 0.5
 """Thumbnails of a restoration and its reference correlate far above this; those of two scenes do not."""
@@ -70,10 +68,9 @@ def evaluate_sides(
         raise ConfigError("name at least one side to measure, and none of them 'reference'")
     started = time.perf_counter()
     instruments = Instruments(MEASURES, chosen.weights)
-    run = _Run(chosen, instruments, progress or (lambda _: None), cancel or CancelToken())
-    files = [run.file(entry) for entry in _folder_entries(reference, sides, chosen)] if reference.is_dir() else None
-    if files is None:
-        files = [run.one(_single_entry(reference, sides))]
+    run = _Evaluator(chosen, instruments, progress or (lambda _: None), cancel or CancelToken())
+    measured = run.in_folder if reference.is_dir() else run.one
+    files = [measured(entry) for entry in _entries(reference, sides, chosen)]
     return Evaluation(
         settings=chosen.model_dump(mode="json"),
         networks=instruments.networks,
@@ -83,32 +80,26 @@ def evaluate_sides(
     )
 
 
-def _folder_entries(reference: Path, sides: Mapping[str, Path], settings: EvaluateSettings) -> list[dict[str, Path]]:
-    single = next((path for path in sides.values() if not path.is_dir()), None)
-    if single is not None:
-        raise ConfigError(f"{reference} is a folder and {single} is none; give files or folders, not both")
-    return pair_folders(reference, sides, settings)
+def _entries(reference: Path, sides: Mapping[str, Path], settings: EvaluateSettings) -> list[dict[str, Path]]:
+    """The files that are measured together, ``reference`` and the sides, each by its name."""
+    one_is_folder = reference.is_dir()
+    other = next((path for path in sides.values() if path.is_dir() != one_is_folder), None)
+    if other is not None:
+        folder, single = (reference, other) if one_is_folder else (other, reference)
+        raise ConfigError(f"{folder} is a folder and {single} is none; give files or folders, not both")
+    return pair_folders(reference, sides, settings) if one_is_folder else [{"reference": reference, **sides}]
 
 
-def _single_entry(reference: Path, sides: Mapping[str, Path]) -> dict[str, Path]:
-    folder = next((path for path in sides.values() if path.is_dir()), None)
-    if folder is not None:
-        raise ConfigError(f"{folder} is a folder and {reference} is none; give files or folders, not both")
-    return {"reference": reference, **sides}
-
-
-class _Run:
+@dataclass(frozen=True)
+class _Evaluator:
     """What the files of one evaluation share."""
 
-    def __init__(
-        self, settings: EvaluateSettings, instruments: Instruments, progress: ProgressCallback, cancel: CancelToken
-    ) -> None:
-        self._settings = settings
-        self._instruments = instruments
-        self._progress = progress
-        self._cancel = cancel
+    settings: EvaluateSettings
+    instruments: Instruments
+    progress: ProgressCallback
+    cancel: CancelToken
 
-    def file(self, paths: Mapping[str, Path]) -> FileEvaluation:
+    def in_folder(self, paths: Mapping[str, Path]) -> FileEvaluation:
         """One reference of a folder; what is wrong with it becomes its ``error``."""
         try:
             return self.one(paths)
@@ -119,23 +110,15 @@ class _Run:
 
     def one(self, paths: Mapping[str, Path]) -> FileEvaluation:
         """One reference and the files that belong to it."""
-        from revisage.media import probe
-
-        infos = {name: probe(path) for name, path in paths.items()}
+        infos = {name: media.probe(path) for name, path in paths.items()}
         reference = infos["reference"]
-        size_hw = _common_size(infos, self._settings)
-        faces = self._faces(reference)
-        pairs = Pairs(
-            paths["reference"],
-            {name: path for name, path in paths.items() if name != "reference"},
-            self._settings,
-            self._cancel,
-        )
-        scores = FrameScores(self._instruments, self._settings, faces.detector)
-        result = FileEvaluation(
-            name=reference.path.name, kind=reference.kind, size_hw=size_hw, tracks=len(faces.tracks)
-        )
-        self._measure(result, pairs, faces, scores, reference)
+        size_hw = _common_size(infos, self.settings)
+        tracks, detector = self._tracks(reference) if self.settings.faces else ([], None)
+        others = {name: path for name, path in paths.items() if name != "reference"}
+        pairs = Pairs(paths["reference"], others, self.settings, self.cancel)
+        scores = FrameScores(self.instruments, self.settings, detector)
+        result = FileEvaluation(name=reference.path.name, kind=reference.kind, size_hw=size_hw, tracks=len(tracks))
+        self._measure(result, pairs, tracks, scores, reference)
         result.sides = {
             name: Side(
                 path=str(path),
@@ -148,35 +131,52 @@ class _Run:
         }
         return result
 
+    def _tracks(self, reference: media.MediaInfo) -> tuple[list[Track], FaceDetector]:
+        """The faces of the frames that will be measured, followed, in frames counted from the first; and what found
+        them, which looks again at the crops for landmarks."""
+        config = make_config(detector=self.settings.detector, device=self.settings.device)
+        networks = pipeline.Networks(config)
+        most = self.settings.max_frames
+        last = None if most is None else self.settings.every * (most - 1) + 1
+
+        def tell(done: int, faces: int) -> None:
+            self.progress(Progress("scan", done, reference.frame_count, faces, reference.path.name))
+
+        scan = pipeline.scan_frames(
+            lambda: _frames(reference.path, last),
+            pipeline.fingerprint(reference.path),
+            config,
+            networks,
+            self.cancel,
+            tell,
+        )
+        return [track.value() for track in scan.tracks], networks.detector
+
     def _measure(
-        self, result: FileEvaluation, pairs: Pairs, faces: ReferenceFaces, scores: FrameScores, reference: MediaInfo
+        self, result: FileEvaluation, pairs: Pairs, tracks: list[Track], scores: FrameScores, reference: media.MediaInfo
     ) -> None:
         """Go through the moments and note what each of them was."""
         alike = _Likeness()
-        expected = _expected(reference, self._settings)
-        stride = _stride(expected, self._settings.samples)
-        detected_hw = (reference.height, reference.width)
+        expected = _expected(reference, self.settings)
+        stride = _stride(expected, self.settings.samples)
+        factors = result.size_hw[1] / reference.width, result.size_hw[0] / reference.height
         for place, moment in enumerate(pairs):
-            images = _images(moment, result.size_hw)
-            found = [(track, _scaled(face, detected_hw, result.size_hw)) for track, face in faces.at(moment.index)]
+            frames = {"reference": moment.reference, **moment.sides}
+            images = {name: resized(frame.rgb(), result.size_hw) for name, frame in frames.items()}
+            seen = [(track.id, face) for track in tracks if (face := track.at(moment.index)) is not None]
+            found = [(track, _scaled(face, factors)) for track, face in seen]
             spots = scores.take(Comparison(place, images, found, heavy=place % stride == 0))
             alike.add(images)
             result.frames.append(moment.index)
             result.seconds.append(round(float(moment.seconds), 6))
-            result.regions.append([_region(track, region) for track, _, region in spots])
-            self._progress(Progress("evaluate", place + 1, expected, len(spots), result.name))
+            result.regions.append([FaceRegion(track=track, **asdict(region)) for track, _, region in spots])
+            self.progress(Progress("evaluate", place + 1, expected, len(spots), result.name))
         result.warnings = pairs.warnings + alike.warnings(result.name)
 
-    def _faces(self, reference: MediaInfo) -> ReferenceFaces:
-        if not self._settings.faces:
-            return ReferenceFaces([], None)
-        return find_faces(
-            reference.path,
-            self._settings,
-            total=reference.frame_count,
-            progress=self._progress,
-            cancel=self._cancel,
-        )
+
+def _frames(path: Path, count: int | None) -> Iterator[media.Frame]:
+    with media.open_source(path) as source:
+        yield from itertools.islice(source.frames(), count)
 
 
 class _Likeness:
@@ -211,7 +211,7 @@ def _thumbnail(image: Image) -> NDArray[np.float64]:
     return grey.astype(np.float64).ravel()
 
 
-def _common_size(infos: Mapping[str, MediaInfo], settings: EvaluateSettings) -> tuple[int, int]:
+def _common_size(infos: Mapping[str, media.MediaInfo], settings: EvaluateSettings) -> tuple[int, int]:
     """Height and width at which frames are compared.
 
     Raises:
@@ -229,13 +229,11 @@ def _common_size(infos: Mapping[str, MediaInfo], settings: EvaluateSettings) -> 
     return chosen.height, chosen.width
 
 
-def _expected(reference: MediaInfo, settings: EvaluateSettings) -> int | None:
+def _expected(reference: media.MediaInfo, settings: EvaluateSettings) -> int | None:
     """How many frames will be measured, as far as the file says; videos that do not say are asked packet by packet."""
-    from revisage.media import stream_times
-
     count = reference.frame_count
     if count is None and reference.kind == "video":
-        count = len(stream_times(reference.path).video.pts)
+        count = len(media.stream_times(reference.path).video.pts)
     if count is None:
         return settings.max_frames
     measured = -(-count // settings.every)
@@ -247,12 +245,7 @@ def _stride(expected: int | None, samples: int) -> int:
     return 1 if not expected or not samples else max(1, -(-expected // samples))
 
 
-def _images(moment: Moment, size_hw: tuple[int, int]) -> dict[str, Image]:
-    frames = {"reference": moment.reference, **moment.sides}
-    return {name: _resized(frame.rgb(), size_hw) for name, frame in frames.items()}
-
-
-def _resized(image: Image, size_hw: tuple[int, int]) -> Image:
+def resized(image: Image, size_hw: tuple[int, int]) -> Image:
     """At another size: by area where it shrinks, bicubic where it grows."""
     height, width = image.shape[:2]
     if (height, width) == size_hw:
@@ -263,14 +256,8 @@ def _resized(image: Image, size_hw: tuple[int, int]) -> Image:
     return resized
 
 
-def _scaled(face: Face, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Face:
-    from revisage.pipeline import scaled_face
-
-    return face if from_hw == to_hw else scaled_face(face, (to_hw[1] / from_hw[1], to_hw[0] / from_hw[0]))
-
-
-def _region(track: int, region: Region) -> FaceRegion:
-    return FaceRegion(track=track, left=region.left, top=region.top, right=region.right, bottom=region.bottom)
+def _scaled(face: Face, factors: tuple[float, float]) -> Face:
+    return face if factors == (1, 1) else pipeline.scaled_face(face, factors)
 
 
 def _means(files: list[FileEvaluation]) -> dict[str, dict[str, dict[str, float]]]:

@@ -8,22 +8,22 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from revisage.core import Region
-from revisage.evaluate.compare import methods_of
+from revisage.core import Image, Region
+from revisage.evaluate.comparison import methods_of
+from revisage.evaluate.evaluation import EvaluateSettings, FileEvaluation
+from revisage.evaluate.evaluator import resized
 from revisage.evaluate.pairing import Pairs
-from revisage.evaluate.record import FileEvaluation
-from revisage.evaluate.settings import EvaluateSettings
 from revisage.measures import MEASURES
 
-__all__ = ["Crops", "Spot", "read_crops", "worst_spots"]
-
-Image = NDArray[np.uint8]
+__all__ = ["MomentPictures", "Spot", "read_pictures", "worst_spots"]
 
 _JUDGES = ("ssim", "psnr", "vggd", "lpips", "tmse")
+"""Measures that a moment is judged by: the first one that has values."""
 _LONGEST = 512
+"""Longer side of a picture in the page (px)."""
 _AROUND = 0.35
+"""What is shown around a face, as a part of its longer side."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Spot:
 
 
 @dataclass(frozen=True, eq=False)
-class Crops:
+class MomentPictures:
     """The same part of the same moment of every side: ``(h, w, 3) uint8 RGB`` by name."""
 
     seconds: float
@@ -87,7 +87,7 @@ def _widest(series: list[list[float | None]]) -> int | None:
     return -max(spreads)[1] if spreads else None
 
 
-def read_crops(file: FileEvaluation, settings: EvaluateSettings) -> list[Crops]:
+def read_pictures(file: FileEvaluation, settings: EvaluateSettings) -> list[MomentPictures]:
     """Pictures of the moments that :func:`worst_spots` names, of the largest face or of the whole frame.
 
     Raises:
@@ -107,7 +107,7 @@ def read_crops(file: FileEvaluation, settings: EvaluateSettings) -> list[Crops]:
         region = _region(file, spot.place)
         frames = {"reference": moment.reference, **moment.sides}
         images = {name: _part(frame.rgb(), file.size_hw, region) for name, frame in frames.items()}
-        found.append(Crops(file.seconds[spot.place], moment.index, spot.reason, images))
+        found.append(MomentPictures(file.seconds[spot.place], moment.index, spot.reason, images))
     return found
 
 
@@ -128,12 +128,7 @@ def _region(file: FileEvaluation, place: int) -> Region:
 
 def _part(image: Image, size_hw: tuple[int, int], region: Region) -> Image:
     """A region of an image brought to the compared size, at most 512 px long."""
-    if image.shape[:2] != size_hw:
-        shrinks = image.shape[0] > size_hw[0]
-        image = np.asarray(
-            cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC), np.uint8
-        )
-    part = image[region.slices]
+    part = resized(image, size_hw)[region.slices]
     factor = _LONGEST / max(part.shape[:2])
     if factor < 1:
         size_wh = max(1, round(part.shape[1] * factor)), max(1, round(part.shape[0] * factor))

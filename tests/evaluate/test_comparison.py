@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from revisage.cli.entry import run
 from revisage.core.errors import ConfigError
-from revisage.evaluate.compare import name_methods, rows
-from revisage.evaluate.plots import curves
-from revisage.evaluate.record import FileEvaluation, Score, Side
+from revisage.evaluate import FileEvaluation, Score, Side, name_methods, rows
+from revisage.evaluate.page import curves
 from sample_media import plain_frames, write_video
 
 
