@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from making import make_video
+from passing import pass_through, times
 
-from revisage.core.errors import InputError
+from revisage.core import InputError, OutputError
 from revisage.media import (
     VIDEO_SUFFIXES,
+    EncodeOptions,
     Sniffed,
+    check_output,
     default_output,
     find_media,
     format_notes,
@@ -100,3 +104,20 @@ def test_a_folder_s_unwritable_files_get_the_nearest_container(tmp_path: Path) -
     assert default_output(tmp_path / "none.ogv") == tmp_path / "none_restored.ogv"
     assert format_notes(tmp_path / "tape.mov", tmp_path / "tape.mp4") == []
     assert "OGV cannot be written; the result is MKV" in format_notes(tmp_path / "film.ogv", tmp_path / "a.mkv")[0]
+
+
+def test_ivf_is_read_and_written(tmp_path: Path) -> None:
+    source = make_video(tmp_path / "clip.mkv", codec="libvpx-vp9", time_base=Fraction(1, 1000), pts=range(0, 400, 40))
+    result = pass_through(source, tmp_path / "out.ivf")
+    assert (probe(tmp_path / "out.ivf").codec, result.notes) == ("vp9", ())
+    assert times(tmp_path / "out.ivf") == times(source)
+    assert sniff_file(tmp_path / "out.ivf") == Sniffed("ivf", "video")
+    again = pass_through(tmp_path / "out.ivf", tmp_path / "again.ivf")
+    assert again.frames == 10
+
+
+@pytest.mark.parametrize("suffix", [".ogv", ".mxf"])
+def test_what_is_only_read_is_refused_as_an_output_with_the_way_out(tmp_path: Path, suffix: str) -> None:
+    source = make_video(tmp_path / "clip.mp4", pts=(0, 512))
+    with pytest.raises(OutputError, match=rf"cannot be written as '\{suffix}'; choose one of .*mkv.*mp4"):
+        check_output(tmp_path / f"out{suffix}", probe(source), EncodeOptions())

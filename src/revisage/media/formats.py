@@ -187,6 +187,7 @@ FORMATS = (
         writer="asf", preferred=("mpeg4", "wmv2"), reorders=False,
     ),
     _video("nut", "nut", "x-nut", marks=(((0, b"nut/multimedia"),),), readers=("nut",), writer="nut"),
+    _video("ivf", "ivf", "x-ivf", marks=(((0, b"DKIF"),),), readers=("ivf",), writer="ivf"),
     _video("ogv", "ogv ogm", "ogg", marks=(((0, b"OggS"),),), readers=("ogg",), successors=("mkv",)),
     _video(
         "mxf", "mxf", "mxf", marks=(((0, b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02"),),),
