@@ -24,10 +24,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from measuring import clock_name, finish, interleaved, machine, print_table, ratio
-from revisage.engines import Engine, cpu_info, make_engine, resolve
-from revisage.engines.openvino_engine import OpenVinoEngine
-from revisage.engines.openvino_runtime import compile_model, convert
-from revisage.engines.quantise import WANTED_CROPS, agreement_db, quantise
+from revisage.engines import (
+    WANTED_CROPS,
+    Engine,
+    OpenVinoEngine,
+    agreement_db,
+    compile_model,
+    convert,
+    cpu_info,
+    make_engine,
+    quantise,
+    resolve,
+)
 from revisage.models import loading
 from revisage.nets import build
 from revisage.nets.gfpgan import ModulatedConv, upsample_bilinear

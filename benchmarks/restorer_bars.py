@@ -21,12 +21,11 @@ import cv2
 import numpy as np
 import torch
 
-from revisage import nets
+from revisage import models, nets
 from revisage.core.values import Face
 from revisage.engines import cpu_info
 from revisage.faces.alignment import ffhq_template
 from revisage.measures import Embedder, Vggd, cosine, niqe, psnr, ssim
-from revisage.models import loading, store
 from revisage.restorers import load_upscaler
 from revisage.train import validation
 from revisage.train.data import FaceSource, load_images
@@ -42,7 +41,7 @@ FACTORS = {"mild": 2, "medium": 4, "heavy": 8, "paper": 4}
 def main() -> int:
     options = _options()
     torch.set_num_threads(options.threads)
-    path = options.model or store.local_path("compact")
+    path = options.model or models.local_path("compact")
     net = _load(path)
     size = net.config.size
     images = _faces(options.faces, options.count)
@@ -80,9 +79,9 @@ def _options() -> argparse.Namespace:
 
 
 def _load(path: Path) -> torch.nn.Module:
-    record = loading.metadata(path)
+    record = models.metadata(path)
     net = nets.build(record["arch"], record["config"])
-    net.load_state_dict(loading.load_state(path))
+    net.load_state_dict(models.load_state(path))
     return net.float().eval()
 
 

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from revisage.core.errors import ConfigError, MissingExtraError, ProcessingError
-from revisage.engines import cache as engine_cache
-from revisage.engines import cpu_info, make_engine, openvino_engine, openvino_runtime
-from revisage.engines.quantise import agreement_db, check_agreement, split
+from revisage.engines import agreement_db, cpu_info, make_engine, openvino_engine, split
+from revisage.engines.openvino_engine import check_agreement, threads
 
 HW = (32, 48)
 
@@ -97,7 +96,7 @@ def test_twice_equal_and_batch_equals_singles(net: Net, batch: np.ndarray, engin
 def test_the_number_of_threads_changes_no_bit(net: Net, batch: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for count in (1, 2):
-        monkeypatch.setattr(openvino_runtime, "threads", lambda count=count: count)
+        monkeypatch.setattr(openvino_engine, "threads", lambda count=count: count)
         found.append(make_engine(net, HW, device="cpu")(batch)[0])
     assert np.array_equal(*found)
 
@@ -107,7 +106,7 @@ def test_threads_are_all_cores_or_fewer_if_asked(
     monkeypatch: pytest.MonkeyPatch, variable: str, wanted: int | None
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    assert openvino_runtime.threads() == (wanted or cpu_info().cores)
+    assert threads() == (wanted or cpu_info().cores)
 
 
 def test_results_survive_the_next_call(net: Net, batch: np.ndarray) -> None:
@@ -142,9 +141,8 @@ def test_sizes_in_turn_change_no_bit(net: Net, engine: str) -> None:
 def test_a_network_is_compiled_once_for_each_of_its_sizes(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make_engine(net, None, device="cpu", engine="openvino", sizes=2)
     compiled: list[object] = []
-    monkeypatch.setattr(
-        openvino_engine, "compile_model", lambda *a: compiled.append(a) or openvino_runtime.compile_model(*a)
-    )
+    compile_one = openvino_engine.compile_model
+    monkeypatch.setattr(openvino_engine, "compile_model", lambda *a: compiled.append(a) or compile_one(*a))
     for width in (48, 64, 48, 80, 64, 48):
         made(np.zeros((1, 3, 32, width), np.float32))
     assert len(compiled) == 1
@@ -243,7 +241,7 @@ def test_the_cache_is_bounded_and_what_was_used_last_stays(
     then = time.time() - 50 * 24 * 3600
     os.utime(first, (then, then))
     older, oldest = old(cache, "older", 20, 400_000), old(cache, "oldest", 30, 700_000)
-    monkeypatch.setattr(engine_cache, "_KEPT_BYTES", 1_000_000)
+    monkeypatch.setattr(openvino_engine, "_KEPT_BYTES", 1_000_000)
     make_engine(net, HW, device="cpu", cache_key="weights")  # taken from the cache, which is a use
     make_engine(net, HW, device="cpu", cache_key="other weights")
     assert first.exists() and older.exists()
@@ -321,7 +319,7 @@ def test_importing_the_room_loads_no_engine_and_openvino_no_telemetry() -> None:
     code = (
         "import sys, revisage.engines\n"
         "assert not {'torch', 'openvino', 'cv2'} & set(sys.modules), 'heavy import'\n"
-        "from revisage.engines.openvino_runtime import load_openvino\n"
+        "from revisage.engines import load_openvino\n"
         "load_openvino()\n"
         "assert 'openvino.tools.ovc' in sys.modules, 'nothing was tested'\n"
         "assert not [name for name in sys.modules if name.startswith('openvino_telemetry')], 'telemetry'\n"

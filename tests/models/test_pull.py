@@ -13,8 +13,7 @@ import pytest
 from file_server import FileServer, Handler, cut_after, whole_or_range
 
 from revisage.core.errors import DiskFullError, ModelError
-from revisage.models import download, store
-from revisage.models.pull import pull
+from revisage.models import download, pull, verify
 
 
 def _names(folder: Path) -> list[str]:
@@ -216,10 +215,10 @@ def test_unknown_hash_is_recorded_with_a_warning(file_server: FileServer, model_
     assert (model_folder / "test-model.pth.sha256").read_text() == f"{digest}  test-model.pth\n"
     assert len(warnings) == 1
     assert digest in warnings[0]
-    assert store.verify(file_server.entry(sha256=None)).source == "recorded"
+    assert verify(file_server.entry(sha256=None)).source == "recorded"
     path.write_bytes(b"changed")
     with pytest.raises(ModelError, match="damaged or another file"):
-        store.verify(file_server.entry(sha256=None))
+        verify(file_server.entry(sha256=None))
 
 
 def test_later_download_must_agree_with_the_recorded_hash(file_server: FileServer, model_folder: Path) -> None:

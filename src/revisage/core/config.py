@@ -59,12 +59,14 @@ class Option:
         served: whether a request to a service may set it: not where it names a file of the server's, or is about
             the server's own processes and files.
         metavar: what stands for the value in help, where the type does not tell.
+        of_net: whether it is a setting of the restorer's network, by its name there; only some networks have it.
     """
 
     panel: Panel
     scopes: tuple[Scope, ...]
     served: bool = True
     metavar: str | None = None
+    of_net: bool = False
 
 
 def _to_time(value: object) -> object:
@@ -238,6 +240,12 @@ class RestoreConfig(BaseModel):
     def recurrent(self) -> bool:
         """Whether faces are averaged along their motion."""
         return self.temporal in ("flow", "raft")
+
+    @property
+    def net_settings(self) -> dict[str, Any]:
+        """The settings of the restorer's own network that were given."""
+        names = (name for name in type(self).model_fields if option_of(name).of_net)
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def about(self, *scopes: Scope) -> dict[str, Any]:
         """The values of the fields that decide about any of these, as JSON values."""

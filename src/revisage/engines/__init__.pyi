@@ -1,9 +1,19 @@
-from .choice import Choice, resolve
-from .cpu import CpuInfo, cpu_info
-from .engine import Engine, make_engine
-from .openvino_engine import OpenVinoEngine
-from .openvino_runtime import compile_model, convert, core, load_openvino
-from .quantise import MINIMUM_CROPS, WANTED_CROPS, WANTED_DB, agreement_db, quantise, split
+from .choice import Choice, make_engine, resolve
+from .engine import Engine
+from .openvino_engine import (
+    MINIMUM_CROPS,
+    WANTED_CROPS,
+    WANTED_DB,
+    OpenVinoEngine,
+    agreement_db,
+    compile_model,
+    convert,
+    core,
+    load_openvino,
+    quantise,
+    split,
+)
+from .processor import CpuInfo, cpu_info
 
 __all__ = [
     "MINIMUM_CROPS",

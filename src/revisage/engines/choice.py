@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from revisage.core import ConfigError, DeviceError
-from revisage.engines.cpu import CpuInfo, cpu_info
+from revisage.engines.engine import Engine, FloatArray, TorchEngine
+from revisage.engines.openvino_engine import make_openvino_engine
+from revisage.engines.processor import CpuInfo, cpu_info
 
-__all__ = ["Choice", "resolve"]
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Choice", "make_engine", "resolve"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 ENGINES = ("auto", "torch", "openvino")
@@ -46,8 +55,7 @@ def resolve(
         device: auto, cpu, cuda or mps.
         engine: auto, torch or openvino.
         precision: auto, fp32, bf16 or int8.
-        bf16_agrees: the network's bf16 result was measured to agree with fp32 to 40 dB or better, in an output of
-            8 bits. Detectors leave it False: their coordinates would jitter.
+        bf16_agrees: the network's bf16 result was measured to agree with fp32; see `revisage.nets.Architecture`.
 
     Raises:
         ConfigError: a value is unknown, or they do not go together.
@@ -100,9 +108,23 @@ def _precision(device: str, precision: str, cpu: CpuInfo, bf16_agrees: bool) -> 
 
 
 def _has_cuda() -> bool:
+    if not _has_gpu_driver():
+        return False
     import torch
 
     return torch.cuda.is_available()
+
+
+def _has_gpu_driver() -> bool:
+    """Whether a driver of NVIDIA or AMD is there; without one torch need not be loaded (a second) to be asked."""
+    system = platform.system()
+    if system == "Darwin":
+        return False
+    try:
+        ctypes.CDLL("nvcuda.dll" if system == "Windows" else "libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
 
 
 def _why_no_cuda() -> str:
@@ -114,6 +136,8 @@ def _why_no_cuda() -> str:
 
 
 def _has_mps() -> bool:
+    if platform.system() != "Darwin":
+        return False
     import torch
 
     return torch.backends.mps.is_available()
@@ -125,3 +149,42 @@ def _hardware(device: str, cpu: CpuInfo) -> str:
 
         return f"{torch.cuda.get_device_name()} beside {cpu}"
     return f"Apple GPU of {cpu}" if device == "mps" else str(cpu)
+
+
+def make_engine(
+    net: nn.Module,
+    size_hw: tuple[int, int] | None = None,
+    *,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "auto",
+    cache_key: str | None = None,
+    calibration: FloatArray | None = None,
+    sizes: int = 1,
+) -> Engine:
+    """An engine for a network whose weights are loaded.
+
+    Args:
+        net: takes one (N, 3, H, W) float32 tensor and returns a tensor or a tuple of tensors. It becomes the engine's:
+            it is set to eval mode and moved to the device.
+        size_hw: the only size it will see, or None where sizes vary.
+        device, engine, precision: as in :func:`resolve`; ``auto`` precision is fp32 here, so that only a caller who
+            knows that an image comes out asks for less.
+        cache_key: names the weights (their hash); the converted network is then kept in the cache folder, which
+            saves seconds at the next start. None: no cache.
+        calibration: (N, 3, H, W) float32 real inputs for int8.
+        sizes: how many shapes of batches it sees in turn. OpenVINO prepares itself anew for a shape that is not the
+            last one; so many copies of the network (fp32 and bf16) spare it that, for their memory.
+
+    Raises:
+        ConfigError: settings that do not go together, or int8 without calibration.
+        DeviceError: the device is not on this machine.
+        MissingExtraError: int8 without NNCF installed.
+        ProcessingError: the int8 network does not agree with fp32.
+    """
+    choice = resolve(device, engine, precision)
+    if choice.precision == "int8" and calibration is None:
+        raise ConfigError("precision int8 needs real inputs to calibrate on: hand them in, or choose fp32 or bf16")
+    if choice.engine == "torch":
+        return TorchEngine(net, size_hw, device=choice.device, precision=choice.precision)
+    return make_openvino_engine(net, size_hw, choice.precision, cache_key, calibration, sizes)

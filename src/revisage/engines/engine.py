@@ -1,19 +1,18 @@
-"""The Engine protocol, and the one function that makes engines."""
+"""The Engine protocol, and the reference engine: PyTorch on a CPU, a CUDA GPU or Apple's MPS."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from revisage.core import ConfigError
-from revisage.engines.choice import resolve
-
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Engine", "make_engine"]
+__all__ = ["Engine", "FloatArray", "TorchEngine", "check_batch"]
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -37,62 +36,71 @@ class Engine(Protocol):
     def __call__(self, batch: FloatArray) -> list[FloatArray]:
         """The network's outputs in its own order, as new float32 arrays.
 
-        batch: (N, 3, H, W) float32, any N ≥ 1, in the network's own range and channel order. Deterministic: the same
-        batch twice is bit-equal on a CPU. Safe to call from several threads; calls then wait for each other.
+        Deterministic: the same batch twice is bit-equal on a CPU. Safe to call from several threads; calls then wait
+        for each other.
 
-        Raises ValueError for another dtype or shape.
+        Args:
+            batch: (N, 3, H, W) float32, any N ≥ 1, in the network's own range and channel order.
+
+        Raises:
+            ValueError: another dtype or shape.
         """
         ...
 
 
-def make_engine(
-    net: nn.Module,
-    size_hw: tuple[int, int] | None = None,
-    *,
-    device: str = "auto",
-    engine: str = "auto",
-    precision: str = "auto",
-    cache_key: str | None = None,
-    calibration: FloatArray | None = None,
-    sizes: int = 1,
-) -> Engine:
-    """An engine for a network whose weights are loaded.
-
-    Args:
-        net: takes one (N, 3, H, W) float32 tensor and returns a tensor or a tuple of tensors. It becomes the engine's:
-            it is set to eval mode and moved to the device.
-        size_hw: the only size it will see, or None where sizes vary.
-        device, engine, precision: as in :func:`revisage.engines.resolve`; ``auto`` precision is fp32 here, so that
-            only a caller who knows that an image comes out asks for less.
-        cache_key: names the weights (their hash); the converted network is then kept in the cache folder, which
-            saves seconds at the next start. None: no cache.
-        calibration: (N, 3, H, W) float32 real inputs for int8.
-        sizes: how many shapes of batches it sees in turn. OpenVINO prepares itself anew for a shape that is not the
-            last one; so many copies of the network (fp32 and bf16) spare it that, for their memory.
+def check_batch(batch: FloatArray, size_hw: tuple[int, int] | None) -> None:
+    """Refuse what is not (N ≥ 1, 3, H, W) float32 of a size, or of any.
 
     Raises:
-        ConfigError: settings that do not go together, or int8 without calibration.
-        DeviceError: the device is not on this machine.
-        MissingExtraError: int8 without NNCF installed.
-        ProcessingError: the int8 network does not agree with fp32.
+        ValueError: it is not.
     """
-    choice = resolve(device, engine, precision)
-    if choice.precision == "int8" and calibration is None:
-        raise ConfigError("precision int8 needs real inputs to calibrate on: hand them in, or choose fp32 or bf16")
-    if choice.engine == "torch":
-        from revisage.engines.torch_engine import TorchEngine
-
-        return TorchEngine(net, size_hw, device=choice.device, precision=choice.precision)
-    from revisage.engines.openvino_engine import make_openvino_engine
-
-    return make_openvino_engine(net, size_hw, choice.precision, cache_key, calibration, sizes)
-
-
-def check_batch(batch: FloatArray, size_hw: tuple[int, int] | None) -> None:
-    """Raise ValueError unless batch is (N ≥ 1, 3, H, W) float32 of that size."""
     right = isinstance(batch, np.ndarray) and batch.dtype == np.float32 and batch.ndim == 4
     right = right and batch.shape[0] >= 1 and batch.shape[1] == 3
     if not right or (size_hw is not None and batch.shape[2:] != tuple(size_hw)):
         wanted = f"(N, 3, {size_hw[0]}, {size_hw[1]})" if size_hw else "(N, 3, H, W)"
         got = f"{batch.dtype} {batch.shape}" if isinstance(batch, np.ndarray) else type(batch).__name__
         raise ValueError(f"expected float32 {wanted}, got {got}")
+
+
+class TorchEngine:
+    """Runs a network in torch: fp32, or bf16 by autocast. Never fp16, which gives black or NaN faces.
+
+    See :class:`Engine`.
+    """
+
+    name = "torch"
+
+    def __init__(self, net: nn.Module, size_hw: tuple[int, int] | None, *, device: str, precision: str) -> None:
+        import torch
+
+        self.device = device
+        self.precision = precision
+        self._size_hw = size_hw
+        self._net = net.eval().requires_grad_(False).to(device)
+        for parameter in self._net.parameters():
+            if parameter.dim() == 4:  # modulated convolutions keep theirs in five dimensions, which have no such order
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        self._lock = threading.Lock()
+
+    def __call__(self, batch: FloatArray) -> list[FloatArray]:
+        """The outputs for (N, 3, H, W) float32; see :class:`Engine`."""
+        import torch
+
+        check_batch(batch, self._size_hw)
+        with self._lock, torch.inference_mode(), self._arithmetic():
+            tensor = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
+            result = self._net(tensor.contiguous(memory_format=torch.channels_last))
+            outputs = result if isinstance(result, (tuple, list)) else (result,)
+            return [np.array(output.float().cpu().numpy(), order="C") for output in outputs]
+
+    def _arithmetic(self) -> contextlib.ExitStack:
+        import torch
+
+        stack = contextlib.ExitStack()
+        if self.precision == "bf16":
+            stack.enter_context(torch.autocast(self.device, torch.bfloat16))
+        if self.device == "cuda":
+            # cuDNN rounds fp32 convolutions to TF32 unless told not to, and may pick another algorithm each time.
+            exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+            stack.enter_context(exact)
+        return stack

@@ -1,26 +1,151 @@
-"""The engine for CPUs: OpenVINO, with converted networks kept in the user's cache folder."""
+"""The engine for CPUs: OpenVINO, imported quietly; networks converted, kept in the user's cache folder, and compiled.
+
+int8 is post-training quantisation (NNCF), calibrated on real inputs and accepted only where it agrees with fp32. Where
+do the inputs come from? From the footage itself: the caller hands in the first crops of the run, in the order of the
+scan, so that the result does not depend on how many workers share it. No image set is bundled for this: range
+statistics of other pictures would be a guess.
+
+Each converted network is a folder of the cache, named after everything that it depends on, with OpenVINO's two files
+and their hashes in it. fp32 and bf16 share one. Everything there can be deleted at any time. What was not used for 90
+days is; so is what was not used for the longest time, where all together take more than 2 GiB.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
+import inspect
+import io
+import logging
+import os
+import shutil
+import sys
+import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
-from torch import nn
 
-from revisage.engines import cache
-from revisage.engines.engine import check_batch
-from revisage.engines.openvino_runtime import compile_model, convert
-from revisage.engines.quantise import check_agreement, quantise, split
+from revisage import __version__
+from revisage.core import ConfigError, MissingExtraError, ProcessingError, file_sha256
+from revisage.engines.engine import FloatArray, check_batch
+from revisage.engines.processor import cpu_info
 
 if TYPE_CHECKING:
     import openvino
+    from torch import nn
 
-__all__ = ["OpenVinoEngine", "make_openvino_engine"]
+__all__ = [
+    "MINIMUM_CROPS",
+    "WANTED_CROPS",
+    "WANTED_DB",
+    "OpenVinoEngine",
+    "agreement_db",
+    "check_agreement",
+    "compile_model",
+    "convert",
+    "core",
+    "load_openvino",
+    "make_openvino_engine",
+    "quantise",
+    "split",
+    "threads",
+]
 
-FloatArray = npt.NDArray[np.float32]
+WANTED_DB = 40.0
+"""Agreement of int8 with fp32; below it the rounding shows in smooth skin."""
+WANTED_CROPS = 24
+MINIMUM_CROPS = 4
+_FILES = ("net.xml", "net.bin")
+_SUMS = "sha256"
+_KEPT_SECONDS = 90 * 24 * 3600
+_KEPT_BYTES = 2 * 2**30
+_PART = ".part-"
+_PART_SECONDS = 3600
+"""Nobody takes longer to write a network: what is older was left by a crash."""
+
+
+@contextlib.contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Imports inside find no `openvino_telemetry`.
+
+    OpenVINO and NNCF report their use over the network from the moment they are imported; a program that works without
+    a network, on people's faces, must not. Both accept that the package is absent.
+    """
+    before = sys.modules.get("openvino_telemetry")
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if before is None:
+            del sys.modules["openvino_telemetry"]
+        else:
+            sys.modules["openvino_telemetry"] = before
+
+
+def load_openvino() -> Any:
+    """The `openvino` package, without its telemetry."""
+    with _without_telemetry():
+        import openvino
+    return openvino
+
+
+@functools.lru_cache(maxsize=1)
+def core() -> openvino.Core:
+    """The one runtime core of this process; making one takes tens of milliseconds."""
+    return load_openvino().Core()
+
+
+def threads() -> int:
+    """Threads of an engine: all cores, or OMP_NUM_THREADS where that is set lower (workers side by side set it)."""
+    cores = cpu_info().cores
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else cores
+
+
+def convert(net: nn.Module, size_hw: tuple[int, int] | None) -> openvino.Model:
+    """A network as an OpenVINO model with one (N, 3, H, W) input, N free, and H and W free without size_hw.
+
+    Args:
+        net: in fp32 on the CPU. It is traced, with two images so that nothing is fixed to a batch of one.
+        size_hw: the only size that it will see, or None.
+    """
+    import torch
+
+    ov = load_openvino()
+    height, width = size_hw or (128, 160)
+    example = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (2, 3, height, width)).astype(np.float32))
+    net = net.eval().requires_grad_(False).float().cpu()
+    with warnings.catch_warnings(), torch.inference_mode(), _without_telemetry():
+        warnings.simplefilter("ignore")  # the tracer's remarks about Python values; the outputs are compared in tests
+        # Left to do it itself, convert_model runs the net three times more to check the trace.
+        traced = torch.jit.trace(net, example, check_trace=False, strict=False)
+        model = ov.convert_model(traced, example_input=example)
+    model.reshape(ov.PartialShape([-1, 3, *(size_hw or (-1, -1))]))
+    return model
+
+
+def _settings(precision: str) -> dict[str, Any]:
+    ov = load_openvino()
+    hints, properties = ov.properties.hint, ov.properties
+    return {
+        # Left to itself the CPU plugin takes bf16 (x86) or fp16 (ARM) wherever the hardware has it.
+        hints.inference_precision: ov.Type.bf16 if precision == "bf16" else ov.Type.f32,
+        properties.num_streams: 1,
+        properties.inference_num_threads: threads(),
+        # Pinned threads of several processes would all sit on the same first cores.
+        hints.enable_cpu_pinning: False,
+    }
+
+
+def compile_model(model: openvino.Model, precision: str) -> openvino.CompiledModel:
+    """A model ready to run on the CPU in fp32 or bf16; an int8 model keeps its own int8 parts."""
+    return core().compile_model(model, "CPU", _settings(precision))
 
 
 class OpenVinoEngine:
@@ -36,7 +161,14 @@ class OpenVinoEngine:
         precision: str,
         copies: Sequence[Callable[[], openvino.CompiledModel]] = (),
     ) -> None:
-        """copies: make the same compiled network again, for further shapes of batches that are seen in turn."""
+        """Take a compiled network.
+
+        Args:
+            compiled: it; its inputs are (N, 3, H, W).
+            size_hw: the only size that it will see, or None.
+            precision: what it was compiled to, for people.
+            copies: make the same compiled network again, for further shapes of batches that are seen in turn.
+        """
         self.precision = precision
         self._size_hw = size_hw
         self._unused = [*copies, lambda: compiled]
@@ -78,7 +210,7 @@ def make_openvino_engine(
 
     Arguments and errors as :func:`revisage.engines.make_engine`, everything settled.
     """
-    name = None if cache_key is None else cache.fingerprint(net, size_hw, cache_key)
+    name = None if cache_key is None else _fingerprint(net, size_hw, cache_key)
 
     def converted() -> openvino.Model:
         return _cached(name, lambda: convert(net, size_hw))
@@ -89,17 +221,17 @@ def make_openvino_engine(
         return OpenVinoEngine(compile_model(model, precision), size_hw, precision, copies)
     assert calibration is not None
     known = calibration
-    name_int8 = None if name is None else cache.with_calibration(name, known)
+    name_int8 = None if name is None else _with_calibration(name, known)
     quantised = _cached(name_int8, lambda: _checked_int8(converted(), known))
     return OpenVinoEngine(compile_model(quantised, "fp32"), size_hw, precision)
 
 
 def _cached(name: str | None, build: Callable[[], openvino.Model]) -> openvino.Model:
-    model = cache.load(name) if name is not None else None
+    model = _stored(name) if name is not None else None
     if model is None:
         model = build()
         if name is not None:
-            cache.store(name, model)
+            _store(name, model)
     return model
 
 
@@ -110,3 +242,166 @@ def _checked_int8(model: openvino.Model, calibration: FloatArray) -> openvino.Mo
     exact, rough = (OpenVinoEngine(compile_model(m, "fp32"), size_hw, "fp32")(held_out)[0] for m in (model, quantised))
     check_agreement(exact, rough)
     return quantised
+
+
+def split(crops: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Inputs to calibrate on, and every fourth held out to judge by.
+
+    Raises:
+        ConfigError: fewer than `MINIMUM_CROPS`.
+    """
+    if len(crops) < MINIMUM_CROPS:
+        raise ConfigError(
+            f"precision int8 needs at least {MINIMUM_CROPS} faces to calibrate on and got {len(crops)}: "
+            "choose fp32 or bf16"
+        )
+    held_out = np.arange(len(crops)) % 4 == 3
+    return crops[~held_out], crops[held_out]
+
+
+def quantise(model: openvino.Model, crops: FloatArray) -> openvino.Model:
+    """The int8 form of a converted network; the fp32 one is left as it is.
+
+    Args:
+        model: an OpenVINO model with one input.
+        crops: (N, 3, H, W) float32 inputs whose ranges are representative.
+
+    Raises:
+        MissingExtraError: NNCF is not installed.
+    """
+    with _quiet_nncf() as nncf:
+        dataset = nncf.Dataset([crops[i : i + 1] for i in range(len(crops))])
+        # MIXED: asymmetric activations, for leaky ReLUs and residuals that go both ways from zero.
+        return nncf.quantize(model, dataset, preset=nncf.QuantizationPreset.MIXED, subset_size=len(crops))
+
+
+def agreement_db(reference: FloatArray, other: FloatArray, span: float = 2.0) -> float:
+    """Peak signal-to-noise ratio in dB of two outputs whose full range is ``span``; infinite when equal."""
+    error = float(np.mean(np.square(reference.astype(np.float64) - other)))
+    return float("inf") if error == 0 else 10 * float(np.log10(span**2 / error))
+
+
+def check_agreement(reference: FloatArray, quantised: FloatArray) -> None:
+    """Refuse int8 outputs that agree with the fp32 ones to less than `WANTED_DB`.
+
+    Raises:
+        ProcessingError: they do.
+    """
+    found = agreement_db(np.clip(reference, -1, 1), np.clip(quantised, -1, 1))
+    if not found >= WANTED_DB:
+        raise ProcessingError(
+            f"int8 agrees with fp32 to {found:.1f} dB on this footage and {WANTED_DB:.0f} dB are wanted: "
+            "choose precision bf16 or fp32"
+        )
+
+
+@contextlib.contextmanager
+def _quiet_nncf() -> Iterator[Any]:
+    """NNCF, imported without its telemetry; its logging, progress bars and warnings are kept away.
+
+    Its progress bars go to standard output, which belongs to the program's own result (``--json``).
+    """
+    loggers = [logging.getLogger(name) for name in ("nncf", "torch.utils.cpp_extension")]
+    with warnings.catch_warnings(), _without_telemetry(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            import nncf
+        except ImportError:
+            raise MissingExtraError("precision int8", "export") from None
+        nncf.set_log_level(logging.ERROR)  # its import sets the level anew
+        yield nncf
+
+
+def _cache_folder() -> Path:
+    """Where converted networks are kept: in ``REVISAGE_CACHE`` when set, else in the user's cache folder."""
+    import platformdirs
+
+    chosen = os.environ.get("REVISAGE_CACHE")
+    return (Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("revisage")) / "engines"
+
+
+def _fingerprint(net: nn.Module, size_hw: tuple[int, int] | None, weights_hash: str) -> str:
+    """A name that changes with the weights, the network's code, the engine's version and the CPU."""
+    cpu = cpu_info()
+    version = load_openvino().get_version()
+    parts = (__version__, version, cpu.name, *cpu.features, str(size_hw), weights_hash, _code_hash(net))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
+
+
+def _with_calibration(name: str, calibration: FloatArray) -> str:
+    """The name of the int8 form of a network, which also depends on what it was calibrated with."""
+    return hashlib.sha256(name.encode() + calibration.tobytes()).hexdigest()[:40] + "-int8"
+
+
+def _stored(name: str) -> openvino.Model | None:
+    """The network of that name, or None when it is not there or not whole."""
+    path = _cache_folder() / name
+    if not _is_whole(path):
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    try:
+        return core().read_model(path / _FILES[0])
+    except RuntimeError:
+        return None
+
+
+def _store(name: str, model: openvino.Model) -> None:
+    """Keep a network, whole or not at all; a folder that cannot be written costs time, not the result."""
+    target = _cache_folder() / name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=_PART))
+    except OSError:
+        return
+    try:
+        load_openvino().save_model(model, part / _FILES[0], compress_to_fp16=False)
+        (part / _SUMS).write_text(_sums(part), encoding="ascii")
+        # Another process may have been faster, and may be reading its own.
+        if not _is_whole(target):
+            shutil.rmtree(target, ignore_errors=True)
+            part.rename(target)
+    except (OSError, RuntimeError):
+        pass
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another process may be deleting the same
+        _prune(target)
+
+
+def _prune(keep: Path) -> None:
+    """Delete what was not used for long, and what was not used for the longest time where all is too much."""
+    used = {path: path.stat().st_mtime for path in keep.parent.iterdir()}
+    now, total = time.time(), 0
+    for path in sorted(used, key=used.__getitem__, reverse=True):
+        if path.name.startswith(_PART):
+            unused = now - used[path] > _PART_SECONDS
+        else:
+            total += sum(file.stat().st_size for file in path.iterdir())
+            unused = now - used[path] > _KEPT_SECONDS or total > _KEPT_BYTES
+        if unused and path != keep:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the files are what was written. Damaged weights would not raise but give wrong pixels."""
+    try:
+        return (path / _SUMS).read_text(encoding="ascii") == _sums(path)
+    except (OSError, ValueError):
+        return False
+
+
+def _sums(path: Path) -> str:
+    return "".join(f"{file_sha256(path / name)}  {name}\n" for name in _FILES)
+
+
+def _code_hash(net: nn.Module) -> str:
+    """A hash of the source files that define the network, so that a changed forward is converted anew."""
+    names = sorted({type(m).__module__ for m in net.modules() if not type(m).__module__.startswith("torch.")})
+    digest = hashlib.sha256(str(net).encode())
+    for name in names:
+        file = inspect.getsourcefile(sys.modules[name])
+        digest.update(Path(file).read_bytes() if file and Path(file).is_file() else name.encode())
+    return digest.hexdigest()

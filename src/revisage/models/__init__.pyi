@@ -1,7 +1,7 @@
+from .download import pull
 from .loading import load_state, metadata
-from .pull import pull
+from .model_folder import folder, is_present, local_path, record_hash, recorded_hash, verify
 from .registry import ModelEntry, entries, find
-from .store import folder, is_present, local_path, record_hash, recorded_hash, verify
 
 __all__ = [
     "ModelEntry",

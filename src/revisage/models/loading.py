@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["load_state", "metadata"]
 
 _METADATA_KEY = "revisage"
-# The names under which the training codes of the official models keep a state dict, best first.
 _PARAMS_KEYS = ("params_ema", "params", "state_dict")
+"""The names under which the training codes of the official models keep a state dict, best first."""
 _PARALLEL_PREFIX = "module."
 
 
@@ -27,7 +27,8 @@ def load_state(path: str | Path, params_key: str | None = None) -> dict[str, Ten
     under `params_key`, then ``params_ema``, ``params`` and ``state_dict``, then in the file itself. The ``module.``
     in front of every key of a data-parallel training is taken off.
 
-    Raises ModelError when the file is missing, damaged, or holds no weights.
+    Raises:
+        ModelError: the file is missing, damaged, or holds no weights.
     """
     path = Path(path)
     _check_readable(path)
@@ -40,7 +41,10 @@ def load_state(path: str | Path, params_key: str | None = None) -> dict[str, Ten
 def metadata(path: str | Path) -> dict[str, Any]:
     """What revisage's own training wrote into a safetensors file: ``{"arch": ..., "config": {...}, ...}``.
 
-    Empty for a file of another format or origin. Raises ModelError when the file is missing or damaged.
+    Empty for a file of another format or origin.
+
+    Raises:
+        ModelError: the file is missing or damaged.
     """
     path = Path(path)
     _check_readable(path)

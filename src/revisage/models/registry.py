@@ -13,22 +13,22 @@ __all__ = ["DEFAULT", "ModelEntry", "Registry", "entries", "find"]
 _GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
 _FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
 _REALESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download"
-# Addresses as torchvision 0.27 lists them in models/optical_flow/raft.py. A file's name ends in the first eight digits
-# of its SHA-256; the whole of it is not published.
 _TORCHVISION = "https://download.pytorch.org/models"
+"""As torchvision 0.27 lists them in models/optical_flow/raft.py. A file's name ends in the first eight digits of its
+SHA-256; the whole of it is not published."""
 _FFHQ_LICENCE = "Apache-2.0; trained on FFHQ (CC BY-NC-SA 4.0)"
 _RAFT_LICENCE = "of torchvision (BSD-3-Clause); trained on FlyingChairs and FlyingThings3D, large on Sintel too"
 _OWN_LICENCE = "Apache-2.0; see the model card beside the weights for the licence of the training data"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelEntry:
     """One model file.
 
     Attributes:
         name: what the user types.
-        file: file name in the model folder.
         url: where `revisage.models.pull` fetches it; None for embedded weights.
+        file: file name in the model folder; ``*``: the address's last part.
         sha256: of the whole file in lower-case hex; None where the publisher's is not known here.
         bytes: size of the file; None where not known here.
         arch: architecture name for `revisage.nets.build`; ``yunet`` and ``mobilefacenet-onnx`` are run by OpenCV, RAFT
@@ -37,20 +37,23 @@ class ModelEntry:
         licence: of the weights, and of the data they were trained on where that binds the user.
         embedded: whether the file ships inside the package.
 
-    Raises ValueError for a file name with a folder in it, a malformed hash, or an entry without any source.
+    Raises:
+        ValueError: a file name with a folder in it, a malformed hash, or an entry without any source.
     """
 
     name: str
-    file: str
-    url: str | None
-    sha256: str | None
-    bytes: int | None
     arch: str
-    params_key: str | None
     licence: str
+    url: str | None = None
+    file: str = "*"
+    sha256: str | None = None
+    bytes: int | None = None
+    params_key: str | None = None
     embedded: bool = False
 
     def __post_init__(self) -> None:
+        if self.file == "*":
+            object.__setattr__(self, "file", (self.url or "").rpartition("/")[2])
         if not self.name or self.name != self.name.strip().lower():
             raise ValueError(f"a model name is lower case without blanks around it, got {self.name!r}")
         if not self.file or set(self.file) & set('/\\:*?"<>|') or self.file.startswith("."):
@@ -64,7 +67,8 @@ class ModelEntry:
 class Registry:
     """A set of model entries with unique names; pass your own where the package's is the default.
 
-    Raises ValueError when two entries share a name or a file.
+    Raises:
+        ValueError: two entries share a name or a file.
     """
 
     def __init__(self, entries: Iterable[ModelEntry] = ()) -> None:
@@ -72,7 +76,11 @@ class Registry:
         self.add(*entries)
 
     def add(self, *entries: ModelEntry) -> None:
-        """Take in all of the entries, or none: raises ValueError when a name or file is already there."""
+        """Take in all of the entries, or none.
+
+        Raises:
+            ValueError: a name or file is already there.
+        """
         merged = dict(self._entries)
         for entry in entries:
             if entry.name in merged:
@@ -87,7 +95,11 @@ class Registry:
         return list(self._entries.values())
 
     def find(self, name: str) -> ModelEntry:
-        """The entry of that name, in any case. Raises ModelError, which names the nearest match and lists all."""
+        """The entry of that name, in any case.
+
+        Raises:
+            ModelError: there is none; the nearest match is named, and all are listed.
+        """
         entry = self._entries.get(name.strip().lower())
         if entry is not None:
             return entry
@@ -102,58 +114,41 @@ DEFAULT = Registry(
         ModelEntry(
             name="compact",
             file="compact.safetensors",
-            url=None,
-            sha256=None,
-            bytes=None,
             arch="compact",
-            params_key=None,
             licence=_OWN_LICENCE,
             embedded=True,
         ),
         ModelEntry(
             name="compact-detector",
             file="compact-detector.safetensors",
-            url=None,
-            sha256=None,
-            bytes=None,
             arch="compact-detector",
-            params_key=None,
             licence=_OWN_LICENCE,
             embedded=True,
         ),
         ModelEntry(
             name="gfpgan-1",
-            file="GFPGANv1.pth",
             url=f"{_GFPGAN}/v0.1.0/GFPGANv1.pth",
-            sha256=None,
-            bytes=None,
             arch="gfpgan_v1_512",
             params_key="params_ema",
             licence="Apache-2.0 with NVIDIA non-commercial StyleGAN2 parts",
         ),
         ModelEntry(
             name="gfpgan-1.2",
-            file="GFPGANCleanv1-NoCE-C2.pth",
             url=f"{_GFPGAN}/v0.2.0/GFPGANCleanv1-NoCE-C2.pth",
-            sha256=None,
-            bytes=None,
             arch="gfpgan_clean_512",
             params_key="params_ema",
             licence=_FFHQ_LICENCE,
         ),
         ModelEntry(
             name="gfpgan-1.3",
-            file="GFPGANv1.3.pth",
             url=f"{_GFPGAN}/v1.3.0/GFPGANv1.3.pth",
             sha256="c953a88f2727c85c3d9ae72e2bd4846bbaf59fe6972ad94130e23e7017524a70",
-            bytes=None,
             arch="gfpgan_clean_512",
             params_key="params_ema",
             licence=_FFHQ_LICENCE,
         ),
         ModelEntry(
             name="gfpgan-1.4",
-            file="GFPGANv1.4.pth",
             url=f"{_GFPGAN}/v1.3.0/GFPGANv1.4.pth",
             sha256="e2cd4703ab14f4d01fd1383a8a8b266f9a5833dacee8e6a79d3bf21a1b6be5ad",
             bytes=348632874,
@@ -163,42 +158,29 @@ DEFAULT = Registry(
         ),
         ModelEntry(
             name="restoreformer",
-            file="RestoreFormer.pth",
             url=f"{_GFPGAN}/v1.3.4/RestoreFormer.pth",
-            sha256=None,
-            bytes=None,
             arch="restoreformer_512",
             params_key="params",
             licence="Apache-2.0; trained on FFHQ",
         ),
         ModelEntry(
             name="retinaface-r50",
-            file="detection_Resnet50_Final.pth",
             url=f"{_FACEXLIB}/v0.1.0/detection_Resnet50_Final.pth",
             sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
             bytes=109497761,
             arch="retinaface_resnet50",
-            params_key=None,
             licence="MIT",
         ),
         ModelEntry(
             name="retinaface-mobile",
-            file="detection_mobilenet0.25_Final.pth",
             url=f"{_FACEXLIB}/v0.1.0/detection_mobilenet0.25_Final.pth",
-            sha256=None,
-            bytes=None,
             arch="retinaface_mobile0_25",
-            params_key=None,
             licence="MIT",
         ),
         ModelEntry(
             name="arcface-r18",
-            file="arcface_resnet18.pth",
             url=f"{_GFPGAN}/v0.1.0/arcface_resnet18.pth",
-            sha256=None,
-            bytes=None,
             arch="arcface_resnet18",
-            params_key=None,
             licence="as GFPGAN",
         ),
         ModelEntry(
@@ -208,17 +190,14 @@ DEFAULT = Registry(
             sha256="b7120c095d60094f28a4a54ba6a8bf51b297a6273fb40ef6350dfec1f63d9507",
             bytes=3998070,
             arch="mobilefacenet-onnx",
-            params_key=None,
             licence="Apache-2.0; trained on MS-Celeb-1M (research)",
         ),
         ModelEntry(
             name="alexnet",
-            file="alexnet-owt-7be5be79.pth",
             url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
             sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
             bytes=244408911,
             arch="alexnet_features",
-            params_key=None,
             licence="BSD-3-Clause (torchvision); trained on ImageNet (research)",
         ),
         ModelEntry(
@@ -228,77 +207,56 @@ DEFAULT = Registry(
             sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
             bytes=6009,
             arch="lpips_heads",
-            params_key=None,
             licence="BSD-2-Clause",
         ),
         ModelEntry(
             name="realesrgan-x2",
-            file="RealESRGAN_x2plus.pth",
             url=f"{_REALESRGAN}/v0.2.1/RealESRGAN_x2plus.pth",
-            sha256=None,
-            bytes=None,
             arch="rrdbnet_x2",
             params_key="params_ema",
             licence="BSD-3-Clause",
         ),
         ModelEntry(
             name="realesrgan-x4",
-            file="RealESRGAN_x4plus.pth",
             url=f"{_REALESRGAN}/v0.1.0/RealESRGAN_x4plus.pth",
             sha256="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
-            bytes=None,
             arch="rrdbnet_x4",
             params_key="params_ema",
             licence="BSD-3-Clause",
         ),
         ModelEntry(
             name="realesr-general-x4",
-            file="realesr-general-x4v3.pth",
             url=f"{_REALESRGAN}/v0.2.5.0/realesr-general-x4v3.pth",
             sha256="8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
-            bytes=None,
             arch="srvgg_x4",
             params_key="params",
             licence="BSD-3-Clause",
         ),
         ModelEntry(
             name="stylegan2-ffhq-512",
-            file="StyleGAN2_512_Cmul1_FFHQ_B12G4_scratch_800k.pth",
             url=f"{_GFPGAN}/v0.1.0/StyleGAN2_512_Cmul1_FFHQ_B12G4_scratch_800k.pth",
-            sha256=None,
-            bytes=None,
             arch="stylegan2_512",
             params_key="params_ema",
             licence="NVIDIA non-commercial lineage",
         ),
         ModelEntry(
             name="raft-small",
-            file="raft_small_C_T_V2-01064c6d.pth",
             url=f"{_TORCHVISION}/raft_small_C_T_V2-01064c6d.pth",
-            sha256=None,
-            bytes=None,
             arch="raft_small",
-            params_key=None,
             licence=_RAFT_LICENCE,
         ),
         ModelEntry(
             name="raft-large",
-            file="raft_large_C_T_SKHT_V2-ff5fadd5.pth",
             url=f"{_TORCHVISION}/raft_large_C_T_SKHT_V2-ff5fadd5.pth",
-            sha256=None,
-            bytes=None,
             arch="raft_large",
-            params_key=None,
             licence=_RAFT_LICENCE,
         ),
         ModelEntry(
             name="yunet",
-            file="face_detection_yunet_2023mar.onnx",
             url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
             sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
             bytes=232589,
             arch="yunet",
-            params_key=None,
             licence="MIT",
         ),
     ]
@@ -311,5 +269,9 @@ def entries() -> list[ModelEntry]:
 
 
 def find(name: str) -> ModelEntry:
-    """The model of that name in the package's own registry. Raises ModelError when there is none."""
+    """The model of that name in the package's own registry.
+
+    Raises:
+        ModelError: there is none.
+    """
     return DEFAULT.find(name)

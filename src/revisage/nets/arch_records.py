@@ -95,18 +95,23 @@ class Architecture:
         changed = {key: value for key, value in settings.items() if known.get(key, defaults.get(key)) != value}
         return name, changed
 
+    @property
+    def named_settings(self) -> set[str]:
+        """Those that `make` has by name; one that takes any and checks them itself has none."""
+        parameters = inspect.signature(self.make).parameters.values()
+        return {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
+
     def check(self, settings: Settings) -> None:
-        """Refuse settings that `make` does not have, unless it takes any and checks them itself.
+        """Refuse settings that `make` does not have, unless it checks them itself.
 
         Raises:
             ValueError: there is one; it is named with those there are.
         """
-        parameters = inspect.signature(self.make).parameters
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-            return
-        unknown = sorted(set(settings) - set(parameters))
-        if unknown:
-            raise ValueError(f"unknown setting {unknown[0]!r} (there are: {', '.join(sorted(parameters)) or 'none'})")
+        unknown = sorted(set(settings) - self.named_settings)
+        checks_itself = len(self.named_settings) < len(inspect.signature(self.make).parameters)
+        if unknown and not checks_itself:
+            known = ", ".join(sorted(self.named_settings)) or "none"
+            raise ValueError(f"unknown setting {unknown[0]!r} (there are: {known})")
 
 
 @functools.cache

@@ -51,6 +51,7 @@ class Networks:
             engine=config.engine,
             precision=config.precision,
             calibration=self.calibration,
+            settings=config.net_settings,
         )
 
     @cached_property

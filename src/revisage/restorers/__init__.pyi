@@ -1,6 +1,6 @@
-from .restorer import FaceRestorer, NetRestorer, load_restorer
-from .upscale import NetUpscaler, Upscaler, load_upscaler
-from .weights import RestorerInfo, load_weights
+from .face_restorer import FaceRestorer, NetRestorer, load_restorer
+from .network_files import RestorerInfo, load_weights
+from .upscaler import NetUpscaler, Upscaler, load_upscaler
 
 __all__ = [
     "FaceRestorer",

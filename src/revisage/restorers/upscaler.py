@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from revisage import nets
-from revisage.core import ConfigError, ProcessingError
+from revisage.core import ConfigError, Image, ProcessingError
 from revisage.engines import Engine, make_engine, resolve
-from revisage.restorers.weights import RestorerInfo, describe, load_weights
+from revisage.restorers.network_files import RestorerInfo, describe, load_weights
 
 __all__ = ["NetUpscaler", "Upscaler", "load_upscaler"]
 
-Image = npt.NDArray[np.uint8]
-
-SMALLEST_TILE = 32
+_SMALLEST_TILE = 32
 
 
 class Upscaler(Protocol):
@@ -175,10 +172,10 @@ def load_upscaler(
         device=choice.device,
         engine=choice.engine,
         precision=choice.precision,
-        cache_key=weights.sha256,
+        cache_key=weights.cache_key,
     )
     info = describe(weights, made, choice)
-    tile = max(tile, SMALLEST_TILE) if tile else 0
+    tile = max(tile, _SMALLEST_TILE) if tile else 0
     return NetUpscaler(made, scale, info, tile=tile, overlap=overlap, multiple=multiple)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from revisage.engines import cpu
-from revisage.engines.cpu import CpuInfo, cpu_info
+from revisage.engines import CpuInfo, cpu_info, processor
 
 X86 = """processor\t: 0
 vendor_id\t: AuthenticAMD
@@ -32,47 +31,47 @@ def test_this_machine() -> None:
     info = cpu_info()
     assert info.name
     assert info.cores >= 1
-    assert set(info.features) <= set(cpu.FEATURES)
+    assert set(info.features) <= set(processor.FEATURES)
     assert info.name in str(info)
 
 
 def test_proc_of_x86_takes_the_first_processor() -> None:
-    name, flags = cpu._from_proc(X86)
+    name, flags = processor._from_proc(X86)
     assert name == "AMD EPYC"
-    assert cpu._known(flags) == ("avx512_bf16", "avx512_vnni", "avx512f", "avx2")
+    assert processor._known(flags) == ("avx512_bf16", "avx512_vnni", "avx512f", "avx2")
 
 
 def test_proc_of_arm_knows_features_but_no_name() -> None:
-    name, flags = cpu._from_proc(ARM)
+    name, flags = processor._from_proc(ARM)
     assert name == ""
-    assert cpu._known(flags) == ("sve", "i8mm", "bf16", "neon")
+    assert processor._known(flags) == ("sve", "i8mm", "bf16", "neon")
 
 
 def test_sysctl_of_apple_silicon_leaves_out_what_is_zero() -> None:
-    name, flags = cpu._from_sysctl(APPLE)
+    name, flags = processor._from_sysctl(APPLE)
     assert name == "Apple M2"
-    assert cpu._known(flags) == ("bf16", "neon")
+    assert processor._known(flags) == ("bf16", "neon")
 
 
 def test_sysctl_of_an_intel_mac() -> None:
-    name, flags = cpu._from_sysctl(INTEL_MAC)
+    name, flags = processor._from_sysctl(INTEL_MAC)
     assert name == "Intel(R) Core(TM) i9"
-    assert cpu._known(flags) == ("avx512f", "avx2")
+    assert processor._known(flags) == ("avx512f", "avx2")
 
 
 def test_torch_names_are_mapped() -> None:
-    flags = cpu._from_torch({"avx512_f": True, "avx512_vnni": True, "amx_bf16": False, "l2_cache_size": 1})
-    assert cpu._known(flags) == ("avx512_vnni", "avx512f")
+    flags = processor._from_torch({"avx512_f": True, "avx512_vnni": True, "amx_bf16": False, "l2_cache_size": 1})
+    assert processor._known(flags) == ("avx512_vnni", "avx512f")
 
 
 def test_missing_files_give_nothing() -> None:
-    assert cpu._from_proc("") == ("", [])
-    assert cpu._cgroup_quota("") is None
+    assert processor._from_proc("") == ("", [])
+    assert processor._cgroup_quota("") is None
 
 
 @pytest.mark.parametrize(("text", "cores"), [("max 100000", None), ("150000 100000\n", 2), ("200000 100000", 2)])
 def test_container_limits_round_up(text: str, cores: int | None) -> None:
-    assert cpu._cgroup_quota(text) == cores
+    assert processor._cgroup_quota(text) == cores
 
 
 @pytest.mark.parametrize(

@@ -264,3 +264,18 @@ def test_importing_the_room_loads_no_engine() -> None:
     code = "import sys, revisage.restorers\nassert not {'torch', 'openvino', 'cv2', 'av'} & set(sys.modules)\n"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_setting_that_the_network_has_not_is_refused(tiny_file: Path, save_net: Callable[..., Path]) -> None:
+    config = {"size": 64, "channels": [8, 12], "style_features": 16, "bottleneck_channels": 4}
+    compact = save_net(build("compact", config), "compact.safetensors", arch="compact", config=config)
+    for file in (tiny_file, compact):
+        with pytest.raises(ConfigError, match="has no setting fidelity: leave it out"):
+            load_restorer(file, device="cpu", engine="torch", settings={"fidelity": 0.5})
+
+
+def test_a_changed_setting_makes_another_network(tiny_file: Path, crops: np.ndarray) -> None:
+    changed = load_restorer(tiny_file, device="cpu", settings={"num_mlp": 1, "different_w": True})
+    assert np.array_equal(changed(crops), load_restorer(tiny_file, device="cpu")(crops))
+    with pytest.raises(ModelError, match="do not fit the architecture"):
+        load_restorer(tiny_file, device="cpu", engine="torch", settings={"different_w": False})

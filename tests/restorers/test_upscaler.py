@@ -17,7 +17,7 @@ from torch import nn
 from revisage.core.errors import ConfigError, ModelError
 from revisage.nets import build
 from revisage.restorers import NetUpscaler, load_upscaler
-from revisage.restorers.upscale import windows
+from revisage.restorers.upscaler import windows
 
 Photo = Callable[[int, int], np.ndarray]
 SMALL = {"num_feat": 8, "num_conv": 3, "upscale": 4}

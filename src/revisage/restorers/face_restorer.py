@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from revisage import nets
-from revisage.core import ProcessingError
+from revisage.core import Crop, ProcessingError
 from revisage.engines import Engine, make_engine, resolve
-from revisage.restorers.compiled import COMPILED_SUFFIXES, load_compiled
-from revisage.restorers.weights import RestorerInfo, describe, load_weights
+from revisage.restorers.network_files import COMPILED_SUFFIXES, RestorerInfo, describe, load_compiled, load_weights
 
 __all__ = ["FaceRestorer", "NetRestorer", "load_restorer"]
 
-Image = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 
-# Pixels that go through a network at once. On a CPU larger batches gain nothing and cost 0.3 GB per 512 px face.
 _PIXELS_AT_ONCE = {"cpu": 2**20, "cuda": 2**22, "mps": 2**20}
+"""Pixels that go through a network at once. On a CPU larger batches gain nothing and cost 0.3 GB per 512 px face."""
 
 
 class FaceRestorer(Protocol):
@@ -40,7 +39,7 @@ class FaceRestorer(Protocol):
     @property
     def info(self) -> RestorerInfo: ...
 
-    def __call__(self, crops: Image) -> Image:
+    def __call__(self, crops: Crop) -> Crop:
         """Restored crops, (N, size, size, 3) uint8 RGB, for crops of that very shape; any N, also 0.
 
         Raises:
@@ -59,7 +58,7 @@ class NetRestorer:
         self._engine = engine
         self._at_once = max(1, _PIXELS_AT_ONCE[engine.device] // size**2)
 
-    def __call__(self, crops: Image) -> Image:
+    def __call__(self, crops: Crop) -> Crop:
         """Restored crops, (N, size, size, 3) uint8 RGB; see :class:`FaceRestorer`."""
         _check_crops(crops, self.size)
         restored = np.empty(crops.shape, np.uint8)
@@ -75,7 +74,8 @@ def load_restorer(
     device: str = "auto",
     engine: str = "auto",
     precision: str = "auto",
-    calibration: Image | None = None,
+    calibration: Crop | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> FaceRestorer:
     """A face restorer by name (``compact``, ``gfpgan-1.4`` ...; fetched when absent) or from a weights file.
 
@@ -88,6 +88,7 @@ def load_restorer(
             was measured to agree with fp32 to 40 dB or better in it, else fp32.
         calibration: for int8, (N, size, size, 3) uint8 RGB crops of the footage at hand, about 24 and at least 4; every
             fourth is held out, and int8 must agree with fp32 to 40 dB on those.
+        settings: of the network's own, by the names of its architecture; only some networks have any.
 
     Raises:
         ModelError: the model is unknown, absent, damaged, or no face restorer.
@@ -100,7 +101,7 @@ def load_restorer(
     settled = resolve(device, engine, precision)  # before a download
     if Path(name_or_path).suffix.lower() in COMPILED_SUFFIXES:
         return NetRestorer(*load_compiled(Path(name_or_path).expanduser(), settled))
-    weights = load_weights(name_or_path, nets.names("face restorer"), "face restorer")
+    weights = load_weights(name_or_path, nets.names("face restorer"), "face restorer", settings or {})
     architecture = nets.architecture(weights.architecture)
     size = architecture.size(architecture.settings(weights.architecture, weights.settings))
     if calibration is not None:
@@ -112,19 +113,19 @@ def load_restorer(
         device=choice.device,
         engine=choice.engine,
         precision=choice.precision,
-        cache_key=weights.sha256,
+        cache_key=weights.cache_key,
         calibration=_to_batch(calibration) if calibration is not None and choice.precision == "int8" else None,
     )
     return NetRestorer(made, size, describe(weights, made, choice))
 
 
-def _check_crops(crops: Image, size: int) -> None:
+def _check_crops(crops: Crop, size: int) -> None:
     if not isinstance(crops, np.ndarray) or crops.dtype != np.uint8 or crops.shape[1:] != (size, size, 3):
         got = f"{crops.dtype} {crops.shape}" if isinstance(crops, np.ndarray) else type(crops).__name__
         raise ValueError(f"expected crops as uint8 (N, {size}, {size}, 3) RGB, got {got}")
 
 
-def _to_batch(crops: Image) -> FloatArray:
+def _to_batch(crops: Crop) -> FloatArray:
     """(N, H, W, 3) uint8 to (N, 3, H, W) float32 in [-1, 1]."""
     batch = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32)
     batch *= np.float32(1 / 127.5)
@@ -132,7 +133,7 @@ def _to_batch(crops: Image) -> FloatArray:
     return batch
 
 
-def _to_images(batch: FloatArray, info: RestorerInfo) -> Image:
+def _to_images(batch: FloatArray, info: RestorerInfo) -> Crop:
     """(N, 3, H, W) float32 in about [-1, 1] to (N, H, W, 3) uint8, rounded to nearest and clipped."""
     if not np.isfinite(batch).all():
         raise ProcessingError(f"{info.name} gave values that are no numbers in {info.precision}: try precision fp32")

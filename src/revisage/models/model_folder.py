@@ -19,8 +19,9 @@ __all__ = ["Verified", "folder", "is_present", "local_path", "record_hash", "rec
 class Verified:
     """What is known of a file that passed.
 
-    source: what its hash was compared with: the ``registry``, the one ``recorded`` at the first download, or
-    ``nothing`` for a file put there by hand whose hash the registry does not know.
+    Attributes:
+        source: what its hash was compared with: the ``registry``, the one ``recorded`` at the first download, or
+            ``nothing`` for a file put there by hand whose hash the registry does not know.
     """
 
     path: Path
@@ -34,9 +35,9 @@ def folder() -> Path:
     chosen = os.environ.get("REVISAGE_MODELS")
     if chosen:
         return Path(chosen).expanduser()
-    import pooch
+    import platformdirs
 
-    return Path(pooch.os_cache("revisage"))
+    return platformdirs.user_cache_path("revisage")
 
 
 def _entry(model: str | ModelEntry) -> ModelEntry:
@@ -44,7 +45,11 @@ def _entry(model: str | ModelEntry) -> ModelEntry:
 
 
 def local_path(model: str | ModelEntry) -> Path:
-    """Where the file of a model is, or will be once it is fetched. Raises ModelError for an unknown name."""
+    """Where the file of a model is, or will be once it is fetched.
+
+    Raises:
+        ModelError: an unknown name.
+    """
     entry = _entry(model)
     if entry.embedded:
         # Packages with compiled dependencies are always installed as plain files, so this is a path.
@@ -53,7 +58,11 @@ def local_path(model: str | ModelEntry) -> Path:
 
 
 def is_present(model: str | ModelEntry) -> bool:
-    """Whether the file is there, whatever it holds. Raises ModelError for an unknown name."""
+    """Whether the file is there, whatever it holds.
+
+    Raises:
+        ModelError: an unknown name.
+    """
     return local_path(model).is_file()
 
 
@@ -71,14 +80,19 @@ def recorded_hash(path: Path) -> str | None:
 
 
 def record_hash(path: Path, sha256: str) -> None:
-    """Write a file's hash beside it, in the format of the ``sha256sum`` tool. Raises OSError."""
+    """Write a file's hash beside it, in the format of the ``sha256sum`` tool.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     _sidecar(path).write_text(f"{sha256}  {path.name}\n", encoding="ascii")
 
 
 def verify(model: str | ModelEntry) -> Verified:
     """Read the whole file and compare it with what is known of it.
 
-    Raises ModelError when it is not there, unreadable, of another size, or has another hash.
+    Raises:
+        ModelError: it is not there, unreadable, of another size, or has another hash.
     """
     entry = _entry(model)
     path = local_path(entry)
