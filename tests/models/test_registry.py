@@ -38,6 +38,13 @@ def test_holds_the_official_list(shared: Path) -> None:
         assert {key: entry[key] for key in listed} == listed
 
 
+def test_holds_what_was_found_out_since(shared: Path) -> None:
+    more = json.loads((shared / "weights" / "official_more.json").read_text(encoding="utf-8"))["models"]
+    listed = next(model for model in more if model["name"] == "codeformer")
+    entry = dataclasses.asdict(registry.find("codeformer"))
+    assert {key: entry[key] for key in listed} == listed
+
+
 def test_every_architecture_can_be_built() -> None:
     names = {name for record in architectures() for name in record.names}
     buildable = {*names, "mobilefacenet-onnx", "raft_large", "raft_small", "yunet"}

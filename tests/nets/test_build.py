@@ -81,6 +81,7 @@ def test_unknown_architecture_names_the_nearest() -> None:
         ("gfpgan_clean", {"size": 512}, "unknown setting 'size'"),
         ("gfpgan_clean", {"out_size": 500}, "power of two"),
         ("gfpgan_clean", {"out_size": 4}, "power of two"),
+        ("codeformer_512", {"fidelity": 1.5}, "between 0 and 1"),
         ("rrdbnet", {"scale": 3}, "1, 2 or 4"),
         ("retinaface_resnet50", {"network_name": "vgg"}, "network_name"),
         ("restoreformer_512", {"x": 1}, "there are: none"),

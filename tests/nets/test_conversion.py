@@ -29,6 +29,7 @@ _GFPGAN = {"out_size": 64, "num_style_feat": 32, "channel_multiplier": 1, "narro
         ("srvgg_x4", {"num_conv": 2}, (3, 16, 24)),
         pytest.param("retinaface_resnet50", {}, (3, 64, 96), marks=pytest.mark.slow),
         pytest.param("restoreformer_512", {}, (3, 512, 512), marks=pytest.mark.slow),
+        pytest.param("codeformer_512", {}, (3, 512, 512), marks=pytest.mark.slow),
     ],
 )
 def test_openvino_gives_the_same(arch: str, config: dict[str, Any], shape: tuple[int, ...]) -> None:

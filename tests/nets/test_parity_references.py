@@ -79,10 +79,36 @@ def test_gfpgan_clean_512_equals_the_reference(shared: Path, record_property: Re
     _assert_equal(reference, {"out_image": image, "out_rgb64": at_128}, 1e-4, record_property)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("fidelity", [0, 0.5, 1])
+def test_codeformer_equals_the_reference(shared: Path, record_property: Record, fidelity: float) -> None:
+    reference = Reference.load(shared, "codeformer_512")
+    net = filled("codeformer_512", {"fidelity": fidelity})
+    _assert_same_keys(reference, net)
+    with torch.inference_mode():
+        net.position_emb.mul_(400)  # as the reference has it: other places choose other codes then
+        image = net(reference.input)
+    # A code that is as good as another may fall the other way on another CPU; measured 5e-6.
+    _assert_equal(reference, {f"out_image_w{fidelity:g}": image}, 1e-3, record_property)
+
+
+def test_codeformer_chooses_the_codes_of_the_reference(shared: Path, record_property: Record) -> None:
+    reference = Reference.load(shared, "codeformer_512")
+    net = filled("codeformer_512")
+    with torch.inference_mode():
+        net.position_emb.mul_(400)
+        encoded, _ = net.encode(reference.input)
+        logits = net.logits(encoded)
+    assert (logits.argmax(dim=-1).numpy() == reference.arrays["out_codes"]).all()
+    _assert_equal(reference, {"out_lq_feat": encoded[:, ::8]}, 1e-4, record_property)
+    assert float(abs(logits.numpy()[:, ::8] - reference.arrays["out_logits"]).max()) < 1e-4
+
+
 @pytest.mark.parametrize(
     "name",
     [
         "arcface_resnet18",
+        "codeformer_512",
         "gfpgan_clean_512",
         "gfpgan_v1_512",
         "restoreformer_512",

@@ -109,6 +109,12 @@ class RestoreConfig(BaseModel):
     strength: Annotated[float, Option("Restoration", ("result",))] = Field(
         1.0, ge=0, le=1, description="0 leaves faces as they are, 1 restores them fully."
     )
+    fidelity: Annotated[float | None, Option("Restoration", ("networks", "result"), of_net=True)] = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Of codeformer: 0 paints the best face, 1 keeps to the source; 0.5 if not given.",
+    )
     upscale: Annotated[Factor, Option("Restoration", ("result",))] = Field(
         1.0, description="Size of the output, as a factor (2, 1.5, 3/2)."
     )

@@ -164,6 +164,15 @@ DEFAULT = Registry(
             licence="Apache-2.0; trained on FFHQ",
         ),
         ModelEntry(
+            name="codeformer",
+            url="https://github.com/sczhou/CodeFormer/releases/download/v0.1.0/codeformer.pth",
+            sha256="1009e537e0c2a07d4cabce6355f53cb66767cd4b4297ec7a4a64ca4b8a5684b7",
+            bytes=376637898,
+            arch="codeformer_512",
+            params_key="params_ema",
+            licence="S-Lab License 1.0 (non-commercial); trained on FFHQ",
+        ),
+        ModelEntry(
             name="retinaface-r50",
             url=f"{_FACEXLIB}/v0.1.0/detection_Resnet50_Final.pth",
             sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
