@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from measuring import finish, machine, print_table
-from revisage.train.degradation import PRESETS, degrade, generator
+from revisage.train.degrade.presets import PRESETS, degrade, generator
 
 PORTRAIT = Path(__file__).parent.parent / "src/revisage/demo_data/astronaut.webp"
 # Head and shoulders of the portrait, in FFHQ framing.

@@ -2,7 +2,7 @@
 
     python benchmarks/detector.py --scenes FOLDER [--weights FOLDER] [--empty CLIP ...] [--json FILE] [--sheet PNG]
 
-The folder holds images and `labels.json` with boxes, landmarks and ignore regions (`revisage.train.detector_data`).
+The folder holds images and `labels.json` with boxes, landmarks and ignore regions (`revisage.train.detector.scenes`).
 Faces count from 24 px, once more from 64 px; of a picture reduced to a quarter, those that still have 24 px there. Each
 detector searches as users get it, at its own threshold. `--weights` adds YuNet and RetinaFace mobile0.25 from
 `yunet_n_640_640.onnx` and `retinaface_mobile0.25.safetensors`. Where a detector helped to make the labels, it is at
@@ -25,9 +25,10 @@ import torch
 
 from measuring import finish, print_table
 from revisage.engines import resolve
+from revisage.faces import Found
 from revisage.faces.detect import FaceDetector, load_detector
-from revisage.train.detector_data import LabelledImage, load_scenes, warp_faces
-from revisage.train.detector_eval import Detections, judge_all, measures_at
+from revisage.train.detector.accuracy import judge_all, measures_at
+from revisage.train.detector.scenes import LabelledImage, load_scenes, warp_faces
 
 Image = np.ndarray
 SMALLEST, LARGER = 24.0, 64.0
@@ -147,15 +148,15 @@ def _only_profiles(scene: LabelledImage) -> LabelledImage:
     return replace(scene, certain=scene.certain & (eyes < PROFILE * (scene.boxes[:, 2] - scene.boxes[:, 0])))
 
 
-def found_by(detector: FaceDetector) -> Callable[[Image], Detections]:
+def found_by(detector: FaceDetector) -> Callable[[Image], Found]:
     """A detector as the measures want it."""
 
-    def detect(image: Image) -> Detections:
+    def detect(image: Image) -> Found:
         faces = detector(np.ascontiguousarray(image))
         boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         landmarks = np.array([face.landmarks for face in faces], np.float32).reshape(-1, 5, 2)
-        return boxes, landmarks, np.array([face.score for face in faces], np.float32)
+        return Found(boxes, landmarks, np.array([face.score for face in faces], np.float32))
 
     return detect
 

@@ -3,7 +3,7 @@
     python benchmarks/restorer_bars.py --faces FOLDER --weights FOLDER [--model FILE] [--json FILE] [--grid FILE]
 
 Each face is degraded at its own 512 px (blur, reduction, noise, JPEG, enlarged bicubically: the levels of
-`revisage.train.validation`), reduced to the net's size, restored, and compared with the source at that size. The draws
+`revisage.train.restorer.pairs`), reduced to the net's size, restored, and compared with the source at that size. Draws
 depend on the seed alone. Beside the net stand OpenCV's fastNlMeans with an unsharp mask and, where its weights are in
 the folder, Real-ESRGAN general x4 on the reduced input. NIQE is told as its mean, identity as the mean cosine to the
 source (MobileFaceNet). Leaves with 1 when a bar is missed; the bars are printed with what was reached.
@@ -22,15 +22,15 @@ import numpy as np
 import torch
 
 from revisage import models, nets
+from revisage.core import Image
 from revisage.core.values import Face
 from revisage.engines import cpu_info
 from revisage.faces.alignment import ffhq_template
 from revisage.measures import Embedder, Vggd, cosine, niqe, psnr, ssim
 from revisage.restorers import load_upscaler
-from revisage.train import validation
-from revisage.train.data import FaceSource, load_images
+from revisage.train.images import FaceSource, load_images
+from revisage.train.restorer import pairs as levels
 
-Image = validation.Image
 SEED = 2026
 VGG = "quality/vgg19_normalised_conv3_1.safetensors"
 IDENTITY = "identity/mobilefacenet.onnx"
@@ -46,13 +46,13 @@ def main() -> int:
     size = net.config.size
     images = _faces(options.faces, options.count)
     measure = Measures(options.weights)
-    clean = [validation.reduce(image, size) for image in images]
-    report = {"clean": {"source": measure(clean, clean), "restored": measure(validation.restore(clean, net), clean)}}
+    clean = [levels.reduce(image, size) for image in images]
+    report = {"clean": {"source": measure(clean, clean), "restored": measure(levels.restore(clean, net), clean)}}
     rows: list[Image] = []
     for level in ("mild", "medium", "heavy", "paper"):
-        pairs = list(validation.degraded_pairs(images, level, size, seed=SEED))
+        pairs = list(levels.degraded_pairs(images, level, size, seed=SEED))
         inputs, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        methods = {"input": inputs, "restored": validation.restore(inputs, net)} | _others(inputs, level, options)
+        methods = {"input": inputs, "restored": levels.restore(inputs, net)} | _others(inputs, level, options)
         report[level] = {name: measure(results, targets) for name, results in methods.items()}
         shown = range(0, len(images), max(1, len(images) // 8))
         rows += [np.hstack([pictures[i] for i in shown]) for pictures in (inputs, methods["restored"], targets)]
@@ -61,7 +61,7 @@ def main() -> int:
         record = {"model": path.name, "faces": len(images), "seed": SEED, "cpu": str(cpu_info()), "levels": report}
         options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if options.grid:
-        validation.write_grid(options.grid, np.vstack(rows))
+        cv2.imwrite(str(options.grid), np.vstack(rows)[..., ::-1])
     return _judge(report)
 
 
@@ -86,8 +86,8 @@ def _load(path: Path) -> torch.nn.Module:
 
 
 def _faces(folder: Path, count: int) -> list[Image]:
-    cache = load_images([FaceSource(path=folder)], validation.FACE_SIZE)
-    return validation.spread(cache.pixels.numpy(), count)
+    cache = load_images([FaceSource(path=folder)], levels.FACE_SIZE)
+    return levels.spread(cache.pixels.numpy(), count)
 
 
 def _denoised(image: Image) -> Image:
@@ -110,7 +110,7 @@ def _upscaled(image: Image, upscaler: Callable[[Image], Image], factor: float) -
     """Down to about what was recorded, up four times by the network, and back to the size of the crop."""
     size = image.shape[0]
     small = cv2.resize(image, (round(size / factor),) * 2, interpolation=cv2.INTER_AREA)
-    return validation.reduce(upscaler(np.ascontiguousarray(small)), size)
+    return levels.reduce(upscaler(np.ascontiguousarray(small)), size)
 
 
 class Measures:

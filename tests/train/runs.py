@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from revisage.nets import CompactConfig, VGG19Features
-from revisage.train.restorer import RestorerTrainConfig
+from revisage.train.settings import RestorerTrainConfig
 
 SMALL = CompactConfig(size=64, channels=(16, 16, 16), style_features=16, bottleneck_channels=4)
 SMALL_GFPGAN = {
@@ -67,6 +67,16 @@ def config_of(material: Path, **changes: Any) -> RestorerTrainConfig:
 def log_of(run: Path) -> list[dict[str, Any]]:
     """All lines of a run's log."""
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def stopping_at(step: int) -> Any:
+    """A listener that interrupts a run when it logs its losses of a step."""
+
+    def listen(line: dict[str, Any]) -> None:
+        if line.get("step") == step:
+            raise KeyboardInterrupt
+
+    return listen
 
 
 def losses_of(run: Path, name: str) -> list[float]:

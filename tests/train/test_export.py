@@ -19,7 +19,7 @@ from revisage.core.errors import ConfigError, InputError, OutputError, Processin
 from revisage.models import loading
 from revisage.nets import CompactConfig, CompactGFPGAN
 from revisage.restorers import load_restorer
-from revisage.train import export_formats
+from revisage.train import export
 from revisage.train.export import card_path, export_run
 from revisage.train.networks import build_restorer
 from revisage.train.run_record import read_run
@@ -151,7 +151,7 @@ def test_a_gfpgan_is_exported_too(tmp_path: Path, faces: Path, name: str) -> Non
 
 
 def test_a_file_that_disagrees_is_not_left(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = export_formats.convert
+    real = export.convert
 
     def wrong(net: Any, size_hw: Any) -> Any:
         other = copy.deepcopy(net)
@@ -159,14 +159,14 @@ def test_a_file_that_disagrees_is_not_left(run: Path, tmp_path: Path, monkeypatc
             other.head.bias.add_(0.05)
         return real(other, size_hw)
 
-    monkeypatch.setattr(export_formats, "convert", wrong)
+    monkeypatch.setattr(export, "convert", wrong)
     with pytest.raises(ProcessingError, match=r"m\.xml was not written: .*largest difference"):
         export_run(run, tmp_path / "m.xml")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_int8_agrees_or_is_refused(run: Path, tmp_path: Path, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_formats, "WANTED_DB", 30.0)  # an untrained net is rougher than a trained one
+    monkeypatch.setattr(export, "WANTED_DB", 30.0)  # an untrained net is rougher than a trained one
     said: list[str] = []
     output = export_run(run, tmp_path / "small.xml", int8=True, faces=faces, say=said.append)
     assert said[0].startswith("int8 calibrated on 9 faces")
@@ -174,7 +174,7 @@ def test_int8_agrees_or_is_refused(run: Path, tmp_path: Path, faces: Path, monke
     assert load_restorer(output).info.precision == "int8"
     with pytest.raises(ConfigError, match="export it with --int8"):
         load_restorer(export_run(run, tmp_path / "m.xml"), precision="int8")
-    monkeypatch.setattr(export_formats, "WANTED_DB", 200.0)
+    monkeypatch.setattr(export, "WANTED_DB", 200.0)
     with pytest.raises(ProcessingError, match="200 wanted"):
         export_run(run, tmp_path / "other.xml", int8=True, faces=faces)
     assert not (tmp_path / "other.xml").exists()

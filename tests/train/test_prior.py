@@ -10,17 +10,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from runs import SMALL_GFPGAN, config_of, log_of, losses_of, same
+from runs import SMALL_GFPGAN, config_of, log_of, losses_of, same, stopping_at
 from torch import Tensor, nn
 
 from revisage.core.errors import InputError, ModelError, ProcessingError
 from revisage.nets.gfpgan.stylegan2_original import EqualConv
 from revisage.train import prior
-from revisage.train.checkpoint import read_checkpoint
-from revisage.train.distributed import Group
+from revisage.train.compute import Compute, Group
+from revisage.train.loop import Draws
 from revisage.train.networks import build_decoder, build_restorer, load_prior
-from revisage.train.prior import PriorTrainConfig, train_prior
+from revisage.train.prior import train_prior
 from revisage.train.restorer import train_restorer
+from revisage.train.run_folder import read_checkpoint
+from revisage.train.settings import PriorTrainConfig
 
 CPU = torch.device("cpu")
 
@@ -107,16 +109,16 @@ def test_styles_are_mixed_as_often_as_asked(material: Path) -> None:
     never, always = (prior_config(material, mixing_probability=share, batch=64) for share in (0.0, 1.0))
     net = build_decoder(never.net)
     for config, mixed in ((never, 0), (always, 64)):
-        latents = prior._latents(net, prior._Draws(config, Group(), 0, 0, CPU))
+        latents = prior._latents(net, config, Draws(config, Compute(CPU), 0, 0))
         changes = (latents[:, 1:] != latents[:, :-1]).any(dim=2).sum(dim=1)
         assert int(changes.max()) == (mixed > 0)
         assert int(changes.sum()) == mixed
 
 
 def test_processes_share_what_one_would_draw(material: Path) -> None:
-    whole = prior._Draws(prior_config(material, batch=4), Group(), 3, 0, CPU)
-    halves = [prior._Draws(prior_config(material, batch=2), Group(rank, 2), 3, 0, CPU) for rank in (0, 1)]
-    assert [*halves[0].indexes(), *halves[1].indexes()] == [*whole.indexes()] == [12, 13, 14, 15]
+    whole = Draws(prior_config(material, batch=4), Compute(CPU), 3, 0)
+    computes = [Compute(CPU, group=Group(rank, 2)) for rank in (0, 1)]
+    halves = [Draws(prior_config(material, batch=2), compute, 3, 0) for compute in computes]
     torch.testing.assert_close(torch.cat([half.normal(0, 5) for half in halves]), whole.normal(0, 5), rtol=0, atol=0)
 
 
@@ -129,12 +131,10 @@ def test_it_learns_in_twenty_steps(trained: Path) -> None:
 
 
 def test_a_resumed_prior_gives_the_same_bits(material: Path, tmp_path: Path) -> None:
-    config = prior_config(material, steps=4, checkpoint_every=2, grid_every=9)
+    config = prior_config(material, steps=4, checkpoint_every=2, validate_every=9)
     train_prior(config, tmp_path / "whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prior, "follow", _stop_at(3))
-        with pytest.raises(KeyboardInterrupt):
-            train_prior(config, tmp_path / "parts")
+    with pytest.raises(KeyboardInterrupt):
+        train_prior(config, tmp_path / "parts", progress=stopping_at(3))
     assert read_checkpoint(tmp_path / "parts")["step"] == 2
     train_prior(config, tmp_path / "parts", resume=True)
     assert same(read_checkpoint(tmp_path / "parts"), read_checkpoint(tmp_path / "whole"))
@@ -146,18 +146,6 @@ def test_a_lower_rate_counts_from_the_resumption_on(material: Path, tmp_path: Pa
     saved = read_checkpoint(tmp_path / "run")
     for name in ("optimiser", "adversary_optimiser"):
         assert max(group["lr"] for group in saved[name]["param_groups"]) == pytest.approx(1e-9)
-
-
-def _stop_at(call: int) -> Any:
-    follow, calls = prior.follow, []
-
-    def interrupted(*arguments: Any) -> None:
-        calls.append(1)
-        if len(calls) == call:
-            raise KeyboardInterrupt
-        follow(*arguments)
-
-    return interrupted
 
 
 def test_a_loss_that_bursts_stops_with_step_and_samples(material: Path, tmp_path: Path) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any
 
 import typer
 
 from revisage.cli.shared import JsonOption
 from revisage.cli.show import print_lines
-from revisage.core import ConfigError, InputError, ModelError, nearest
+from revisage.core import ConfigError, InputError, nearest
 
 __all__ = ["train_app"]
 
@@ -62,7 +60,7 @@ def restorer(
         **({"mixture": [(preset, 1.0)]} if preset is not None else {}),
     }
     settings = _settings(RestorerTrainConfig, _base(run, config, resume), set_, options)
-    train_restorer(settings, run, resume=resume, progress=_print_record, measures=_measures())
+    train_restorer(settings, run, resume=resume, progress=_print_record)
 
 
 @train_app.command()
@@ -91,7 +89,8 @@ def detector(run: Run, config: ConfigFile = None, set_: Settings = None, resume:
     """Train a face detector: its first stage, which proposes faces."""
     from revisage.train import DetectorTrainConfig, train_detector
 
-    train_detector(_detector_settings(DetectorTrainConfig, run, config, set_, resume), run, report=_print_record)
+    settings = _settings(DetectorTrainConfig, _base(run, config, resume), set_)
+    train_detector(settings, run, resume=resume, progress=_print_record)
 
 
 @train_app.command()
@@ -99,15 +98,8 @@ def refiner(run: Run, config: ConfigFile = None, set_: Settings = None, resume: 
     """Train a face detector's second stage, which looks at each proposal closely."""
     from revisage.train import RefineTrainConfig, train_refiner
 
-    train_refiner(_detector_settings(RefineTrainConfig, run, config, set_, resume), run, report=_print_record)
-
-
-def _detector_settings(kind: Any, run: Path, config: Path | None, pairs: list[str] | None, resume: bool) -> Any:
-    """Raises ConfigError when the folder holds a run that nobody asked to go on with, or a setting is wrong."""
-    if not resume and run.is_dir() and any(run.glob("checkpoint*")):
-        raise ConfigError(f"{run} holds a run already; go on with --resume, or name another folder")
-    values = _base(run, config, resume)
-    return _settings(kind, values.get("config", values), pairs)
+    settings = _settings(RefineTrainConfig, _base(run, config, resume), set_)
+    train_refiner(settings, run, resume=resume, progress=_print_record)
 
 
 def _base(run: Path, config: Path | None, resume: bool) -> dict[str, Any]:
@@ -162,17 +154,6 @@ def _told(problem: Any, kind: Any) -> str:
     if problem["type"] == "extra_forbidden":
         return f"unknown setting {place}{nearest(place, kind.model_fields)}"
     return f"setting {place}: {message[:1].lower()}{message[1:]}" if place else message
-
-
-def _measures() -> dict[str, Any]:
-    """Measures of the fixed check beside the training's own: NIQE, and LPIPS where its networks are installed."""
-    from revisage.measures import ALEXNET, LPIPS_HEADS, Lpips, find_weights, niqe
-
-    found: dict[str, Any] = {"niqe": lambda images, _: niqe(images)}
-    with contextlib.suppress(ModelError):
-        lpips = Lpips(find_weights(ALEXNET).path, find_weights(LPIPS_HEADS).path)
-        found["lpips"] = lambda images, targets: fmean(map(lpips, images, targets))
-    return found
 
 
 def _read(file: Path) -> dict[str, Any]:

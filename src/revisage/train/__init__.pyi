@@ -1,14 +1,19 @@
-from .blur import motion_kernel
-from .degradation import Degradation, Drawn, degrade_frames, find_preset, generator
-from .degradation_base import REFERENCE_SIZE
-from .detector import DetectorTrainConfig, train_detector
-from .detector_refine import RefineTrainConfig, train_refiner
+from .degrade import (
+    REFERENCE_SIZE,
+    Degradation,
+    Drawn,
+    degrade_frames,
+    find_preset,
+    generator,
+    motion_kernel,
+)
+from .detector import train_detector, train_refiner
 from .export import FORMATS, card_path, export_run
-from .identity import Recogniser, load_recogniser
-from .prior import PriorTrainConfig, train_prior
-from .restorer import RestorerTrainConfig, train_restorer
-from .sources import FaceSource, ListedImage, listed_images, read_image
-from .status import read_status
+from .images import FaceSource, ListedImage, listed_images, read_image
+from .prior import train_prior
+from .restorer import Recogniser, load_recogniser, train_restorer
+from .run_record import read_status
+from .settings import DetectorTrainConfig, PriorTrainConfig, RefineTrainConfig, RestorerTrainConfig
 
 __all__ = [
     "FORMATS",

@@ -1,27 +1,67 @@
-"""From a run to a file that `revisage restore --model FILE` takes: averaged weights, checked, and a card about them."""
+"""From a run to a file that ``revisage restore --model FILE`` takes: averaged weights, checked, and a card of them."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save
+from torch import nn
 
-from revisage.core import ConfigError, OutputError
+from revisage.core import (
+    ConfigError,
+    Image,
+    InputError,
+    MissingExtraError,
+    ProcessingError,
+    check_file,
+    output_error,
+)
+from revisage.engines import (
+    WANTED_DB,
+    OpenVinoEngine,
+    agreement_db,
+    compile_model,
+    convert,
+    core,
+    load_openvino,
+    make_engine,
+    quantise,
+    split,
+)
 from revisage.nets import CompactGFPGAN
-from revisage.train.export_formats import Batch, check_file, held_out, write_onnx, write_openvino
-from revisage.train.export_inputs import detector_inputs, restorer_inputs
-from revisage.train.lattice import remove_lattice
-from revisage.train.model_card import model_card
+from revisage.train.degrade import degrade, find_preset, generator
+from revisage.train.images import FaceSource, listed_images, read_image
+from revisage.train.networks import half_precision
+from revisage.train.restorer import remove_lattice
 from revisage.train.run_record import Choice, TrainedRun, read_run
 
-__all__ = ["FORMATS", "Format", "card_path", "export_run"]
+if TYPE_CHECKING:
+    import openvino
+
+__all__ = [
+    "FORMATS",
+    "LARGEST_DIFFERENCE",
+    "Batch",
+    "Format",
+    "card_path",
+    "check_agreement",
+    "detector_inputs",
+    "export_run",
+    "model_card",
+    "restorer_inputs",
+    "write_onnx",
+    "write_openvino",
+]
 
 Format = Literal["safetensors", "onnx", "openvino"]
 FORMATS: dict[str, Format] = {".safetensors": "safetensors", ".onnx": "onnx", ".xml": "openvino"}
@@ -47,11 +87,11 @@ def export_run(
     run's last sample grid .png beside it, the weights of an OpenVINO file .bin.
 
     Args:
-        run_dir: of `revisage train`.
+        run_dir: of ``revisage train``.
         output_path: its suffix tells the format: .safetensors (float16), .onnx, .xml (OpenVINO).
         format: the same in words; must agree with the suffix.
         int8: quantise an OpenVINO file; the result agrees with torch to 40 dB on faces held out, or is refused.
-        without_lattice: take the lattice of rows and columns out of a compact's head (`revisage.train.lattice`).
+        without_lattice: take the lattice of rows and columns out of a compact's head (``remove_lattice``).
         checkpoint: the best is taken where there is one, else the last.
         faces: folder of aligned faces (of pictures, for a detector) to check and calibrate with; the run's own if None.
         overwrite: whether existing files are replaced.
@@ -61,7 +101,7 @@ def export_run(
         InputError: no run, no checkpoint, one of another kind, or no faces to check with.
         ConfigError: format, suffix and int8 do not go together.
         OutputError: a file exists or cannot be written.
-        MissingExtraError: ONNX or int8 without the extra `export`.
+        MissingExtraError: ONNX or int8 without the extra ``export``.
         ProcessingError: the file does not agree with the trained network.
     """
     kind = _format(output_path, format)
@@ -97,7 +137,7 @@ def _exported(
             lines = _write(run, written, kind, int8, faces)
             _publish(run, written, output_path, _form(kind, int8), [*known, *lines])
     except OSError as error:
-        raise OutputError(f"cannot write {output_path}: {error.strerror or error}") from error
+        raise output_error(output_path, error) from error
     return lines
 
 
@@ -118,21 +158,14 @@ def _form(kind: Format, int8: bool) -> str:
 
 
 def _check_target(path: Path, kind: Format, grid: Path | None, overwrite: bool) -> None:
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}; make it first, or name another")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path}: the folder {path.parent} is read-only; name another")
-    companions = [card_path(path)]
+    files = [path, card_path(path)]
     if kind == "openvino":
-        companions.append(path.with_suffix(".bin"))
+        files.append(path.with_suffix(".bin"))
     picture = path.with_suffix(".png")
     if grid is not None and not (picture.is_file() and picture.read_bytes() == grid.read_bytes()):
-        companions.append(picture)
-    for file in (path, *companions):
-        if file.is_dir():
-            raise OutputError(f"{file} is a folder; name a file")
-        if file.exists() and not overwrite:
-            raise OutputError(f"{file} exists; use --overwrite to replace it")
+        files.append(picture)
+    for file in files:
+        check_file(file, overwrite=overwrite)
 
 
 def _write(run: TrainedRun, path: Path, kind: Format, int8: bool, faces: Path | None) -> list[str]:
@@ -149,22 +182,18 @@ def _write(run: TrainedRun, path: Path, kind: Format, int8: bool, faces: Path | 
     calibration: Batch | None = None
     lines = []
     if int8:
-        calibration, judged = held_out(inputs[0])
+        calibration, judged = split(inputs[0])
         inputs = [judged]
         lines.append(f"int8 calibrated on {len(calibration)} faces, every second of them degraded")
     if kind == "onnx":
         write_onnx(run.net, size_hw, path, about)
     else:
         write_openvino(run.net, size_hw, path, about, calibration)
-    return [*lines, check_file(path, run.net, size_hw, inputs, int8=int8)]
+    return [*lines, check_agreement(path, run.net, size_hw, inputs, int8=int8)]
 
 
 def _write_safetensors(run: TrainedRun, path: Path, about: dict[str, Any]) -> None:
-    halves = {
-        name: (value.half() if value.is_floating_point() else value).contiguous().clone()
-        for name, value in run.net.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
+    halves = half_precision(run.net)
     assert all(torch.isfinite(value).all() for value in halves.values())
     path.write_bytes(save(halves, metadata={"revisage": json.dumps(about)}))
 
@@ -184,3 +213,240 @@ def _publish(run: TrainedRun, written: Path, output_path: Path, form: str, lines
     companions = [written.with_suffix(".png"), card_path(written), written.with_suffix(".bin")]
     for file in [*(file for file in companions if file.is_file()), written]:
         file.replace(output_path.with_name(file.name))
+
+
+Batch = NDArray[np.float32]
+Size = tuple[int, int] | None
+
+LARGEST_DIFFERENCE = 0.002
+"""What an output may differ from torch's at most: of a restorer's range of 2 a quarter of a step of 8 bits."""
+
+
+def write_onnx(net: nn.Module, size_hw: Size, path: Path, about: dict[str, Any]) -> None:
+    """Write a network as ONNX (opset 17), any batch; any height and width without ``size_hw``.
+
+    about: JSON for the metadata key "revisage".
+    Raises:
+        MissingExtraError: the package ``onnx`` is not there.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise MissingExtraError("export to ONNX", "export") from None
+    example = torch.zeros((2, 3, *(size_hw or (128, 160))))
+    free = {0: "n"} if size_hw else {0: "n", 2: "height", 3: "width"}
+    with torch.no_grad():
+        outputs = net(example)
+    count = len(outputs) if isinstance(outputs, (tuple, list)) else 1
+    names = ["output"] if count == 1 else [f"output{number}" for number in range(count)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's remarks; the file is compared afterwards
+        torch.onnx.export(
+            _InputAlone(net),
+            (example,),
+            str(path),
+            dynamo=False,
+            opset_version=17,
+            input_names=["faces"],
+            output_names=names,
+            dynamic_axes={"faces": free, **({name: {0: "n"} for name in names} if size_hw else {})},
+        )
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, {"revisage": json.dumps(about)})
+    onnx.save(model, str(path))
+
+
+class _InputAlone(nn.Module):
+    """A net without its options for training: the exporter would hand their defaults on as further inputs."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, faces: torch.Tensor) -> Any:
+        return self.net(faces)
+
+
+def write_openvino(net: nn.Module, size_hw: Size, path: Path, about: dict[str, Any], calibration: Batch | None) -> None:
+    """Write a network as OpenVINO's two files: ``path`` (.xml), and its weights beside it (.bin), float16.
+
+    calibration: (N, 3, H, W) inputs to make an int8 network with; None leaves it in floating point. Raises
+    MissingExtraError for int8 without NNCF.
+    """
+    model = convert(net, size_hw)
+    if calibration is not None:
+        model = quantise(model, calibration)
+    model.set_rt_info(json.dumps(about), "revisage")
+    load_openvino().save_model(model, str(path), compress_to_fp16=True)
+
+
+def check_agreement(path: Path, net: nn.Module, size_hw: Size, batches: list[Batch], *, int8: bool) -> str:
+    """Run a written file by OpenVINO on real inputs beside torch; returns a line about the agreement.
+
+    Raises:
+        ProcessingError: it differs by more than :data:`LARGEST_DIFFERENCE`, or in int8 by less than 40 dB.
+    """
+    engine = OpenVinoEngine(compile_model(_read(path), "fp32"), size_hw, "fp32")
+    torch_engine = make_engine(net, size_hw, device="cpu", engine="torch", precision="fp32")
+    pairs = [_outputs(batch, torch_engine, engine) for batch in batches]
+    count = sum(len(batch) for batch in batches)
+    if int8:
+        wanted, found = (np.concatenate([pair[side][0] for pair in pairs]) for side in (0, 1))
+        agreement = agreement_db(np.clip(wanted, -1, 1), np.clip(found, -1, 1))
+        line = f"int8 against torch fp32 on {count} faces held out: {agreement:.1f} dB, {WANTED_DB:.0f} wanted"
+        if not agreement >= WANTED_DB:
+            raise ProcessingError(f"{path.name} was not written: {line}; calibrate on more faces, or leave int8 out")
+        return line
+    worst = max(_difference(wanted, found) for pair in pairs for wanted, found in zip(*pair, strict=True))
+    allowed = f"at most {LARGEST_DIFFERENCE} allowed"
+    line = f"against torch fp32 on {count} real pictures: largest difference {worst:.2g}, {allowed}"
+    if not worst <= LARGEST_DIFFERENCE:
+        raise ProcessingError(f"{path.name} was not written: {line}")
+    return line
+
+
+def _outputs(batch: Batch, *engines: Callable[[Batch], list[Batch]]) -> tuple[list[Batch], ...]:
+    return tuple(engine(batch) for engine in engines)
+
+
+def _difference(wanted: Batch, found: Batch) -> float:
+    """The largest difference; of outputs beyond -1 to 1, such as a detector's scores, relative to the largest."""
+    return float(np.abs(wanted - found).max() / max(1.0, float(np.abs(wanted).max())))
+
+
+def _read(path: Path) -> openvino.Model:
+    return core().read_model(str(path))
+
+
+_PRESET = "paper"
+_LONGEST = 640
+
+
+def restorer_inputs(folder: Path | None, sources: Sequence[FaceSource], size: int, count: int) -> Batch:
+    """(N, 3, size, size) float32 RGB in -1 to 1 of at most ``count`` faces, every second one degraded.
+
+    A network meets damaged faces in use, and good ones too: ranges taken from one kind would cut the other off.
+
+    Args:
+        folder: of aligned faces; without it the first of ``sources`` that has faces is used.
+
+    Raises:
+        InputError: there are none of that size.
+    """
+    images = []
+    for number, image in enumerate(_spread(folder, sources, size, count)):
+        face = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+        if (number + number // 4) % 2:  # by turns, and also among every fourth, which are held out
+            face = degrade(np.ascontiguousarray(face), find_preset(_PRESET), generator(0, number))[0]
+        images.append(face)
+    return _batch(np.stack(images))
+
+
+def detector_inputs(folder: Path | None, sources: Sequence[FaceSource], count: int) -> list[Batch]:
+    """Pictures of at most 640 px, sides multiples of 32, as batches of one. Errors as for restorers."""
+    batches = []
+    for image in _spread(folder, sources, 32, count):
+        scale = min(1.0, _LONGEST / max(image.shape[:2]))
+        height, width = (max(32, int(side * scale) // 32 * 32) for side in image.shape[:2])
+        batches.append(_batch(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)[None]))
+    return batches
+
+
+def _spread(folder: Path | None, sources: Sequence[FaceSource], size: int, count: int) -> list[Image]:
+    """Up to ``count`` readable images of at least ``size`` px, spread evenly over the first source that has any."""
+    wanted = [FaceSource(path=folder)] if folder is not None else list(sources)
+    for source in wanted:
+        listed = listed_images(source) if source.path.exists() else []
+        images = (read_image(listed[place]) for place in _places(len(listed), 2 * count))
+        found = [image for image in images if not isinstance(image, str) and min(image.shape[:2]) >= size]
+        if found:
+            return [found[place] for place in _places(len(found), count)]
+    where = str(folder) if folder is not None else "the folders that the run was trained on"
+    raise InputError(f"no pictures of {size} px or more in {where} to check the file with: name a folder with --faces")
+
+
+def _places(length: int, count: int) -> list[int]:
+    """At most ``count`` indexes, spread evenly over a list of that length."""
+    return [int(place) for place in np.linspace(0, length - 1, min(length, count))] if length else []
+
+
+def _batch(images: Image) -> Batch:
+    scaled = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(127.5) - np.float32(1)
+    return np.ascontiguousarray(scaled)
+
+
+_WHAT = {
+    "compact": "GFP-GAN's clean architecture, narrow (U-Net, one latent style, StyleGAN2 decoder, CS-SFT on half the "
+    "channels), and a residual on the input",
+    "gfpgan_clean": "GFP-GAN's clean architecture (U-Net, StyleGAN2 decoder, CS-SFT)",
+    "compact-detector": "a single-stage detector with five landmarks a face",
+}
+
+
+def model_card(run: TrainedRun, name: str, form: str, checks: Sequence[str], picture: str | None) -> str:
+    """The card in Markdown.
+
+    Args:
+        name: of the model.
+        form: of the file: its format and precision, in words.
+        checks: lines on how the file was compared with the trained network.
+        picture: file name of the sample grid beside the card.
+    """
+    parts = [f"# {name}", _purpose(run, form), _fenced("Network", run.settings), *_data(run), _recipe(run)]
+    if run.measures:
+        parts.append(_fenced("Measures of the run's own check", run.measures))
+    if picture:
+        parts.append(f"## Samples\n\nRows by turns: input, restored, source.\n\n![samples]({picture})")
+    if checks:
+        parts.append("\n".join(["## This file", "", *(f"* {line}" for line in checks)]))
+    parts.append(
+        "## Use\n\nWhat a restorer adds is plausible, not evidence: not for identification. Ask the people shown."
+        if not run.is_detector
+        else "## Use\n\nFinds faces; it does not tell whose they are."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _purpose(run: TrainedRun, form: str) -> str:
+    what = _WHAT.get(run.arch, "see the network below")
+    job = "Finds faces" if run.is_detector else f"Restores aligned faces (FFHQ frame) of {run.size} px"
+    return (
+        f"{job}. Architecture `{run.arch}`: {what}. Input: (N, 3, H, W) float32 RGB in -1 to 1. "
+        f"Weights: exponential moving average at step {run.step} (`{run.checkpoint}`). File: {form}."
+    )
+
+
+def _data(run: TrainedRun) -> list[str]:
+    data = run.data
+    if run.is_detector:
+        return [_fenced("Data", {name: value for name, value in data.items() if value not in (None, "")})]
+    digest = f", SHA-256 of the pixels `{data['sha256']}`" if data.get("sha256") else ""
+    images = f"{data['images']} aligned faces{digest}" if "images" in data else "The run did not write down its data"
+    weights = data.get("weights") or "all alike"
+    return [
+        "## Data",
+        f"{images}; {data.get('skipped', 0)} files left out. How often an image is drawn, by file name, relative to 1: "
+        f"{weights}.",
+        _licence_table(data.get("licences") or {}),
+    ]
+
+
+def _licence_table(licences: dict[str, int]) -> str:
+    rows = [f"| {_cell(name)} | {count} |" for name, count in sorted(licences.items(), key=lambda item: -item[1])]
+    return "\n".join(["| licence, as the source states it | images |", "| --- | --- |", *rows])
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _recipe(run: TrainedRun) -> str:
+    seen = run.metadata.get("training", {}).get("images_seen")
+    title = f"Recipe: {run.step} steps" + (f", {seen} images seen" if seen else "")
+    revision = {"code": run.revision or "git revision not recorded"}
+    return _fenced(title, {**run.recipe, **revision})
+
+
+def _fenced(title: str, values: dict[str, Any]) -> str:
+    lines = [f"{name}: {json.dumps(value)}" for name, value in values.items()]
+    return "\n".join([f"## {title}", "", "```", *lines, "```"])

@@ -5,25 +5,24 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Any, cast
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from revisage import models
 from revisage.core import ModelError
-from revisage.nets import CompactConfig, CompactGFPGAN, GFPGANClean, StyleDecoder, channels_by_size
+from revisage.nets import CompactConfig, CompactGFPGAN, GFPGANClean, StyleDecoder
 from revisage.restorers import load_weights
-from revisage.train.checkpoint import read_checkpoint
+from revisage.train.run_folder import read_checkpoint
+from revisage.train.settings import GFPGANConfig, net_config
 
 __all__ = [
-    "GFPGANConfig",
-    "NetConfig",
     "RestorerNet",
     "architecture_of",
     "build_decoder",
     "build_restorer",
+    "half_precision",
     "load_prior",
     "noise_sides",
     "restore_with_pyramid",
@@ -31,82 +30,8 @@ __all__ = [
 ]
 
 RestorerNet = CompactGFPGAN | GFPGANClean
-#: Styles whose mean is what an untrained GFP-GAN asks of its prior.
 _STYLES = 4096
-
-
-class GFPGANConfig(BaseModel):
-    """GFP-GAN's clean architecture at any size and width. The releases are size 512, channel_multiplier 2, narrow 1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    architecture: Literal["gfpgan-clean"] = "gfpgan-clean"
-    size: int = Field(default=256, ge=64, le=1024, description="side of the square crop, px, a power of two")
-    channel_multiplier: float = Field(default=1, gt=0, description="widens the scales above 32 px")
-    narrow: float = Field(default=0.5, gt=0, le=2, description="factor of all widths")
-    style_features: int = Field(default=512, ge=8, description="length of a latent")
-    mapping_layers: int = Field(default=8, ge=1, description="layers of the prior's mapping network")
-    different_w: bool = Field(default=True, description="a latent of its own for each layer of the decoder")
-    sft_half: bool = Field(default=True, description="steer one half of the decoder's channels only")
-
-    @model_validator(mode="after")
-    def _check(self) -> GFPGANConfig:
-        if self.size & (self.size - 1):
-            raise ValueError(f"size must be a power of two, got {self.size}")
-        whole = channels_by_size(self.channel_multiplier, self.narrow)
-        half = channels_by_size(self.channel_multiplier, self.narrow * 0.5)
-        if any(side <= self.size and (half[side] < 1 or whole[side] != 2 * half[side]) for side in whole):
-            raise ValueError("channel_multiplier and narrow must leave an even number of channels at every scale")
-        return self
-
-    def settings(self) -> dict[str, Any]:
-        """The same by the names of the published configurations, for `revisage.nets.build`."""
-        return {
-            "out_size": self.size,
-            "num_style_feat": self.style_features,
-            "channel_multiplier": self.channel_multiplier,
-            "num_mlp": self.mapping_layers,
-            "different_w": self.different_w,
-            "narrow": self.narrow,
-            "sft_half": self.sft_half,
-        }
-
-    @classmethod
-    def from_settings(cls, settings: dict[str, Any]) -> GFPGANConfig:
-        """The inverse of `settings`; what is not named has the value of the releases."""
-        official = cls(size=512, channel_multiplier=2, narrow=1).settings()
-        given = {**official, **settings}
-        return cls(
-            size=given["out_size"],
-            style_features=given["num_style_feat"],
-            channel_multiplier=given["channel_multiplier"],
-            mapping_layers=given["num_mlp"],
-            different_w=given["different_w"],
-            narrow=given["narrow"],
-            sft_half=given["sft_half"],
-        )
-
-
-_KINDS: dict[str, type[CompactConfig] | type[GFPGANConfig]] = {
-    "compact": CompactConfig,
-    "compact-gfpgan": CompactConfig,
-    "gfpgan-clean": GFPGANConfig,
-}
-
-
-def _of_its_kind(value: Any) -> Any:
-    """The record of the architecture that a name or a dict asks for; `compact` where a dict names none."""
-    if isinstance(value, str):
-        value = {"architecture": value}
-    if not isinstance(value, dict):
-        return value
-    name = value.get("architecture", "compact")
-    if name not in _KINDS:
-        raise ValueError(f"unknown architecture '{name}': choose compact or gfpgan-clean")
-    return _KINDS[name].model_validate({key: item for key, item in value.items() if key != "architecture"})
-
-
-NetConfig = Annotated[CompactConfig | GFPGANConfig, BeforeValidator(_of_its_kind)]
+"""Styles whose mean is what an untrained GFP-GAN asks of its prior."""
 
 
 def build_restorer(config: CompactConfig | GFPGANConfig) -> RestorerNet:
@@ -115,10 +40,19 @@ def build_restorer(config: CompactConfig | GFPGANConfig) -> RestorerNet:
 
 
 def architecture_of(config: CompactConfig | GFPGANConfig) -> tuple[str, dict[str, Any]]:
-    """Name and settings by which `revisage.nets.build` makes the same network again: what an export writes down."""
+    """Name and settings by which ``revisage.nets.build`` makes the same network again: what an export writes down."""
     if isinstance(config, CompactConfig):
         return "compact", config.model_dump(mode="json")
     return "gfpgan_clean", config.settings()
+
+
+def half_precision(net: nn.Module) -> dict[str, Tensor]:
+    """The state that a weights file holds: float16, without counters that only training needs."""
+    return {
+        name: (value.half() if value.is_floating_point() else value).contiguous().clone()
+        for name, value in net.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
 
 
 def build_decoder(config: GFPGANConfig) -> StyleDecoder:
@@ -148,7 +82,8 @@ def noise_sides(size: int) -> list[int]:
 def starting_net(name_or_path: str) -> tuple[CompactConfig | GFPGANConfig, dict[str, Tensor]]:
     """Settings and state of the weights that a run starts from: a model's name, a weights file, or a run.
 
-    Raises ModelError when there are none, or they are of an architecture that cannot be trained here.
+    Raises:
+        ModelError: there are none, or they are of an architecture that cannot be trained here.
     """
     path = Path(name_or_path).expanduser()
     run = path / "last.pt" if path.is_dir() else path
@@ -165,7 +100,7 @@ def _from_checkpoint(path: Path) -> tuple[CompactConfig | GFPGANConfig, dict[str
     content = read_checkpoint(path)
     if content.get("stage", "restorer") != "restorer":
         raise ModelError(f"{path} is of a prior, not of a restorer: give it as the setting prior")
-    config: CompactConfig | GFPGANConfig = _of_its_kind(json.loads(content["config"])["net"])
+    config: CompactConfig | GFPGANConfig = net_config(json.loads(content["config"])["net"])
     return config, content["average"]
 
 
@@ -173,8 +108,11 @@ def _from_checkpoint(path: Path) -> tuple[CompactConfig | GFPGANConfig, dict[str
 def load_prior(net: RestorerNet, path: Path, *, seed: int) -> None:
     """Put a StyleGAN2 prior's weights into the decoder of a GFP-GAN, in place, and let it begin at the mean face.
 
-    path: the run of `revisage train prior`, one of its checkpoints, or a weights file with the keys of the published
-    priors (clean form). Raises ModelError when the prior is of another size, width or architecture.
+    path: the run of ``revisage train prior``, one of its checkpoints, or a weights file with the keys of the published
+    priors (clean form).
+
+    Raises:
+        ModelError: the prior is of another size, width or architecture.
     """
     if not isinstance(net, GFPGANClean):
         raise ModelError("a prior belongs to the net gfpgan-clean: set net=gfpgan-clean, or leave prior out")

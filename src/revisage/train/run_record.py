@@ -1,14 +1,14 @@
-"""A finished run as an export needs it: the averaged weights, and what there is to tell about how they came about.
+"""What a run wrote down, read back from its folder: how it is doing, and what there is to export and to tell about it.
 
-Reads the run folders of `revisage train restorer` and `revisage train detector`. What a run did not write down is left
-out; no path of the machine that trained is passed on.
+For the status no network is loaded, and a run in progress is not disturbed. For an export, what a run did not write
+down is left out, and no path of the machine that trained is passed on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
@@ -16,16 +16,131 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from revisage.core import InputError
-from revisage.train.checkpoint import read_checkpoint
-from revisage.train.networks import NetConfig, architecture_of, build_restorer
-from revisage.train.sources import FaceSource
+from revisage import models, nets
+from revisage.core import InputError, ModelError, format_seconds
+from revisage.train.detector import WEIGHTS
+from revisage.train.images import FaceSource
+from revisage.train.networks import architecture_of, build_restorer
+from revisage.train.run_folder import read_checkpoint
+from revisage.train.settings import NetConfig
 
-__all__ = ["Choice", "TrainedRun", "read_run"]
+__all__ = ["Choice", "RunStatus", "TrainedRun", "read_run", "read_status"]
 
 Choice = Literal["best", "last"]
 _ANY_NET: TypeAdapter[Any] = TypeAdapter(NetConfig)
-_DETECTOR_WEIGHTS = "weights.safetensors"
+_NOT_LOSSES = {"step", "rate", "seconds", "images_per_second"}
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What a run's folder tells.
+
+    Attributes:
+        run: the folder.
+        step, steps: done, and wanted.
+        rate: images per second, as last logged; None before the first look.
+        seconds_left: at that pace; None when it is not known or the run is done.
+        idle_seconds: since the log was last written.
+        losses: as last logged, with their weights in them.
+        measures, measures_step: of the last check, by level; empty without one.
+        best, best_step: the measure that best.pt was chosen by, and its step.
+        checkpoints: names of the files to go on from or to export.
+        skipped: training files that could not be used.
+    """
+
+    run: str
+    step: int
+    steps: int
+    rate: float | None = None
+    seconds_left: float | None = None
+    idle_seconds: float = 0.0
+    losses: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, Any] = field(default_factory=dict)
+    measures_step: int | None = None
+    best: float | None = None
+    best_step: int | None = None
+    best_by: str = ""
+    checkpoints: tuple[str, ...] = ()
+    skipped: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """For people, on one screen."""
+        part = 100 * self.step / max(self.steps, 1)
+        pace = "" if self.rate is None else f", {self.rate:g} images/s"
+        left = "" if self.seconds_left is None else f", {format_seconds(self.seconds_left)} left"
+        shown = [f"{self.run}: step {self.step} of {self.steps} ({part:.1f} %){pace}{left}"]
+        if self.step < self.steps:
+            shown.append(f"  last written to {format_seconds(self.idle_seconds)} ago")
+        if self.losses:
+            shown.append("  losses: " + ", ".join(f"{name} {value:g}" for name, value in self.losses.items()))
+        for level, values in self.measures.items():
+            if isinstance(values, dict):
+                numbers = ", ".join(f"{name} {value:g}" for name, value in values.items())
+                shown.append(f"  {level} at step {self.measures_step}: {numbers}")
+        if self.best is not None:
+            shown.append(f"  best: {self.best_by} {self.best:g} at step {self.best_step}")
+        shown.append("  checkpoints: " + (", ".join(self.checkpoints) or "none yet"))
+        if self.skipped:
+            shown.append(f"  {self.skipped} training files could not be used; data.json names them")
+        return shown
+
+
+def read_status(folder: Path) -> RunStatus:
+    """Read a run's settings and log.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    config = _read_json(folder / "config.json")
+    if not config:
+        state = "damaged" if (folder / "config.json").is_file() else "not there"
+        raise InputError(f"no run in {folder}: config.json is {state}")
+    log = _log(folder)
+    looks = [line for line in log if "step" in line and "validation" not in line and "event" not in line]
+    checks = [line for line in log if "validation" in line]
+    last, checked = (looks or [{}])[-1], (checks or [{}])[-1]
+    step, steps = int(last.get("step", 0)), int(config.get("steps", 0))
+    best = checked.get("best")
+    return RunStatus(
+        run=str(folder),
+        step=step,
+        steps=steps,
+        rate=last.get("images_per_second"),
+        seconds_left=_seconds_left(looks, steps),
+        idle_seconds=round(_age(folder / "log.jsonl"), 1),
+        losses={name: value for name, value in last.items() if name not in _NOT_LOSSES},
+        measures=checked.get("validation", {}),
+        measures_step=checked.get("step"),
+        best=best,
+        best_step=next((line["step"] for line in checks if best is not None and line.get("best") == best), None),
+        best_by=" ".join(config.get("best_by", ())),
+        checkpoints=tuple(name for name in ("last.pt", "best.pt") if (folder / name).is_file()),
+        skipped=len(_read_json(folder / "data.json").get("skipped", ())),
+    )
+
+
+def _seconds_left(looks: list[dict[str, Any]], steps: int) -> float | None:
+    """At the pace of the last looks of the same start; the clock begins anew with each."""
+    if len(looks) < 2 or looks[-1]["step"] >= steps:
+        return None
+    now = looks[-1]
+    before = [look for look in looks[-6:-1] if look["seconds"] < now["seconds"] and look["step"] < now["step"]]
+    if not before:
+        return None
+    first = before[0]
+    pace = (now["seconds"] - first["seconds"]) / (now["step"] - first["step"])
+    return round(pace * (steps - int(now["step"])), 1)
+
+
+def _age(path: Path) -> float:
+    try:
+        return max(0.0, time.time() - path.stat().st_mtime)
+    except OSError:
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +151,7 @@ class TrainedRun:
         folder: of the run.
         checkpoint: name of the file that the weights come from.
         net: the network, float32, its weights rounded to float16 as the exported file has them; in evaluation mode.
-        arch, settings: what `revisage.nets.build` makes the same network of.
+        arch, settings: what ``revisage.nets.build`` makes the same network of.
         step: optimiser steps behind the weights.
         metadata: what the exported file says about itself besides architecture and settings.
         recipe: the settings of the run, without paths.
@@ -75,13 +190,19 @@ class TrainedRun:
 def read_run(folder: Path, checkpoint: Choice | None = None) -> TrainedRun:
     """The run in a folder; of its checkpoints the best where there is one, else the last.
 
-    Raises InputError when there is no run, it has no such checkpoint, or one that is damaged or of another kind.
+    Raises:
+        InputError: there is no run, it has no such checkpoint, or one that is damaged or of another kind.
     """
     if not folder.is_dir():
         raise InputError(f"no such run: {folder} is {'a file' if folder.exists() else 'not there'}; name its folder")
-    if (folder / _DETECTOR_WEIGHTS).is_file() and not (folder / "last.pt").is_file():
-        return _detector(folder, checkpoint)
-    return _restorer(folder, checkpoint)
+    detector = _of_detector(folder) if (folder / WEIGHTS).is_file() else False
+    return _detector(folder, checkpoint) if detector else _restorer(folder, checkpoint)
+
+
+def _of_detector(folder: Path) -> bool:
+    """Whether a run that left a file of weights is a detector's: a restorer may have been exported by that name."""
+    last = folder / "last.pt"
+    return not last.is_file() or read_checkpoint(last).get("stage") in ("detector", "refiner")
 
 
 def _restorer(folder: Path, checkpoint: Choice | None) -> TrainedRun:
@@ -105,7 +226,7 @@ def _restorer(folder: Path, checkpoint: Choice | None) -> TrainedRun:
     recipe = _without_paths({name: value for name, value in config.items() if name not in ("data", "net")})
     batch = int(config.get("batch", 1)) * int(config.get("accumulate", 1))
     training = {"step": step, "images_seen": step * batch, "recipe": recipe, "data": _counted(data)}
-    records = list(_log(folder))
+    records = _log(folder)
     revision = _revision(config, data, *records)
     return TrainedRun(
         folder=folder,
@@ -125,39 +246,29 @@ def _restorer(folder: Path, checkpoint: Choice | None) -> TrainedRun:
 
 
 def _detector(folder: Path, checkpoint: Choice | None) -> TrainedRun:
-    from revisage import models
-    from revisage.core import ModelError
-    from revisage.nets import build
-
     if checkpoint == "best":
         raise InputError(f"{folder} is the run of a detector, which keeps its last weights only")
-    path = folder / _DETECTOR_WEIGHTS
+    path = folder / WEIGHTS
     try:
         about = models.metadata(path)
-        net = build(str(about.get("arch")), about.get("config"))
+        net = nets.build(str(about.get("arch")), about.get("config"))
         net.load_state_dict(models.load_state(path))
     except (ModelError, RuntimeError) as error:
         raise InputError(f"{path} is damaged or of another architecture: {' '.join(str(error).split())}") from error
-    known = _read_json(folder / "config.json")
-    config = known.get("config", known)
-    records = list(_log(folder))
-    data: dict[str, Any] = {
-        name: known[name] for name in ("scenes", "aligned", "held_out", "labels_sha256") if name in known
-    }
-    data["skipped"] = len(known.get("skipped", ()))
+    config, data, records = _read_json(folder / "config.json"), _read_json(folder / "data.json"), _log(folder)
     step = int(about.get("step", 0))
     return TrainedRun(
         folder=folder,
-        checkpoint=_DETECTOR_WEIGHTS,
+        checkpoint=WEIGHTS,
         net=_rounded(net),
         arch=str(about["arch"]),
         settings=dict(about.get("config") or {}),
         step=step,
         metadata={name: value for name, value in about.items() if name not in ("arch", "config")},
         recipe=_without_paths(config),
-        data=data,
+        data={name: value for name, value in _counted(data).items() if name != "revision"},
         measures=dict(about.get("measures") or {}),
-        revision=_revision(known, *records),
+        revision=_revision(data, *records),
         faces=_detector_pictures(config),
     )
 
@@ -180,19 +291,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _log(folder: Path) -> Iterator[dict[str, Any]]:
-    """The records of the log; a line that a crash tore is left out."""
+def _log(folder: Path) -> list[dict[str, Any]]:
+    """The records of the log; a line that is being written or that a crash tore is left out."""
     try:
         lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            yield record
+        return []
+    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
 def _measures(records: list[dict[str, Any]], step: int, name: str) -> dict[str, Any]:

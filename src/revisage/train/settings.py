@@ -1,4 +1,4 @@
-"""The settings of the two stages of training: typed records, saved with each run; unknown keys are refused.
+"""The settings of every training: typed records, saved with each run; unknown keys are refused.
 
 Defaults are those of the embedded models, which were trained on processors. The values of Wang et al. (CVPR 2021) and
 of its published configuration stand in the descriptions; docs/training.md has them as one file.
@@ -6,17 +6,27 @@ of its published configuration stand in the descriptions; docs/training.md has t
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from revisage.nets import CompactConfig
-from revisage.train.data import FaceSource
-from revisage.train.degradation import MIXED, Degradation, find_preset
-from revisage.train.networks import GFPGANConfig, NetConfig
+from revisage.nets import CompactConfig, channels_by_size
+from revisage.train.degrade import MIXED, Degradation, find_preset
+from revisage.train.images import FaceSource
 
-__all__ = ["MAY_CHANGE", "PriorTrainConfig", "RestorerTrainConfig", "StageConfig"]
+__all__ = [
+    "MAY_CHANGE",
+    "DetectorTrainConfig",
+    "GFPGANConfig",
+    "NetConfig",
+    "PriorTrainConfig",
+    "RefineTrainConfig",
+    "RestorerTrainConfig",
+    "StageConfig",
+    "net_config",
+]
 
 
 def _source(value: Any) -> Any:
@@ -32,10 +42,108 @@ def _sources(value: Any) -> Any:
 Source = Annotated[FaceSource, BeforeValidator(_source)]
 
 
-class StageConfig(BaseModel):
-    """What both stages share: the data, how long, how fast, on what, and what is kept."""
+class GFPGANConfig(BaseModel):
+    """GFP-GAN's clean architecture at any size and width. The releases are size 512, channel_multiplier 2, narrow 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Literal["gfpgan-clean"] = "gfpgan-clean"
+    size: int = Field(default=256, ge=64, le=1024, description="side of the square crop, px, a power of two")
+    channel_multiplier: float = Field(default=1, gt=0, description="widens the scales above 32 px")
+    narrow: float = Field(default=0.5, gt=0, le=2, description="factor of all widths")
+    style_features: int = Field(default=512, ge=8, description="length of a latent")
+    mapping_layers: int = Field(default=8, ge=1, description="layers of the prior's mapping network")
+    different_w: bool = Field(default=True, description="a latent of its own for each layer of the decoder")
+    sft_half: bool = Field(default=True, description="steer one half of the decoder's channels only")
+
+    @model_validator(mode="after")
+    def _check(self) -> GFPGANConfig:
+        if self.size & (self.size - 1):
+            raise ValueError(f"size must be a power of two, got {self.size}")
+        whole = channels_by_size(self.channel_multiplier, self.narrow)
+        half = channels_by_size(self.channel_multiplier, self.narrow * 0.5)
+        if any(side <= self.size and (half[side] < 1 or whole[side] != 2 * half[side]) for side in whole):
+            raise ValueError("channel_multiplier and narrow must leave an even number of channels at every scale")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """The same by the names of the published configurations, for ``revisage.nets.build``."""
+        return {
+            "out_size": self.size,
+            "num_style_feat": self.style_features,
+            "channel_multiplier": self.channel_multiplier,
+            "num_mlp": self.mapping_layers,
+            "different_w": self.different_w,
+            "narrow": self.narrow,
+            "sft_half": self.sft_half,
+        }
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> GFPGANConfig:
+        """The inverse of ``settings``; what is not named has the value of the releases."""
+        official = cls(size=512, channel_multiplier=2, narrow=1).settings()
+        given = {**official, **settings}
+        return cls(
+            size=given["out_size"],
+            style_features=given["num_style_feat"],
+            channel_multiplier=given["channel_multiplier"],
+            mapping_layers=given["num_mlp"],
+            different_w=given["different_w"],
+            narrow=given["narrow"],
+            sft_half=given["sft_half"],
+        )
+
+
+_KINDS: dict[str, type[CompactConfig] | type[GFPGANConfig]] = {
+    "compact": CompactConfig,
+    "compact-gfpgan": CompactConfig,
+    "gfpgan-clean": GFPGANConfig,
+}
+
+
+def net_config(value: Any) -> Any:
+    """The record of the architecture that a name or a dict asks for; ``compact`` where a dict names none."""
+    if isinstance(value, str):
+        value = {"architecture": value}
+    if not isinstance(value, dict):
+        return value
+    name = value.get("architecture", "compact")
+    if name not in _KINDS:
+        raise ValueError(f"unknown architecture '{name}': choose compact or gfpgan-clean")
+    return _KINDS[name].model_validate({key: item for key, item in value.items() if key != "architecture"})
+
+
+NetConfig = Annotated[CompactConfig | GFPGANConfig, BeforeValidator(net_config)]
+
+
+class StageConfig(BaseModel):
+    """What all stages share: how long, how fast, on what, what is looked at and kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    seed: int = Field(default=1, ge=0)
+    steps: int = Field(default=10_000, ge=1)
+    batch: int = Field(default=8, ge=1, description="images that go through the net at once, in each process")
+    accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
+    learning_rate: float = Field(default=1e-3, gt=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="auto: bf16 where the processor has it, fp16 with scaled gradients on older GPUs"
+    )
+    threads: int = Field(default=2, ge=1)
+    workers: int = Field(default=1, ge=0, description="processes that make the batches")
+    log_every: int = Field(default=50, ge=1)
+    validate_every: int = Field(default=1000, ge=1, description="steps between looks at the averaged weights")
+    checkpoint_every: int = Field(default=500, ge=1)
+    tensorboard: bool = Field(default=False, description="write the log for TensorBoard too, into RUN/tensorboard")
+
+    def rate_at(self, step: int) -> float:  # noqa: ARG002 - constant, where a stage has no schedule
+        """The learning rate of a step."""
+        return self.learning_rate
+
+
+class FacesConfig(StageConfig):
+    """What the stages that learn from aligned faces share."""
 
     data: Annotated[tuple[Source, ...], BeforeValidator(_sources)] = Field(
         min_length=1, description="folders of aligned faces, or CSV lists of them"
@@ -43,23 +151,10 @@ class StageConfig(BaseModel):
     cache: Path | None = Field(
         default=None, description="folder for decoded images: made at the first start, mapped by later ones"
     )
-    seed: int = 1
-    steps: int = Field(default=10_000, ge=1)
-    batch: int = Field(default=8, ge=1, description="images that go through the net at once, in each process")
-    accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="auto: bf16 where the processor has it, fp16 with scaled gradients on older GPUs"
-    )
     compile: bool = Field(default=False, description="torch.compile the net; worth a try on GPUs")
-    threads: int = Field(default=2, ge=1)
-    workers: int = Field(default=1, ge=0)
-    log_every: int = Field(default=50, ge=1)
-    checkpoint_every: int = Field(default=500, ge=1)
-    tensorboard: bool = Field(default=False, description="write the log for TensorBoard too, into RUN/tensorboard")
 
 
-class RestorerTrainConfig(StageConfig):
+class RestorerTrainConfig(FacesConfig):
     """Stage (b), GFP-GAN, and stage (c), fine-tuning: one run."""
 
     vgg: Path | None = Field(
@@ -129,7 +224,6 @@ class RestorerTrainConfig(StageConfig):
         default=None, description="weights of ArcFace or MobileFaceNet: the loss and the measure `identity`"
     )
 
-    validate_every: int = Field(default=1000, ge=1)
     best_by: tuple[Literal["medium", "paper", "clean"], str] = Field(
         default=("medium", "vggd"), description="the level and measure of the check that best.pt is chosen by"
     )
@@ -142,34 +236,104 @@ class RestorerTrainConfig(StageConfig):
             raise ValueError("component_style_weight needs component_weight: its features are those of the adversaries")
         return self
 
+    def rate_at(self, step: int) -> float:
+        """A linear warm-up, then half a cosine down to zero, or a constant that is halved twice."""
+        if step < self.warm_up_steps or self.schedule == "cosine":
+            return _warmed_cosine(self, step, self.warm_up_steps, last=0.0)
+        return self.learning_rate * 0.5 ** ((4 * step >= 3 * self.steps) + (8 * step >= 7 * self.steps))
+
     def degradations(self) -> list[tuple[Degradation, float]]:
-        """The mixture with the presets looked up. Raises ConfigError for an unknown one."""
+        """The mixture with the presets looked up.
+
+        Raises:
+            ConfigError: an unknown one.
+        """
         return [(find_preset(name), share) for name, share in self.mixture]
 
 
-class PriorTrainConfig(StageConfig):
+class PriorTrainConfig(FacesConfig):
     """Stage (a), the StyleGAN2 prior: one run. Defaults after Karras et al. (CVPR 2020)."""
 
     net: GFPGANConfig = Field(default_factory=GFPGANConfig, description="the GFP-GAN whose decoder this will be")
     adversary_width: float = Field(default=0.5, gt=0, description="factor of the discriminator's widths; paper: 1")
     learning_rate: float = Field(default=2e-3, gt=0, description="of both; the mapping network learns at a hundredth")
     penalty_weight: float = Field(default=10.0, ge=0, description="R1, each 16th step")
+    workers: int = Field(default=0, ge=0, description="processes that make the batches; whole faces cost nothing")
     path_weight: float = Field(default=2.0, ge=0, description="path-length regularisation, each 4th step")
     mixing_probability: float = Field(default=0.9, ge=0, le=1, description="share of faces made of two styles")
     average_images: float = Field(
         default=10_000, gt=0, description="half-life of the averaged weights, in images; shorter at the start"
     )
-    grid_every: int = Field(default=1000, ge=1)
 
 
-#: What may change when a run goes on: how long it is, how fast it learns, what it watches and the losses' weights.
+class SceneConfig(StageConfig):
+    """What both stages of a face detector share."""
+
+    scenes: Path = Field(description="folder of scenes with labels.json")
+    start: Path | None = Field(default=None, description="detector weights to begin with; without them, at random")
+    held_out: int = Field(ge=1, description="scenes kept out of training, to choose the threshold by")
+    steps: int = Field(default=20_000, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    warm_up_steps: int = Field(ge=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    ema: float = Field(ge=0, lt=1, description="the average of the weights that is kept")
+    threads: int = Field(default=1, ge=1)
+    checkpoint_every: int = Field(default=1000, ge=1)
+
+    def rate_at(self, step: int) -> float:
+        """A linear warm-up, then half a cosine down to a hundredth."""
+        return _warmed_cosine(self, step, self.warm_up_steps, last=0.01)
+
+
+class DetectorTrainConfig(SceneConfig):
+    """A face detector's first stage, which proposes faces: one run."""
+
+    aligned: Path | None = Field(default=None, description="folder of FFHQ-aligned faces, to add large faces")
+    aligned_pattern: str = Field(default="*", description="which files of that folder")
+    held_out: int = Field(default=150, ge=1, description="scenes kept out of training, to choose the threshold by")
+    size: int = Field(default=320, ge=64, multiple_of=64, description="side of the square training views, px")
+    batch: int = Field(default=16, ge=1)
+    warm_up_steps: int = Field(default=300, ge=0)
+    ema: float = Field(default=0.9995, ge=0, lt=1, description="the average of the weights that is kept")
+    seed: int = Field(default=3, ge=0)
+
+
+class RefineTrainConfig(SceneConfig):
+    """A face detector's second stage, which looks at each proposal closely: one run."""
+
+    detector: Path = Field(description="weights of the first stage")
+    portraits: Path | None = Field(default=None, description="folder of portraits with labels.json, for landmarks")
+    likely: float | None = Field(
+        default=None, gt=0, le=1, description="score from which uncertain faces are learned as faces"
+    )
+    coded: bool = Field(default=False, description="learn every scene once more as strongly compressed video shows it")
+    held_out: int = Field(default=100, ge=1, description="scenes kept out of training, those the first stage kept out")
+    views: int = Field(default=2, ge=0, description="random views of each scene to look for false alarms in")
+    batch: int = Field(default=128, ge=1)
+    optimiser: Literal["adam", "muon"] = Field(
+        default="adam", description="muon: orthogonalised steps for the convolutions between hidden layers, Adam else"
+    )
+    warm_up_steps: int = Field(default=200, ge=0)
+    ema: float = Field(default=0.999, ge=0, lt=1, description="the average of the weights that is kept")
+    seed: int = Field(default=5, ge=0)
+
+
+def _warmed_cosine(config: StageConfig, step: int, warm_up_steps: int, *, last: float) -> float:
+    """Linearly up to the learning rate, then half a cosine down to that part of it."""
+    if step < warm_up_steps:
+        return config.learning_rate * (step + 1) / warm_up_steps
+    part = min(1.0, (step - warm_up_steps) / max(1, config.steps - warm_up_steps))
+    return config.learning_rate * (last + (1 - last) * 0.5 * (1 + math.cos(math.pi * part)))
+
+
 MAY_CHANGE = frozenset(
     {
         *("steps", "learning_rate", "device", "precision", "compile", "threads", "workers", "tensorboard", "cache"),
-        *("log_every", "checkpoint_every", "validate_every", "grid_every", "best_by"),
+        *("log_every", "checkpoint_every", "validate_every", "best_by"),
         *("pixel_weight", "structure_weight", "lattice_weight", "pyramid_weight", "pyramid_end"),
         *("perceptual_weight", "perceptual_window", "style_weight"),
         *("adversarial_weight", "adversarial_start", "adversarial_window", "adversarial_rate", "penalty_weight"),
         *("component_weight", "component_style_weight", "identity_weight", "identity", "path_weight"),
     }
 )
+"""What may change when a run goes on: how long it is, how fast it learns, what it watches and the losses' weights."""

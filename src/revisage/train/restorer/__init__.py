@@ -1,0 +1,5 @@
+"""Training of face restorers: pairs of damaged and clean faces, losses, adversaries, the stage."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
