@@ -28,9 +28,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from measuring import finish, print_table
-from revisage.datasets.classify import CATEGORIES, classify
 from revisage.datasets.damage import KINDS, apply_damage, draw_damage
-from revisage.datasets.signs import measure_signs
+from revisage.datasets.signs import CATEGORIES, classify, measure_signs
 from revisage.media import Frame, open_image_sink, open_plain_video, open_source, probe
 
 Clip = list[NDArray[np.uint8]]

@@ -12,12 +12,12 @@ import pytest
 
 from revisage.cli.entry import run
 from revisage.core.values import Face
-from revisage.datasets.from_store import LICENCE
+from revisage.datasets.training_sets import LICENCE
 from revisage.faces.alignment import ffhq_template
 from revisage.facestore import Consent, FaceSource, KeptFrame, KeptTrack, MadeWith
 from revisage.facestore.store import FaceStore
-from revisage.train.sources import FaceSource as TrainingSource
-from revisage.train.sources import listed_images, read_image
+from revisage.train.images import FaceSource as TrainingSource
+from revisage.train.images import listed_images, read_image
 
 
 def kept(seed: int, *, native: float = 100.0, sharpness: float = 0.7) -> KeptFrame:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from revisage.cli.entry import run as main
 from revisage.core.errors import InputError
 from revisage.core.values import Face
-from revisage.datasets.check import DatasetReport, check_dataset, perceptual_hash
+from revisage.datasets.training_sets import DatasetReport, check_dataset, perceptual_hash
 from revisage.faces.alignment import crop_affine, warp_antialiased
 from revisage.faces.detect import load_detector
 from sample_media import face_frames

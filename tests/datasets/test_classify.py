@@ -11,8 +11,8 @@ from PIL import Image
 
 from revisage.cli.entry import run
 from revisage.core.errors import InputError
-from revisage.datasets.classify import CATEGORIES, classify
 from revisage.datasets.damage import Damage, apply_damage
+from revisage.datasets.signs import CATEGORIES, classify
 from sample_media import face_frames, plain_frames, write_video
 
 DAMAGES = {

@@ -17,14 +17,23 @@ from PIL import Image
 
 from revisage.cli.entry import run as main
 from revisage.core.errors import ConfigError, InputError, OutputError
-from revisage.datasets.align import INDEX, AlignOptions, AlignReport, align_files, make_align_options
-from revisage.datasets.align_choose import Candidate, Look, chosen, people_of, score
-from revisage.datasets.align_measure import outside_part, sharpness, yaw_degrees
-from revisage.datasets.align_sheet import check_sheet, write_sheet
-from revisage.datasets.check import template_error
+from revisage.datasets.aligned_crops import (
+    Candidate,
+    Look,
+    check_sheet,
+    chosen,
+    outside_part,
+    people_of,
+    score,
+    sharpness,
+    write_sheet,
+    yaw_degrees,
+)
+from revisage.datasets.aligned_faces import INDEX, AlignOptions, AlignReport, align_files, make_align_options
+from revisage.datasets.training_sets import template_error
 from revisage.faces.alignment import crop_affine, ffhq_template
 from revisage.faces.detect import load_detector
-from revisage.train.data import FaceSource, load_images
+from revisage.train.images import FaceSource, load_images
 from sample_media import face_frames
 
 

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from revisage.cli.entry import run as main
 from revisage.core.errors import ConfigError, InputError, OutputError
-from revisage.datasets.degrade import MANIFEST, DegradedManifest, degrade_files
+from revisage.datasets.damage import MANIFEST, DegradedManifest, degrade_files
 from revisage.media import open_source
 from sample_media import face_frames, plain_frames, read_video, write_video
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from revisage.cli.entry import run
 from revisage.core.config import make_config
 from revisage.core.errors import ConfigError, InputError, OutputError
-from revisage.datasets.gif import make_gif_set
-from revisage.datasets.gif_choose import split_span
 from revisage.datasets.gif_manifest import GifSet, load_gif_set, make_gif_options
+from revisage.datasets.gif_set import make_gif_set
+from revisage.datasets.gif_windows import split_span
 from revisage.media import open_source, probe
 from revisage.pipeline.fingerprint import Fingerprint
 from revisage.pipeline.scan import Scan, ScanSettings

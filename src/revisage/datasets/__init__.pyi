@@ -1,11 +1,10 @@
-from .align import AlignReport, align_files, make_align_options
-from .align_sheet import check_sheet, write_sheet
-from .check import DatasetReport, check_dataset
-from .classify import Classification, classify
-from .degrade import MANIFEST, degrade_files
-from .from_store import training_set_from_store
-from .gif import make_gif_set, restore_gif_set
+from .aligned_crops import check_sheet, write_sheet
+from .aligned_faces import AlignReport, align_files, make_align_options
+from .damage import MANIFEST, degrade_files
 from .gif_manifest import GifSet, make_gif_options
+from .gif_set import make_gif_set, restore_gif_set
+from .signs import Classification, classify
+from .training_sets import DatasetReport, check_dataset, training_set_from_store
 
 __all__ = [
     "MANIFEST",

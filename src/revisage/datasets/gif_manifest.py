@@ -99,7 +99,7 @@ class GifClip(BaseModel):
         region: left, top, right, bottom of the part of the source's frame that is shown (px, ends excluded).
         width, height, frame_count: of the GIFs.
         pts: of each frame taken.
-        liveliness: see :func:`revisage.datasets.expression.expressiveness`.
+        liveliness: see :func:`revisage.datasets.gif_windows.expressiveness`.
         faces: the face that the clip was cut for, then the others that are seen with it.
         clean: the undamaged GIF, the reference of the damaged and restored ones.
     """

@@ -1,35 +1,56 @@
-"""Look through a set of training faces: sizes, repeats, files that cannot be read, faces missing or out of place."""
+"""Sets of training faces: looked through for faults, and made from a store of consented faces.
+
+What is a good target? Only what a camera saw: an **input** crop, never a restored one, for a network that learns from
+its own output learns its own faults. And only a clean one: wide enough in its source that nothing was enlarged, and as
+sharp as a photograph (:data:`revisage.facestore.CLEAN`). The damage is made anew in training.
+"""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core import InputError
+from revisage import facestore
+from revisage.core import Face, Image, InputError, OutputError, check_folder
+from revisage.faces import ffhq_template, load_detector
+from revisage.facestore import CLEAN, StoredFace
+from revisage.train import FaceSource, ListedImage, listed_images, read_image
 
-if TYPE_CHECKING:
-    from revisage.core import Face
-    from revisage.train import ListedImage
+__all__ = [
+    "LICENCE",
+    "LIST",
+    "DatasetReport",
+    "TrainingSet",
+    "check_dataset",
+    "perceptual_hash",
+    "template_error",
+    "training_set_from_store",
+]
 
-__all__ = ["DatasetReport", "check_dataset", "perceptual_hash", "template_error"]
-
-Image = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
-# Bits of 64 in which the hashes of two pictures that look the same may differ.
 _ALIKE_BITS = 3
-# Mean distance of landmarks from the template, as a part of the distance of the eyes there, that still is aligned.
+"""Bits of 64 in which the hashes of two pictures that look the same may differ."""
+
 _ALIGNED = 0.15
-# Faces are looked for in a picture of at most this side (px), with this part of it added around: crops end at the chin.
+"""Mean distance of landmarks from the template, as a part of the distance of the eyes there, that still is aligned."""
+
 _DETECTED_SIDE, _BORDER = 256, 0.15
+"""Faces are looked for in a picture of at most this side (px), with this part of it added around: crops end at the
+chin."""
+
 _BLOCK = 1024
 
 
@@ -97,8 +118,6 @@ def check_dataset(
     Raises:
         InputError: no such set, or nothing in it.
     """
-    from revisage.train import FaceSource, listed_images
-
     listed = listed_images(FaceSource(path=path))
     if not listed:
         raise InputError(f"{path} lists no image; known are PNG, JPEG, WebP, BMP, TIFF and .tar shards of them")
@@ -122,8 +141,6 @@ def perceptual_hash(image: Image) -> int:
 def template_error(face: Face, side: int) -> float:
     """Mean distance of a face's landmarks from the FFHQ template of a picture of that side, as a part of the
     distance of the eyes in the template."""
-    from revisage.faces import ffhq_template
-
     template = ffhq_template(side)
     eyes = float(np.hypot(*(template[1] - template[0])))
     return float(np.hypot(*(face.landmarks - template).T).mean()) / eyes
@@ -136,8 +153,6 @@ def _looked_through(
     report: DatasetReport,
     progress: Progress | None,
 ) -> Iterator[_Seen]:
-    from revisage.train import read_image
-
     for number, entry in enumerate(listed, 1):
         image = read_image(entry)
         if isinstance(image, str):
@@ -185,8 +200,6 @@ def _check_face(name: str, image: Image, find: Callable[[Image], list[Face]], re
 def _finder(detector: str | None) -> Callable[[Image], list[Face]] | None:
     if detector is None:
         return None
-    from revisage.faces import load_detector
-
     return load_detector(detector)
 
 
@@ -225,3 +238,148 @@ def _near(hashes: NDArray[np.uint64]) -> list[list[int]]:
     for place in range(len(hashes)):
         groups.setdefault(root(place), []).append(place)
     return [group for group in groups.values() if len(group) > 1]
+
+
+LIST = "faces.csv"
+LICENCE = "by consent of the person shown"
+_COLUMNS = (
+    *("file", "licence", "consent", "consent_date", "person", "label", "source", "source_sha256", "frame"),
+    *("native_px", "sharpness", "sha256"),
+)
+_DULL = "not sharp"
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What was written.
+
+    Attributes:
+        list: the CSV, which ``revisage train restorer`` takes as the path of a source.
+        images: pictures in it, of ``people`` persons.
+        left_out: how many faces were no clean targets, by reason.
+    """
+
+    list: Path
+    images: int
+    people: int
+    left_out: dict[str, int]
+
+
+def training_set_from_store(
+    store: Path,
+    output: Path,
+    *,
+    since: date | None = None,
+    person: str | None = None,
+    min_sharpness: float = CLEAN[0],
+    overwrite: bool = False,
+) -> TrainingSet:
+    """Write a folder ``output`` with the clean faces of a store and a list of them with consents and licence.
+
+    Args:
+        store: folder of the face store.
+        since: only faces kept from that day (UTC) on.
+        person: only theirs, by number or label.
+        min_sharpness: of a target.
+        overwrite: replace an earlier training set of that name; never another folder.
+
+    Raises:
+        InputError: no such store or person, or no face of it is a clean target.
+        OutputError: the folder exists or cannot be written.
+        UserError: as for opening the store.
+    """
+    facestore.find_place(store)  # names a missing extra before the store's own module does
+    _check_output(output, overwrite)
+    with facestore.FaceStore.open(store) as opened:
+        faces = opened.faces(person=person, since=since)
+    if not faces:
+        raise InputError(f"{store} holds no faces{' from that day on' if since else ''}")
+    chosen, left_out = _targets(faces, min_sharpness)
+    if not chosen:
+        raise InputError(
+            f"none of the {len(faces)} faces of {store} is a clean target: {_reasons(left_out)}; {_advice(left_out)}"
+        )
+    _write(chosen, output)
+    return TrainingSet(output / LIST, len(chosen), len({face.person for face in chosen}), left_out)
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    check_folder(output)
+    if output.is_dir() and not any(output.iterdir()):
+        return
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output} exists; use --overwrite to replace it")
+    if output.exists() and not (output / LIST).is_file():
+        raise OutputError(f"{output} is no training set of a face store and is left as it is; name another folder")
+    if not output.parent.is_dir():
+        raise OutputError(f"{output}: there is no folder {output.parent}; make it first, or name another")
+
+
+def _targets(faces: list[StoredFace], min_sharpness: float) -> tuple[list[StoredFace], dict[str, int]]:
+    """The clean faces, each input crop once, and how many of the others there are by reason."""
+    chosen: dict[Path, StoredFace] = {}
+    reasons: Counter[str] = Counter()
+    for face in faces:
+        if face.before in chosen:
+            continue
+        reason = _fault(face, min_sharpness)
+        if reason:
+            reasons[reason] += 1
+        else:
+            chosen[face.before] = face
+    return list(chosen.values()), dict(reasons)
+
+
+def _fault(face: StoredFace, min_sharpness: float) -> str:
+    if face.native_px < face.size:
+        return "enlarged"
+    if face.sharpness < min_sharpness:
+        return _DULL
+    if face.sharpness > CLEAN[1]:
+        return "noisy"
+    return "" if face.before.is_file() else "picture missing"
+
+
+def _reasons(left_out: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+
+
+def _advice(left_out: dict[str, int]) -> str:
+    better = "collect from better footage"
+    return f"{better}, or lower --min-sharpness and look at the pictures" if _DULL in left_out else better
+
+
+def _write(chosen: list[StoredFace], output: Path) -> None:
+    try:
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+            made = Path(folder) / "set"
+            (made / "images").mkdir(parents=True)
+            with (made / LIST).open("w", newline="", encoding="utf-8") as stream:
+                writer = csv.DictWriter(stream, _COLUMNS)
+                writer.writeheader()
+                for face in chosen:
+                    row = _row(face)
+                    shutil.copyfile(face.before, made / str(row["file"]))
+                    writer.writerow(row)
+            if output.exists():
+                output.rename(Path(folder) / "old")
+            made.rename(output)
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
+
+
+def _row(face: StoredFace) -> dict[str, object]:
+    return {
+        "file": f"images/person{face.person:04d}_{face.before.stem[:16]}.webp",
+        "licence": LICENCE,
+        "consent": face.consent,
+        "consent_date": face.consent_date.isoformat(),
+        "person": face.person,
+        "label": face.label or "",
+        "source": face.source,
+        "source_sha256": face.source_sha256,
+        "frame": face.frame,
+        "native_px": face.native_px,
+        "sharpness": face.sharpness,
+        "sha256": face.before.stem,
+    }

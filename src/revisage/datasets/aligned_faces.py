@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from revisage import models, train
 from revisage.core import (
     ConfigError,
     Detector,
@@ -30,21 +31,24 @@ from revisage.core import (
     publish,
     write_text,
 )
-from revisage.datasets.align_choose import Candidate, Look, chosen, people_of, score
-from revisage.datasets.align_measure import look_at
+from revisage.datasets.aligned_crops import AlignedCrop, Candidate, Look, chosen, look_at, people_of, score
 from revisage.pipeline import Networks, fingerprint
 
 if TYPE_CHECKING:
-    from revisage.core import Track
-    from revisage.media import Frame
     from revisage.train import Recogniser
 
-__all__ = ["INDEX", "AlignOptions", "AlignReport", "AlignedCrop", "align_files", "make_align_options"]
+from revisage.core import Track
+from revisage.faces import align
+from revisage.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Frame, open_source, probe, write_picture
+from revisage.pipeline import scan_source
+
+__all__ = ["INDEX", "AlignOptions", "AlignReport", "align_files", "make_align_options"]
 
 INDEX = "index.csv"
 _COLUMNS = ("file", "source", "time", "native_px", "sharpness", "yaw", "score", "person", "licence", "sha256")
-# Crops of one person in one file that are looked at once more against those of other files.
 _IDENTITY_CROPS = 3
+"""Crops of one person in one file that are looked at once more against those of other files."""
+
 _ARCFACE = "arcface-r18"
 
 
@@ -87,34 +91,6 @@ def make_align_options(**values: Any) -> AlignOptions:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ConfigError(f"{first['loc'][0]} cannot be {first['input']!r}: {first['msg'].lower()}") from None
-
-
-@dataclass(frozen=True)
-class AlignedCrop:
-    """One line of the index.
-
-    Attributes:
-        file: below the output folder.
-        source: the file it was cut from.
-        time: seconds from the source's first frame; None for a photo.
-        native_px: px of the source across the crop.
-        sharpness: see :func:`revisage.datasets.align_measure.look_at`.
-        yaw: degrees that the head is turned, estimated from five landmarks; above 0 towards the picture's right.
-        score: what the choice went by.
-        person: number of the person, over all files.
-        sha256: of the crop's file.
-    """
-
-    file: str
-    source: str
-    time: float | None
-    native_px: int
-    sharpness: float
-    yaw: float
-    score: float
-    person: int
-    licence: str
-    sha256: str
 
 
 @dataclass
@@ -200,8 +176,6 @@ def align_files(
 
 
 def _media_files(inputs: Sequence[Path], output: Path) -> list[Path]:
-    from revisage.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     files: list[Path] = []
     for path in inputs:
@@ -244,9 +218,6 @@ def _cut_file(
     progress: ProgressCallback | None,
 ) -> list[_Cut]:
     """The best crops of each track of one file, written into a folder."""
-    from revisage.media import probe
-    from revisage.pipeline import scan_source
-
     info = probe(path)
     scan = scan_source(path, fingerprint(path), networks.config, networks, total=info.frame_count, progress=progress)
     tracks = [track.value() for track in scan.tracks]
@@ -296,8 +267,6 @@ def _unfit(look: Look, options: AlignOptions) -> str | None:
 
 def _frames(path: Path, tracks: Sequence[Track]) -> Iterator[tuple[int, Frame]]:
     """The frames up to the last that any track has, with their numbers."""
-    from revisage.media import open_source
-
     stop = max((track.stop for track in tracks), default=0)
     if stop:
         with open_source(path) as source:
@@ -314,9 +283,6 @@ def _cut_frames(
     *,
     still: bool,
 ) -> Iterator[_Cut]:
-    from revisage.faces import align
-    from revisage.media import write_picture
-
     by_id = {track.id: track for track in tracks}
     kept = [track for track in tracks if any(one.track == track.id for ones in wanted.values() for one in ones)]
     origin: Fraction | None = None
@@ -354,13 +320,10 @@ def _publish(
 
 def _recogniser(weights: Path | None) -> Recogniser | None:
     """The network that tells people apart, if there is one on this machine."""
-    from revisage import models
-    from revisage.train import load_recogniser
-
     if weights is not None:
-        return load_recogniser(weights)
+        return train.load_recogniser(weights)
     entry = models.find(_ARCFACE)
-    return load_recogniser(models.local_path(_ARCFACE)) if models.is_present(entry) else None
+    return train.load_recogniser(models.local_path(_ARCFACE)) if models.is_present(entry) else None
 
 
 def _persons(cuts: Sequence[_Cut], recogniser: Recogniser | None) -> dict[tuple[int, int], int]:
