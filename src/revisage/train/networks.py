@@ -1,16 +1,20 @@
-"""The networks that a run trains as restorers, by its settings, and the weights that they may start from."""
+"""The networks that a run trains, the weights that they may start from, and Muon, which moves their kernels.
+
+Muon is our own, as ``torch.optim.Muon`` (torch 2.12) takes matrices alone and refuses the 4-D kernels of convolutions;
+views of them as matrices cannot be parameters where the kernels lie channels last."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from revisage import models
+from revisage import models, nets
 from revisage.core import ModelError
 from revisage.nets import CompactConfig, CompactGFPGAN, GFPGANClean, StyleDecoder
 from revisage.restorers import load_weights
@@ -18,6 +22,7 @@ from revisage.train.run_folder import read_checkpoint
 from revisage.train.settings import GFPGANConfig, net_config
 
 __all__ = [
+    "Muon",
     "RestorerNet",
     "architecture_of",
     "build_decoder",
@@ -26,17 +31,19 @@ __all__ = [
     "load_prior",
     "noise_sides",
     "restore_with_pyramid",
+    "split_parameters",
     "starting_net",
 ]
 
 RestorerNet = CompactGFPGAN | GFPGANClean
+_TRAINABLE = ("compact", "gfpgan_clean")
 _STYLES = 4096
 """Styles whose mean is what an untrained GFP-GAN asks of its prior."""
 
 
 def build_restorer(config: CompactConfig | GFPGANConfig) -> RestorerNet:
     """The network of a run, with random weights."""
-    return CompactGFPGAN(config) if isinstance(config, CompactConfig) else GFPGANClean(**config.settings())
+    return cast(RestorerNet, nets.build(*architecture_of(config)))
 
 
 def architecture_of(config: CompactConfig | GFPGANConfig) -> tuple[str, dict[str, Any]]:
@@ -89,7 +96,8 @@ def starting_net(name_or_path: str) -> tuple[CompactConfig | GFPGANConfig, dict[
     run = path / "last.pt" if path.is_dir() else path
     if run.suffix == ".pt" and run.name in ("last.pt", "best.pt"):
         return _from_checkpoint(run)
-    weights = load_weights(name_or_path, ("compact", "gfpgan_clean", "gfpgan_clean_512"), "trainable face restorer")
+    trainable = [name for kind in _TRAINABLE for name in nets.architecture(kind).names]
+    weights = load_weights(name_or_path, trainable, "trainable face restorer")
     state = {key: value.float() for key, value in weights.net.state_dict().items()}
     if weights.architecture == "compact":
         return CompactConfig.model_validate(weights.settings), state
@@ -130,3 +138,77 @@ def load_prior(net: RestorerNet, path: Path, *, seed: int) -> None:
     draws = torch.randn((_STYLES, net.num_style_feat), generator=torch.Generator().manual_seed(seed))
     mean = decoder.style_mlp(draws).mean(dim=0)
     cast(nn.Linear, net.final_linear).bias.copy_(mean.repeat(decoder.latent_count if net.different_w else 1))
+
+
+_QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the quintic iteration: they bring singular values near one in five rounds (Jordan, 2024)."""
+
+_PIXELS = 12
+"""A kernel with no more inputs or outputs than this, 2 x 2 pixels of three colours, reads or writes pixels."""
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update of each kernel, seen as a matrix (outputs x inputs), is orthogonalised.
+
+    Jordan, "Muon: an optimizer for hidden layers in neural networks" (2024). Steps are scaled by 0.2 sqrt(longer side)
+    as in Liu et al., "Muon is scalable for LLM training" (2025), so that learning rates of Adam fit.
+
+    Args:
+        parameters: kernels with two or more dimensions.
+        lr: learning rate.
+        momentum: of the gradients; Nesterov's.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step along the gradients."""
+        if closure is not None:
+            raise ValueError("Muon takes no closure")
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._move(parameter, parameter.grad, group["lr"], group["momentum"])
+
+    def _move(self, parameter: Tensor, gradient: Tensor, rate: float, momentum: float) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        mean = state["momentum"].mul_(momentum).add_(gradient)
+        step = orthogonalised((gradient + momentum * mean).flatten(1))
+        parameter.add_(step.view_as(parameter), alpha=-rate * 0.2 * max(step.shape) ** 0.5)
+
+
+def orthogonalised(matrix: Tensor, rounds: int = 5) -> Tensor:
+    """The matrix, (m, n) float32, with its singular values brought near one (0.7 to 1.2), to 8 bits.
+
+    Each round multiplies X by a polynomial P of its Gram matrix X X^T, so that all rounds together are one small matrix
+    times X; the Gram matrix itself goes on as P^2 X X^T. Only two products have the longer side in them.
+    """
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    gram = x @ x.T
+    factor = whole = _polynomial(gram)
+    for _ in range(rounds - 1):
+        gram = gram @ (factor @ factor)
+        factor = _polynomial(gram)
+        whole = factor @ whole
+    x = whole.bfloat16() @ x.bfloat16()
+    return (x.T if tall else x).to(matrix.dtype)
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    a, b, c = _QUINTIC
+    factor = torch.add(b * gram, gram @ gram, alpha=c)
+    factor.diagonal().add_(a)
+    return factor
+
+
+def split_parameters(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """(kernels for Muon, the rest): 4-D kernels between hidden layers; not those that read or write pixels."""
+    kernels = [p for p in net.parameters() if p.ndim == 4 and min(p.shape[:2]) > _PIXELS]
+    chosen = {id(kernel) for kernel in kernels}
+    return kernels, [p for p in net.parameters() if id(p) not in chosen]

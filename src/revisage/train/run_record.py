@@ -179,12 +179,12 @@ class TrainedRun:
     @property
     def is_detector(self) -> bool:
         """Whether the net finds faces instead of restoring them."""
-        return self.arch == "compact-detector"
+        return nets.architecture(self.arch).role == "face detector"
 
     @property
     def size(self) -> int:
         """Side of a restorer's crops, px."""
-        return int(self.settings.get("size") or self.settings["out_size"])
+        return nets.architecture(self.arch).size(self.settings)
 
 
 def read_run(folder: Path, checkpoint: Choice | None = None) -> TrainedRun:
@@ -255,7 +255,9 @@ def _detector(folder: Path, checkpoint: Choice | None) -> TrainedRun:
         net.load_state_dict(models.load_state(path))
     except (ModelError, RuntimeError) as error:
         raise InputError(f"{path} is damaged or of another architecture: {' '.join(str(error).split())}") from error
-    config, data, records = _read_json(folder / "config.json"), _read_json(folder / "data.json"), _log(folder)
+    known, data, records = _read_json(folder / "config.json"), _read_json(folder / "data.json"), _log(folder)
+    # Former runs kept their settings among what they were trained on.
+    config = known.get("config", known)
     step = int(about.get("step", 0))
     return TrainedRun(
         folder=folder,
@@ -268,7 +270,7 @@ def _detector(folder: Path, checkpoint: Choice | None) -> TrainedRun:
         recipe=_without_paths(config),
         data={name: value for name, value in _counted(data).items() if name != "revision"},
         measures=dict(about.get("measures") or {}),
-        revision=_revision(data, *records),
+        revision=_revision(data, known, *records),
         faces=_detector_pictures(config),
     )
 

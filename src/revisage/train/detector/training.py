@@ -50,8 +50,7 @@ from revisage.train.detector.patches import (
 )
 from revisage.train.detector.scenes import DetectorDataset, LabelledImage, load_aligned_faces, load_scenes
 from revisage.train.loop import Check, Draws, Losses, Stage, sample_batches, train
-from revisage.train.networks import half_precision
-from revisage.train.optimisers import Muon, split_parameters
+from revisage.train.networks import Muon, half_precision, split_parameters
 from revisage.train.run_folder import Report, RunFolder
 from revisage.train.settings import DetectorTrainConfig, RefineTrainConfig, SceneConfig
 

@@ -20,14 +20,15 @@ from revisage.train.compute import Compute, started
 from revisage.train.images import load_images
 from revisage.train.loop import Check, Draws, Losses, Stage, sample_batches, train
 from revisage.train.networks import (
+    Muon,
     RestorerNet,
     build_restorer,
     load_prior,
     noise_sides,
     restore_with_pyramid,
+    split_parameters,
     starting_net,
 )
-from revisage.train.optimisers import Muon, split_parameters
 from revisage.train.restorer.adversaries import (
     ComponentAdversaries,
     PatchDiscriminator,

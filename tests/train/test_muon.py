@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from revisage.train.optimisers import Muon, orthogonalised, split_parameters
+from revisage.train.networks import Muon, orthogonalised, split_parameters
 
 
 def plain(matrix: Tensor, rounds: int = 5) -> Tensor:
