@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from revisage.core.errors import MissingExtraError
-from revisage.temporal.raft import load_raft
+from revisage.temporal.flow import load_raft
 
 
 def test_without_torchvision_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,6 @@
-from .flow import DisFlow, Flow, FlowEstimator, consistent, warp
-from .motion import Motion, motions, onward_motion, reduced
-from .raft import load_raft
-from .smooth import smooth_track
-from .steady import Recursion, Sharpness
+from .flow import DisFlow, Flow, FlowEstimator, consistent, load_raft, warp
+from .landmark_smoothing import smooth_track
+from .recursion import Motion, Recursion, Sharpness, motions, onward_motion, reduced
 
 __all__ = [
     "DisFlow",

@@ -8,13 +8,30 @@ frame before.
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DisFlow", "Flow", "FlowEstimator", "consistent", "disagreement", "squared_lengths", "warp"]
+from revisage import engines, models
+from revisage.core import MissingExtraError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = [
+    "DisFlow",
+    "Flow",
+    "FlowEstimator",
+    "RaftFlow",
+    "consistent",
+    "disagreement",
+    "load_raft",
+    "squared_lengths",
+    "warp",
+]
 
 Flow = NDArray[np.float32]
 Grey = NDArray[np.uint8]
@@ -28,12 +45,22 @@ _PRESETS: dict[Preset, int] = {
 _SMALLEST = 16
 """Sides that DIS can work with (px): smaller pictures are repeated at their border."""
 
+_RAFT_MODELS = ("raft-large", "raft-small")
+
+_RAFT_SIDE, _RAFT_SMALLEST = 8, 128
+"""RAFT works on sides that are multiples of the one (px) and at least as long as the other: it compares pictures down
+to 1/64 of their size."""
+
 
 class FlowEstimator(Protocol):
     """Estimates flow. Pure and deterministic."""
 
     def __call__(self, target: Grey, source: Grey) -> Flow:
-        """The flow of two ``(H, W) uint8`` pictures of one size, as the module's first lines define it."""
+        """The flow of two ``(H, W) uint8`` pictures of one size, as the module's first lines define it.
+
+        Raises:
+            ValueError: the pictures differ in shape, or are not ``(H, W) uint8``.
+        """
         ...
 
 
@@ -49,12 +76,8 @@ class DisFlow:
         self._dis = cv2.DISOpticalFlow.create(_PRESETS[preset])
 
     def __call__(self, target: Grey, source: Grey) -> Flow:
-        """See :class:`FlowEstimator`.
-
-        Raises:
-            ValueError: the pictures differ in shape, or are not ``(H, W) uint8``.
-        """
-        check_pair(target, source)
+        """See :class:`FlowEstimator`."""
+        _check_pair(target, source)
         height, width = target.shape
         below, right = max(0, _SMALLEST - height), max(0, _SMALLEST - width)
         if below or right:
@@ -65,7 +88,68 @@ class DisFlow:
         return flow[:height, :width]
 
 
-def check_pair(target: Grey, source: Grey) -> None:
+class RaftFlow:
+    """RAFT (Teed and Deng, ECCV 2020) as torchvision has it: an alternative to DIS for those who have a GPU.
+
+    Args:
+        net: maps two batches ``(N, 3, H, W) float32`` in [-1, 1] to a list of flows, the last of them the best.
+        device: where it runs, as torch names it.
+    """
+
+    def __init__(self, net: nn.Module, device: str) -> None:
+        self._net = net.to(device).eval()
+        self._device = device
+
+    def __call__(self, target: Grey, source: Grey) -> Flow:
+        """See :class:`FlowEstimator`."""
+        import torch
+
+        _check_pair(target, source)
+        height, width = target.shape
+        with torch.inference_mode():
+            flow = self._net(self._tensor(target), self._tensor(source))[-1]
+        found: Flow = flow[0].permute(1, 2, 0).float().cpu().numpy()
+        return np.ascontiguousarray(found[:height, :width])
+
+    def _tensor(self, grey: Grey) -> Any:
+        import torch
+
+        height, width = (max(_RAFT_SMALLEST, -(-side // _RAFT_SIDE) * _RAFT_SIDE) for side in grey.shape)
+        padded = cv2.copyMakeBorder(grey, 0, height - grey.shape[0], 0, width - grey.shape[1], cv2.BORDER_REPLICATE)
+        values = torch.from_numpy(padded).to(self._device).float() / 127.5 - 1
+        return values.expand(1, 3, height, width)
+
+
+def load_raft(device: str = "auto", path: Path | None = None) -> RaftFlow:
+    """RAFT with its published weights: the large net where it is in the model folder, else the small one.
+
+    Args:
+        device: auto, cpu, cuda or mps.
+        path: a file with the weights of the small or large net, in place of those of the model folder.
+
+    Raises:
+        MissingExtraError: torchvision is not installed.
+        ModelError: the weights are absent and cannot be fetched, or damaged.
+        DeviceError: the device is not on this machine.
+    """
+    try:
+        from torchvision.models import optical_flow
+    except ImportError:
+        raise MissingExtraError("--temporal raft", "flow") from None
+    name = next((name for name in _RAFT_MODELS if models.is_present(name)), _RAFT_MODELS[-1])
+    state = models.load_state(path or models.pull(name))
+    large = "feature_encoder.convnormrelu.0.weight" in state and _is_large(state)
+    net = (optical_flow.raft_large if large else optical_flow.raft_small)(weights=None, progress=False)
+    net.load_state_dict(state)
+    return RaftFlow(net, engines.resolve(device, "torch", "fp32").device)
+
+
+def _is_large(state: dict[str, Any]) -> bool:
+    """The large net's first layer has 64 channels, the small one's 32."""
+    return int(state["feature_encoder.convnormrelu.0.weight"].shape[0]) == 64
+
+
+def _check_pair(target: Grey, source: Grey) -> None:
     """Raise ValueError unless both are grey pictures of one size."""
     if target.ndim != 2 or target.shape != source.shape or target.dtype != np.uint8 or source.dtype != np.uint8:
         raise ValueError(

@@ -9,14 +9,15 @@ from revisage.core import Face, Track
 
 __all__ = ["smooth_track"]
 
-_REACH = 12
-_SIGMA_FRAMES = 6.0
-# The range kernel forgives so many times the detector's own noise, within bounds that are parts of the face's size:
-# where a face is in another place beyond doubt, it moved.
-_TIMES_NOISE = 3.0
-_LEAST_MOVE, _MOST_MOVE = 0.03, 0.1
-# A face that was filled in repeats its neighbours: it says less.
+_REACH, _SIGMA_FRAMES = 12, 6.0
+"""Frames to either side that are looked at, and the width of their weights in time."""
+
+_TIMES_NOISE, _LEAST_MOVE, _MOST_MOVE = 3.0, 0.03, 0.1
+"""The range kernel forgives so many times the detector's own noise, within bounds that are parts of the face's size:
+where a face is in another place beyond doubt, it moved."""
+
 _FILLED_WEIGHT = 0.25
+"""A face that was filled in repeats its neighbours: it says less."""
 
 
 def smooth_track(track: Track) -> Track:

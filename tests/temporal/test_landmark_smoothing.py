@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revisage.core.values import Face, Track
-from revisage.temporal.smooth import smooth_track
+from revisage.temporal.landmark_smoothing import smooth_track
 
 SHAPE = np.array([(30, 40), (70, 40), (50, 60), (35, 80), (65, 80)], dtype=np.float64)
 

@@ -14,25 +14,113 @@ the same where the restorer invents it anew in each frame; :class:`Sharpness` gi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.temporal.flow import warp
-from revisage.temporal.motion import GRID, Motion, inner
+from revisage.core import Crop
+from revisage.temporal.flow import Flow, FlowEstimator, disagreement, squared_lengths, warp
 
-__all__ = ["Recursion", "Sharpness"]
+__all__ = ["GRID", "Motion", "Recursion", "Sharpness", "motions", "onward_motion", "reduced"]
 
 Picture = NDArray[np.float32]
 
-# Noise of the difference (1/255): bounds, and how many times it a pixel may differ before it counts half.
+GRID = 128
+"""Flow is estimated on crops of this side (px): noise is halved in a crop of 256 px, and the cost is a quarter."""
+
+_MISSED = 0.35
+"""Where forward and backward flow miss each other by this much (px of the grid), trust has fallen to 0.6."""
+
+_FAR = 2.0
+"""A face that moves this far from crop to crop (px of the grid), though crops follow it, is averaged over fewer."""
+
+_NOTHING = 0.05
+"""Shorter moves (px of the grid) are noise of the flow: pulled to 0, so that nothing is interpolated without need."""
+
+_EXPECTED, _EXCESS = 1.5, 6.0
+"""Squared error of the warped input, in parts of the noise, from which it counts and at which trust is down to 0.4."""
+
+_LEAST_MATCHED, _MOST_MATCHED = 0.7, 12.0
+"""Bounds of the noise in the difference of two crops (1/255): without any, rounding is; more is not noise."""
+
 _QUIET, _LOUD, _TIMES_NOISE = 0.4, 6.0, 5.0
-# Smoothed difference: sigma (px of the grid), bounds of its usual size (1/255), how many times that is still noise.
+"""Noise of the difference (1/255): bounds, and how many times it a pixel may differ before it counts half."""
+
 _AREA, _CALM, _BUSY, _TIMES_CALM = 1.5, 0.3, 4.0, 4.0
-# Weights that make one grey value of a pixel's three.
+"""Smoothed difference: sigma (px of the grid), bounds of its usual size (1/255), how many times that is still noise."""
+
 _MEAN = np.full((1, 3), 1 / 3, np.float32)
-# Finest band: sigma in px of the output, the most of it that may be added, how fast that follows.
+"""Weights that make one grey value of a pixel's three."""
+
 _FINEST, _MOST, _FOLLOWS = 1.4, 0.6, 0.5
+"""Finest band: sigma in px of the output, the most of it that may be added, how fast that follows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """How to bring a neighbouring crop onto this one.
+
+    Attributes:
+        flow: ``(size, size, 2) float32`` px, see :mod:`revisage.temporal.flow`.
+        trust: ``(size, size) float32``, 1 where both crops surely show the same, 0 where they surely do not.
+    """
+
+    flow: Flow
+    trust: NDArray[np.float32]
+
+
+def reduced(crop: Crop) -> Crop:
+    """A crop ``(size, size, 3) uint8 RGB`` as the ``(GRID, GRID) uint8`` grey picture that flow is estimated on."""
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    shrinks = grey.shape[0] > GRID
+    small: Crop = cv2.resize(grey, (GRID, GRID), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return small
+
+
+def motions(estimate: FlowEstimator, before: Crop, now: Crop, size: int) -> tuple[Motion, Motion]:
+    """What brings the crop before onto this one, and what brings this one onto the one before.
+
+    Args:
+        estimate: finds the flow.
+        before, now: two crops, :func:`reduced`.
+        size: side of the crops themselves (px).
+    """
+    onward, back = estimate(now, before), estimate(before, now)
+    return _motion(onward, back, now, before, size), _motion(back, onward, before, now, size)
+
+
+def onward_motion(estimate: FlowEstimator, before: Crop, now: Crop, size: int) -> Motion:
+    """The first of :func:`motions` alone, at little more than half the cost."""
+    return _motion(estimate(now, before), estimate(before, now), now, before, size)
+
+
+def _motion(flow: Flow, back: Flow, target: Crop, source: Crop, size: int) -> Motion:
+    far = squared_lengths(flow)
+    doubt = disagreement(flow, back) / (2 * _MISSED**2) + far / (2 * _FAR**2)
+    still = far / (far + _NOTHING**2)
+    flow = cv2.multiply(flow, cv2.merge((still, still)))
+    trust = cv2.exp(-np.minimum(doubt + _mismatch(target, warp(source, flow)), 50))
+    side = (size, size)
+    scaled = cv2.resize(flow * np.float32(size / GRID), side, interpolation=cv2.INTER_LINEAR)
+    return Motion(scaled, cv2.resize(trust, side, interpolation=cv2.INTER_LINEAR))
+
+
+def _mismatch(target: Crop, warped: Crop) -> NDArray[np.float32]:
+    """By how much two pictures differ beyond their noise, ``float32``, 0 where that is all."""
+    difference = cv2.subtract(target, warped, dtype=cv2.CV_32F)
+    noise = float(np.clip(1.4826 * np.median(np.abs(inner(difference))), _LEAST_MATCHED, _MOST_MATCHED))
+    error = cv2.blur(np.square(difference), (5, 5)) / noise**2
+    excess: NDArray[np.float32] = np.maximum(error - _EXPECTED, 0) / _EXCESS
+    return excess
+
+
+def inner(picture: NDArray[Any]) -> NDArray[Any]:
+    """The middle of a crop, where the face is: what noise and sharpness are measured in."""
+    height, width = picture.shape[:2]
+    return picture[height // 5 : height * 9 // 10, width // 4 : width * 3 // 4]
 
 
 class Recursion:
@@ -47,7 +135,7 @@ class Recursion:
         self._share = share
         self._average: Picture | None = None
 
-    def __call__(self, crop: NDArray[np.uint8], motion: Motion | None, lapse: float = 1.0) -> NDArray[np.uint8]:
+    def __call__(self, crop: Crop, motion: Motion | None, lapse: float = 1.0) -> Crop:
         """The average up to this crop.
 
         Args:
@@ -109,7 +197,7 @@ class Sharpness:
     def __init__(self) -> None:
         self._added = 0.0
 
-    def __call__(self, average: NDArray[np.uint8], frame: NDArray[np.uint8], scale: float = 1.0) -> NDArray[np.uint8]:
+    def __call__(self, average: Crop, frame: Crop, scale: float = 1.0) -> Crop:
         """``average`` as sharp as ``frame``.
 
         Args:
@@ -120,11 +208,11 @@ class Sharpness:
         smooth = _smoothed(average, scale)
         wanted = float(np.clip(_missing(average, smooth, frame, scale), 0, _MOST))
         self._added += _FOLLOWS * (wanted - self._added)
-        sharper: NDArray[np.uint8] = cv2.addWeighted(average, 1 + self._added, smooth, -self._added, 0)
+        sharper: Crop = cv2.addWeighted(average, 1 + self._added, smooth, -self._added, 0)
         return sharper
 
 
-def _smoothed(picture: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+def _smoothed(picture: Crop, scale: float) -> Crop:
     """The picture without its finest band. A wide blur is done on fewer pixels, never on fewer than the output has."""
     sigma, size = _FINEST * scale, picture.shape[0]
     times = 2 ** int(np.log2(scale))
@@ -136,7 +224,7 @@ def _smoothed(picture: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     return cv2.resize(cv2.GaussianBlur(small, (0, 0), left), (size, size), interpolation=cv2.INTER_LINEAR)
 
 
-def _missing(average: NDArray[np.uint8], smooth: NDArray[np.uint8], frame: NDArray[np.uint8], scale: float) -> float:
+def _missing(average: Crop, smooth: Crop, frame: Crop, scale: float) -> float:
     """How much of ``average - smooth`` must be added for the Laplacian to vary as much as in ``frame``."""
     has, less, wants = (_laplacian(picture, scale) for picture in (average, smooth, frame))
     band = has - less
@@ -147,7 +235,7 @@ def _missing(average: NDArray[np.uint8], smooth: NDArray[np.uint8], frame: NDArr
     return float((np.sqrt(cross**2 + power * lacks) - cross) / power)
 
 
-def _laplacian(crop: NDArray[np.uint8], scale: float) -> Picture:
+def _laplacian(crop: Crop, scale: float) -> Picture:
     """The Laplacian in the face, as the output can show it."""
     grey = cv2.cvtColor(inner(crop), cv2.COLOR_RGB2GRAY)
     if scale > 1:
@@ -156,7 +244,7 @@ def _laplacian(crop: NDArray[np.uint8], scale: float) -> Picture:
     return cv2.Laplacian(grey, cv2.CV_32F)[1:-1, 1:-1]
 
 
-def _to_picture(values: Picture) -> NDArray[np.uint8]:
+def _to_picture(values: Picture) -> Crop:
     """Values in 1/255, rounded and clipped to uint8."""
-    picture: NDArray[np.uint8] = cv2.add(values, 0, dtype=cv2.CV_8U)
+    picture: Crop = cv2.add(values, 0, dtype=cv2.CV_8U)
     return picture

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from revisage.temporal.flow import DisFlow
-from revisage.temporal.motion import Motion, motions, reduced
-from revisage.temporal.steady import Recursion, Sharpness
+from revisage.temporal.recursion import Motion, Recursion, Sharpness, motions, reduced
 
 SIZE = 128
 DIS = DisFlow("fast")
