@@ -1,4 +1,4 @@
-"""Time as integer pts in a Fraction time base. Floats are for display only."""
+"""Times as people write and read them. Inside they are integer pts in a Fraction time base."""
 
 from __future__ import annotations
 
@@ -7,22 +7,10 @@ from fractions import Fraction
 
 from revisage.core.errors import ConfigError
 
-__all__ = ["format_seconds", "parse_time", "rescale", "seconds"]
+__all__ = ["format_seconds", "parse_time"]
 
 _FRACTION = re.compile(r"\d+/[1-9]\d*")
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
-
-
-def seconds(pts: int, time_base: Fraction) -> Fraction:
-    """The exact time of ``pts`` in seconds."""
-    return pts * time_base
-
-
-def rescale(pts: int, source: Fraction, target: Fraction) -> int:
-    """``pts`` of one time base in another, rounded to the nearest (halves away from zero)."""
-    exact = pts * source / target
-    rounded = int(abs(exact) + Fraction(1, 2))
-    return rounded if exact >= 0 else -rounded
 
 
 def parse_time(text: str) -> Fraction:

@@ -29,7 +29,7 @@ class Face:
     """One face in one frame.
 
     Attributes:
-        box: x, y, width, height (px); width and height above zero.
+        box_xywh: left, top, width, height (px); width and height above zero. ``box`` is the same.
         landmarks: ``(5, 2) float32``, read-only: left eye, right eye, nose tip, left and right mouth corner,
             left and right as the viewer sees them (px).
         score: the detector's confidence, 0 to 1.
@@ -38,7 +38,7 @@ class Face:
         ValueError: a value is not finite, a side is not positive, or the shape is wrong.
     """
 
-    box: Box
+    box_xywh: Box
     landmarks: NDArray[np.float32]
     score: float = 1.0
 
@@ -46,15 +46,15 @@ class Face:
         landmarks = np.array(self.landmarks, dtype=np.float32)
         if landmarks.shape != (5, 2):
             raise ValueError(f"landmarks must have shape (5, 2), got {landmarks.shape}")
-        box = tuple(float(v) for v in self.box)
+        box = tuple(float(v) for v in self.box_xywh)
         if len(box) != 4:
-            raise ValueError(f"box must be x, y, width, height, got {self.box!r}")
+            raise ValueError(f"box must be x, y, width, height, got {self.box_xywh!r}")
         if not (all(map(math.isfinite, box)) and np.isfinite(landmarks).all() and math.isfinite(self.score)):
             raise ValueError("box, landmarks and score must be finite numbers")
         if box[2] <= 0 or box[3] <= 0:
             raise ValueError(f"box width and height must be positive, got {box[2]} x {box[3]}")
         landmarks.flags.writeable = False
-        object.__setattr__(self, "box", box)
+        object.__setattr__(self, "box_xywh", box)
         object.__setattr__(self, "landmarks", landmarks)
         object.__setattr__(self, "score", float(self.score))
 
@@ -67,6 +67,11 @@ class Face:
 
     def __hash__(self) -> int:
         return hash((self.box, self.score))
+
+    @property
+    def box(self) -> Box:
+        """Left, top, width, height (px)."""
+        return self.box_xywh
 
     @property
     def size(self) -> float:
