@@ -207,13 +207,20 @@ def test_all_is_sorted_and_there() -> None:
 
 @pytest.mark.parametrize("name", ["detect_faces", "load_restorer", "probe", "restore", "restore_image", "scan"])
 def test_public_functions_stay_functions_whatever_is_imported(name: str) -> None:
-    for room in ("api", "cli.entry", "pipeline.executor", "restorers", "faces.detect", "media"):
+    for room in ("api", "cli.entry", "pipeline.file_restoration", "restorers", "faces.detect", "media"):
         importlib.import_module(f"revisage.{room}")
     assert callable(getattr(revisage, name))
     assert getattr(revisage, name).__doc__
 
 
 def test_modules_state_what_they_offer_in_order() -> None:
-    for room in ("api", "pipeline.scan", "pipeline.executor", "pipeline.report", "pipeline.plan", "core.errors"):
+    for room in (
+        "api",
+        "pipeline.scan",
+        "pipeline.file_restoration",
+        "pipeline.report",
+        "pipeline.plan",
+        "core.errors",
+    ):
         names = importlib.import_module(f"revisage.{room}").__all__
         assert names == sorted(names), room

@@ -1,12 +1,18 @@
 from ._version import __version__
 from .api import detect_faces, load_restorer, probe, restore, restore_image, scan
-from .core import Face, RestoreConfig, RevisageError, Track
+from .core import Face, RestoreConfig, RevisageError, Track, UserError
+from .pipeline import ProcessRunner, Report, Runner, SerialRunner
 
 __all__ = [
     "Face",
+    "ProcessRunner",
+    "Report",
     "RestoreConfig",
     "RevisageError",
+    "Runner",
+    "SerialRunner",
     "Track",
+    "UserError",
     "__version__",
     "detect_faces",
     "load_restorer",

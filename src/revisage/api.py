@@ -1,23 +1,26 @@
 """What the package offers: restore files and images, scan, detect faces, load a restorer, probe.
 
-The command line calls these functions and nothing else. Importing this module is cheap; each function imports what it
-needs when it is called.
+The command line calls these functions and nothing else. Importing this module is cheap: the rooms' doors load what is
+needed when a function is called.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from revisage import evaluate as evaluation
+from revisage import faces, media, pipeline, restorers
 from revisage.core import (
+    CancelledError,
     CancelToken,
     ConfigError,
     Face,
+    Image,
     OutputError,
     ProgressCallback,
     RestoreConfig,
@@ -28,12 +31,11 @@ from revisage.core import (
 if TYPE_CHECKING:
     from revisage.evaluate import Evaluation
     from revisage.media import Collection, MediaInfo
-    from revisage.pipeline import FileReport, Networks, Report, Scan
+    from revisage.pipeline import FileReport, Networks, Report, Runner, Scan
     from revisage.restorers import FaceRestorer
 
 __all__ = ["detect_faces", "evaluate", "load_restorer", "probe", "restore", "restore_image", "scan"]
 
-Image = NDArray[np.uint8]
 PathLike = str | Path
 ConfigLike = RestoreConfig | Mapping[str, Any] | PathLike
 
@@ -46,6 +48,8 @@ def restore(
     progress: ProgressCallback | None = None,
     scan: Scan | PathLike | None = None,
     cancel: CancelToken | None = None,
+    runner: Runner | None = None,
+    segment_frames: int = 250,
     **options: Any,
 ) -> Report:
     """Restore the faces of a video, an animated image or a photo; of a folder or a glob pattern of them.
@@ -58,6 +62,9 @@ def restore(
         progress: told of each frame.
         scan: from :func:`scan`, or its file: restore these tracks without looking again.
         cancel: stops the work from another thread.
+        runner: who carries the segments of a video out; by default this process, or ``workers`` of them.
+        segment_frames: frames of a segment at most: what a crash may cost, and what a worker takes at once. The
+            pixels do not depend on it.
         **options: fields of RestoreConfig; they override ``config``.
 
     Returns:
@@ -70,31 +77,38 @@ def restore(
         CancelledError: stopped through ``cancel``; nothing partial is left.
         KeyboardInterrupt: stopped by Ctrl-C; nothing partial is left.
     """
-    from revisage.media import default_output, find_media, is_collection
-    from revisage.pipeline import Networks, check_side_folders, check_store
-
     settings = make_config(_read_config(config), **options)
     given = _read_scan(scan)
-    check_side_folders(settings)
-    check_store(settings)
-    found = find_media(input)
-    networks = Networks(settings)
-    if is_collection(input):
-        files = _restore_batch(found, input, output, settings, networks, given, progress, cancel)
-    else:
-        from revisage.pipeline import restore_file
+    pipeline.check_side_folders(settings)
+    pipeline.check_store(settings)
+    found = media.find_media(input)
+    networks = pipeline.Networks(settings)
 
+    def one(source: Path, target: Path, settings: RestoreConfig = settings) -> FileReport:
+        return pipeline.restore_file(
+            source,
+            target,
+            settings,
+            networks,
+            scan=given,
+            progress=progress,
+            cancel=cancel,
+            runner=runner,
+            segment_frames=segment_frames,
+        )
+
+    if media.is_collection(input):
+        files = _restore_batch(found, input, output, settings, one, given)
+    else:
         source = found.files[0]
-        target = default_output(source) if output is None else _in_folder(Path(output), source)
-        files = [restore_file(source, target, settings, networks, scan=given, progress=progress, cancel=cancel)]
+        target = media.default_output(source) if output is None else _in_folder(Path(output), source)
+        files = [one(source, target)]
     return _report(settings, networks, files)
 
 
 def _in_folder(output: Path, source: Path) -> Path:
     """``output``, or the source's name in it, as it can be written, when it is a folder."""
-    from revisage.media import output_name
-
-    return output / output_name(source) if output.is_dir() else output
+    return output / media.output_name(source) if output.is_dir() else output
 
 
 def _restore_batch(
@@ -102,36 +116,29 @@ def _restore_batch(
     named: PathLike,
     output: PathLike | None,
     config: RestoreConfig,
-    networks: Networks,
+    one: Callable[[Path, Path, RestoreConfig], FileReport],
     given: Scan | None,
-    progress: ProgressCallback | None,
-    cancel: CancelToken | None,
 ) -> list[FileReport]:
-    from revisage.core import CancelledError
-    from revisage.pipeline import FileReport, restore_file
-
+    """One file after the other; what is wrong with one is noted, and the others go on."""
     if given is not None or config.compare is not None:
         option = "scan" if given is not None else "compare"
         raise ConfigError(f"{option} belongs to one file, {named} stands for several; name one file")
-    targets = _batch_targets(found, named, output)
     single = config.model_copy(update={"report": None})
 
-    def one(source: Path, target: Path) -> FileReport:
+    def tried(source: Path, target: Path) -> FileReport:
         try:
             if not config.dry_run:
                 target.parent.mkdir(parents=True, exist_ok=True)
-            return restore_file(source, target, single, networks, progress=progress, cancel=cancel)
+            return one(source, target, single)
         except CancelledError:
             raise
         except RevisageError as error:
-            return FileReport(input={"path": str(source)}, error=str(error), error_code=error.exit_code)
+            return pipeline.FileReport(input={"path": str(source)}, error=str(error), error_code=error.exit_code)
 
-    return [one(source, target) for source, target in targets.items()]
+    return [tried(source, target) for source, target in _batch_targets(found, named, output).items()]
 
 
 def _batch_targets(found: Collection, named: PathLike, output: PathLike | None) -> dict[Path, Path]:
-    from revisage.media import default_output
-
     if output is not None:
         if Path(output).is_file():
             raise OutputError(f"{output} is a file; {named} needs a folder for its outputs")
@@ -140,18 +147,16 @@ def _batch_targets(found: Collection, named: PathLike, output: PathLike | None) 
     if folder.is_dir():
         resolved = folder.resolve()
         return found.outputs(resolved.with_name(f"{resolved.name}_restored"))
-    return {file: default_output(file) for file in found.files}
+    return {file: media.default_output(file) for file in found.files}
 
 
 def _report(config: RestoreConfig, networks: Networks, files: list[FileReport]) -> Report:
-    from revisage.pipeline import Report, detector_summary, machine
-
-    report = Report(
+    report = pipeline.Report(
         # A report can be fed back as a config; consent is about one source and is stated anew for each.
         config=config.model_dump(mode="json", exclude_unset=True, exclude={"collect", "consent"}),
         model=next((entry.model for entry in files if entry.model), None),
-        detector=detector_summary(networks),
-        machine=machine(),
+        detector=pipeline.detector_summary(networks),
+        machine=pipeline.machine(),
         dry_run=config.dry_run,
         files=files,
     )
@@ -178,9 +183,7 @@ def _read_config(config: ConfigLike | None) -> RestoreConfig | Mapping[str, Any]
 
 
 def _read_scan(scan: Scan | PathLike | None) -> Scan | None:
-    from revisage.pipeline import load_scan
-
-    return load_scan(Path(scan)) if isinstance(scan, (str, Path)) else scan
+    return pipeline.load_scan(Path(scan)) if isinstance(scan, (str, Path)) else scan
 
 
 def restore_image(image: Image, *, config: ConfigLike | None = None, **options: Any) -> Image:
@@ -198,9 +201,7 @@ def restore_image(image: Image, *, config: ConfigLike | None = None, **options: 
         ValueError: another shape or dtype.
         UserError: an option or model is not there.
     """
-    from revisage.pipeline import restored_image
-
-    return restored_image(_checked(image), make_config(_read_config(config), **options))
+    return pipeline.restored_image(_checked(image), make_config(_read_config(config), **options))
 
 
 def _checked(image: Image) -> Image:
@@ -234,15 +235,17 @@ def scan(
         InputError: there is nothing to read.
         CancelledError: stopped through ``cancel``.
     """
-    from revisage.media import probe as media_probe
-    from revisage.pipeline import Networks, fingerprint, scan_source
-
     settings = make_config(_read_config(config), **options)
     path = Path(input)
-    info = media_probe(path)
-    networks = Networks(settings)
-    return scan_source(
-        path, fingerprint(path), settings, networks, total=info.frame_count, progress=progress, cancel=cancel
+    info = media.probe(path)
+    return pipeline.scan_source(
+        path,
+        pipeline.fingerprint(path),
+        settings,
+        pipeline.Networks(settings),
+        total=info.frame_count,
+        progress=progress,
+        cancel=cancel,
     )
 
 
@@ -271,13 +274,11 @@ def detect_faces(
         ValueError: another shape or dtype.
         UserError: an option is not allowed, or the model is not there.
     """
-    from revisage.faces import load_detector
-
     checked = _checked(image)
     config = make_config(
         detector=detector, detection_threshold=threshold, device=device, engine=engine, precision=precision
     )
-    found = load_detector(
+    found = faces.load_detector(
         config.detector,
         device=config.device,
         engine=config.engine,
@@ -315,10 +316,10 @@ def evaluate(
         UserError: a file cannot be read, frames have no partner, or an option is not allowed.
         CancelledError: stopped through ``cancel``.
     """
-    from revisage.evaluate import evaluate_sides, make_settings
-
     sides = {"restored": Path(restored)} | ({} if input is None else {"input": Path(input)})
-    return evaluate_sides(Path(reference), sides, make_settings(**options), progress=progress, cancel=cancel)
+    return evaluation.evaluate_sides(
+        Path(reference), sides, evaluation.make_settings(**options), progress=progress, cancel=cancel
+    )
 
 
 def load_restorer(
@@ -337,9 +338,7 @@ def load_restorer(
         ConfigError: settings that do not go together.
         DeviceError: the device is not on this machine.
     """
-    from revisage.restorers import load_restorer as load
-
-    return load(name_or_path, device=device, engine=engine, precision=precision)
+    return restorers.load_restorer(name_or_path, device=device, engine=engine, precision=precision)
 
 
 def probe(path: PathLike) -> MediaInfo:
@@ -348,6 +347,4 @@ def probe(path: PathLike) -> MediaInfo:
     Raises:
         InputError: no such file, or nothing in it that has frames.
     """
-    from revisage.media import probe as media_probe
-
-    return media_probe(Path(path))
+    return media.probe(Path(path))

@@ -152,7 +152,7 @@ def test_stopping_says_so_and_gives_130(
     def stop(*args: object, **kwargs: object) -> None:
         raise error
 
-    monkeypatch.setattr("revisage.pipeline.executor.make_plan", stop)
+    monkeypatch.setattr("revisage.pipeline.file_restoration.make_plan", stop)
     assert run(["restore", str(clip), str(tmp_path / "out.mp4")]) == 130
     assert capsys.readouterr() == ("", "revisage: stopped; nothing partial was left behind\n")
     assert list(tmp_path.iterdir()) == []
@@ -164,7 +164,7 @@ def test_a_failure_gives_1_and_its_place_only_when_asked(
     def fail(*args: object, **kwargs: object) -> None:
         raise RuntimeError("broken\nin two lines")
 
-    monkeypatch.setattr("revisage.pipeline.executor.make_plan", fail)
+    monkeypatch.setattr("revisage.pipeline.file_restoration.make_plan", fail)
     words = ["restore", str(clip), str(tmp_path / "out.mp4")]
     assert run(words) == 1
     assert capsys.readouterr().err == "revisage: error: RuntimeError: broken in two lines (--debug shows where)\n"
@@ -198,12 +198,12 @@ def test_ctrl_c_in_the_middle_leaves_nothing(clip: Path, tiny_model: Path, tmp_p
     import time
 
     script = (
-        "import sys, time, revisage.pipeline.stages as stages\n"
-        "real = stages._restore_batch\n"
+        "import sys, time\n"
+        "from revisage.pipeline.restoration import frame_stages\n"
         "def slow(*args):\n"
         "    print('at work', flush=True)\n"
         "    time.sleep(600)\n"
-        "stages._restore_batch = slow\n"
+        "frame_stages._Batches._restore = slow\n"
         "from revisage.cli import main\n"
         "main()\n"
     )

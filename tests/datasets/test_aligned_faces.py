@@ -132,7 +132,7 @@ def test_a_sheet_shows_each_person_s_crops_together_page_after_page(
 
 def test_a_sheet_replaces_nothing_unasked(tmp_path: Path) -> None:
     (tmp_path / "sheet-2.png").write_bytes(b"mine")
-    with pytest.raises(OutputError, match=r"sheet-2\.png exists; use --overwrite"):
+    with pytest.raises(OutputError, match=r"sheet-2\.png exists; pass overwrite=True"):
         check_sheet(tmp_path / "sheet.png", overwrite=False)
     check_sheet(tmp_path / "sheet.png", overwrite=True)
     check_sheet(tmp_path / "sheet.jpg", overwrite=False)

@@ -19,8 +19,7 @@ from revisage.datasets.gif_manifest import GifSet, load_gif_set, make_gif_option
 from revisage.datasets.gif_set import make_gif_set
 from revisage.datasets.gif_windows import split_span
 from revisage.media import open_source, probe
-from revisage.pipeline.fingerprint import Fingerprint
-from revisage.pipeline.scan import Scan, ScanSettings
+from revisage.pipeline.scan import Fingerprint, Scan, ScanSettings
 from sample_media import face_frames, plain_frames, write_video
 
 OPTIONS = {"min_seconds": 1, "liveliness": 0, "fps": 8, "max_side": 128, "kinds": ("noisy",)}

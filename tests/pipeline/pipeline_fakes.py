@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from revisage.faces.alignment import ffhq_template
-from revisage.pipeline.fingerprint import Fingerprint
-from revisage.pipeline.scan import Scan, ScannedTrack, ScanSettings
+from revisage.pipeline.scan import Fingerprint, Scan, ScannedTrack, ScanSettings
 
 FINGERPRINT = Fingerprint(name="clip.mkv", size=1000, sha256="ab" * 32, hashed="whole")
 SETTINGS = ScanSettings(detector="compact", detector_hash="cd" * 32)

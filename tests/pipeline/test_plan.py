@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from pipeline_fakes import scan, track
 
 from revisage.core.config import RestoreConfig
-from revisage.pipeline.blocks import BLOCK, RUN_IN, usual_step
-from revisage.pipeline.plan import busiest_frame, make_plan, planned_faces, whole
+from revisage.pipeline.plan import BLOCK, RUN_IN, busiest_frame, make_plan, planned_faces, usual_step, whole
 
 DEFAULT = RestoreConfig()
 SMOOTH = RestoreConfig(temporal="smooth")
@@ -82,7 +81,7 @@ def test_faces_are_planned_where_they_are() -> None:
     first, second = (planned_faces(found, plan, segment) for segment in plan.segments)
     assert [len(faces) for faces in first] == [0] * 5 + [1] * 10 + [0] * 5
     assert all(faces[0].track == 9 and faces[0].strength == 0.5 for faces in second)
-    assert (plan.faces, plan.frames_with_faces) == (40, 40)
+    assert plan.faces == 40
     assert planned_faces(found, plan, whole(found)) == first + second
 
 

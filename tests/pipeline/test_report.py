@@ -13,15 +13,21 @@ from pipeline_fakes import scan, track
 from revisage.core.config import RestoreConfig, make_config
 from revisage.media import stream_times
 from revisage.pipeline.plan import make_plan
-from revisage.pipeline.report import FileReport, Report
-from revisage.pipeline.segment import SpanResult
-from revisage.pipeline.summary import Totals, face_counts, machine, measures, track_summaries
-from revisage.pipeline.sync import sync_difference_ms
+from revisage.pipeline.report import (
+    FileReport,
+    Report,
+    face_counts,
+    machine,
+    measured,
+    sync_difference_ms,
+    track_summaries,
+)
+from revisage.pipeline.restoration import Tally
 from sample_media import plain_frames, write_video
 
 RESULTS = [
-    SpanResult(frames=10, changed=10, restored={"0": (10, 8.0)}, seconds={"align": 0.5}, full=20, got=18, measured=2),
-    SpanResult(
+    Tally(frames=10, changed=10, restored={"0": (10, 8.0)}, seconds={"align": 0.5}, full=20, got=18, measured=2),
+    Tally(
         frames=5,
         changed=4,
         restored={"0": (2, 2.0), "3": (4, 1.0)},
@@ -32,18 +38,25 @@ RESULTS = [
 ]
 
 
+def total(tallies: list[Tally]) -> Tally:
+    summed = Tally()
+    for tally in tallies:
+        summed.add(tally)
+    return summed
+
+
 def test_results_of_segments_add_up() -> None:
-    totals = Totals(RESULTS)
+    totals = total(RESULTS)
     assert (totals.frames, totals.changed, totals.failed, totals.faces) == (15, 14, 1, 16)
-    assert totals.stages == {"align": 0.75, "encode": 1}
+    assert totals.seconds == {"align": 0.75, "encode": 1}
     assert totals.strength == pytest.approx(11 / 16)
     assert totals.failures == ["frame 12 was kept"]
-    assert Totals([]).strength is None
+    assert total([]).strength is None
 
 
 def test_each_track_and_each_face_is_accounted_for() -> None:
     found = scan(15, tracks=[track(0, 0, 12), track(3, 10, 5), track(4, 0, 3, size=10)])
-    totals = Totals(RESULTS)
+    totals = total(RESULTS)
     counts = face_counts(found, make_plan(found, RestoreConfig()).faces, totals)
     assert (counts.tracks, counts.found, counts.restored, counts.left, counts.failed) == (3, 20, 16, 3, 1)
     first, second, third = track_summaries(found, totals)
@@ -53,8 +66,8 @@ def test_each_track_and_each_face_is_accounted_for() -> None:
 
 
 def test_measures_state_ratios_exactly() -> None:
-    found = measures(
-        Totals(RESULTS),
+    found = measured(
+        total(RESULTS),
         size_hw=(270, 480),
         output_hw=(540, 960),
         rates=(Fraction(30000, 1001), Fraction(30)),
@@ -62,7 +75,7 @@ def test_measures_state_ratios_exactly() -> None:
     )
     assert (found.frr, found.resolution_percent) == ("1000/1001", 200)
     assert (found.fei_measured, found.fei_change) == (0.9, 9)
-    nothing = measures(Totals([]), size_hw=(1, 1), output_hw=(1, 1), rates=(None, None), avs_ms=2.5)
+    nothing = measured(total([]), size_hw=(1, 1), output_hw=(1, 1), rates=(None, None), avs_ms=2.5)
     assert (nothing.frr, nothing.fei_asked, nothing.fei_measured, nothing.avs_ms) == (None, None, None, 2.5)
 
 

@@ -14,8 +14,7 @@ from pipeline_fakes import scan, track
 
 from revisage.core.errors import OutputError, ScanMismatchError
 from revisage.core.values import Face, Track
-from revisage.pipeline.fingerprint import fingerprint
-from revisage.pipeline.scan import ScannedTrack, load_scan
+from revisage.pipeline.scan import ScannedTrack, fingerprint, load_scan
 
 
 @pytest.fixture
@@ -102,7 +101,7 @@ def test_a_scan_of_another_video_is_refused(tmp_path: Path) -> None:
 
 def test_saving_does_not_overwrite(saved: Path) -> None:
     before = saved.read_bytes()
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(OutputError, match="overwrite=True"):
         scan().save(saved)
     assert saved.read_bytes() == before
     scan().save(saved, overwrite=True)

@@ -1,4 +1,4 @@
-"""Scan, Plan, Segment, executor and Report: the spine."""
+"""Scan, Plan, segment jobs, runners and Report: the way of a file from source to output."""
 
 import lazy_loader
 

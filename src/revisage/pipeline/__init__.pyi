@@ -1,21 +1,31 @@
-from .collect import check_store
-from .executor import restore_file
-from .facework import scaled_face
-from .fingerprint import fingerprint
-from .networks import Networks
-from .report import FileReport, Report
-from .scan import Scan, ScannedTrack, load_scan
+from .file_restoration import restore_file, restored_image
+from .plan import LONGEST
+from .report import FileReport, Report, detector_summary, machine
+from .restoration import FrameInWork, Networks, PlannedFace, Tally, restore_frames, scaled_face
+from .runners import JobNetworks, ProcessRunner, Runner, SerialRunner
+from .scan import Fingerprint, Scan, ScannedTrack, ScanSettings, fingerprint, load_scan
 from .scanner import scan_frames, scan_source
-from .side import check_side_folders
-from .still import restored_image
-from .summary import detector_summary, machine
+from .segment_job import SegmentJob, SegmentResult, restore_segment
+from .targets import check_side_folders, check_store
 
 __all__ = [
+    "LONGEST",
     "FileReport",
+    "Fingerprint",
+    "FrameInWork",
+    "JobNetworks",
     "Networks",
+    "PlannedFace",
+    "ProcessRunner",
     "Report",
+    "Runner",
     "Scan",
+    "ScanSettings",
     "ScannedTrack",
+    "SegmentJob",
+    "SegmentResult",
+    "SerialRunner",
+    "Tally",
     "check_side_folders",
     "check_store",
     "detector_summary",
@@ -23,6 +33,8 @@ __all__ = [
     "load_scan",
     "machine",
     "restore_file",
+    "restore_frames",
+    "restore_segment",
     "restored_image",
     "scaled_face",
     "scan_frames",

@@ -2,34 +2,50 @@
 
 The segments follow from the scan alone (shot cuts first, then at most ``LONGEST`` frames), never from the number of
 workers: the same work gives the same bytes wherever it runs.
+
+A recursion over time remembers all that was before, so its result would depend on where a segment begins. Each shot is
+therefore cut into blocks. A block's recursion begins a few frames before it and ends with it, whatever segment the
+block is in; segments begin at blocks and read those few frames too. Any split into segments then gives the same pixels.
 """
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from revisage.core import Face, RestoreConfig
-from revisage.pipeline import blocks
-from revisage.pipeline.blocks import Block
-from revisage.pipeline.choose import chosen_weights
-from revisage.pipeline.scan import Scan
+from revisage.core import RestoreConfig
+from revisage.pipeline.restoration import Block, PlannedFace
+from revisage.pipeline.scan import Scan, ScannedTrack
 
 __all__ = [
+    "BLOCK",
     "LONGEST",
     "Plan",
-    "PlannedFace",
     "Segment",
+    "blocks_of",
     "busiest_frame",
     "make_plan",
     "planned_faces",
+    "usual_step",
     "whole",
 ]
 
 LONGEST = 250
 """Frames of a segment at most: a key-frame distance that encoders use anyway, and little work lost in a crash."""
+
+BLOCK = 32
+"""Frames of a block at most: with two passes so many frames wait in memory."""
+
+RUN_IN = 8
+"""Frames before a block (and after it, with two passes) that its recursion reads first: 0.8 to the 8th is 0.17."""
+
+_SOFT = 1.2
+"""A face of an allowed track that gets smaller than ``min_face`` (larger than ``max_face``) fades out within this
+factor instead of switching off."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +79,6 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class PlannedFace:
-    """A face to restore in one frame, and how strongly (above 0, at most 1)."""
-
-    track: int
-    face: Face
-    strength: float
-
-
-@dataclass(frozen=True)
 class Plan:
     """All that a run will do, known before the expensive pass.
 
@@ -79,30 +86,42 @@ class Plan:
         segments: in presentation order.
         weights: for each track id, the strength in each of its frames.
         faces: number of faces that will be restored, over all frames.
-        frames_with_faces: number of frames that will be changed.
+        tracks: of the scan, with their places in it, by their first frame: what a segment needs is found by bisection.
     """
 
     segments: tuple[Segment, ...]
     weights: Mapping[int, list[float]]
     faces: int
-    frames_with_faces: int
+    tracks: tuple[tuple[int, ScannedTrack], ...]
 
 
 def make_plan(scan: Scan, config: RestoreConfig, *, longest: int = LONGEST) -> Plan:
     """Cut a scan into segments and settle the strength of each face."""
-    weights = chosen_weights(scan, config)
-    counts = [0] * scan.frames
-    for track in scan.tracks:
-        for offset, weight in enumerate(weights[track.id]):
-            counts[track.start + offset] += weight > 0
-    return Plan(_segments(scan, config, longest), weights, sum(counts), sum(count > 0 for count in counts))
+    weights = _chosen_weights(scan, config)
+    faces = sum(weight > 0 for strengths in weights.values() for weight in strengths)
+    return Plan(_segments(scan, config, longest), weights, faces, _by_start(scan.tracks))
+
+
+def _by_start(tracks: Iterable[ScannedTrack]) -> tuple[tuple[int, ScannedTrack], ...]:
+    return tuple(sorted(enumerate(tracks), key=_start))
+
+
+def _start(entry: tuple[int, ScannedTrack]) -> int:
+    return entry[1].start
+
+
+def _within(tracks: Sequence[tuple[int, ScannedTrack]], start: int, stop: int) -> list[ScannedTrack]:
+    """Those that begin in frames ``start`` to ``stop`` (excluded), as the scan has them in order."""
+    found = tracks[bisect.bisect_left(tracks, start, key=_start) : bisect.bisect_left(tracks, stop, key=_start)]
+    return [track for _, track in sorted(found, key=lambda entry: entry[0])]
 
 
 def planned_faces(scan: Scan, plan: Plan, segment: Segment) -> tuple[tuple[PlannedFace, ...], ...]:
     """For each frame that a segment reads the faces to restore in it."""
     read = segment.read
     frames: list[list[PlannedFace]] = [[] for _ in read]
-    for track in scan.tracks:
+    shot = scan.shots[bisect.bisect_right(scan.shots, read.start, key=lambda shot: shot[0]) - 1]
+    for track in _within(plan.tracks, shot[0], read.stop):
         for index in range(max(track.start, read.start), min(track.stop, read.stop)):
             strength = plan.weights[track.id][index - track.start]
             if strength > 0:
@@ -122,24 +141,109 @@ def busiest_frame(scan: Scan, plan: Plan) -> int:
 
 def whole(scan: Scan, config: RestoreConfig | None = None) -> Segment:
     """All frames as one segment, for outputs that are written in one pass; without a config without recursions."""
-    return _segment(scan, config, 0, 0, scan.frames)
+    blocks = [] if config is None else [block for shot in scan.shots for block in blocks_of(*shot, config)]
+    return _segment(scan, 0, 0, scan.frames, blocks)
 
 
 def _segments(scan: Scan, config: RestoreConfig, longest: int) -> tuple[Segment, ...]:
     segments: list[Segment] = []
-    step = blocks.BLOCK if config.recurrent else 1
+    step = BLOCK if config.recurrent else 1
     for start, stop in scan.shots:
+        blocks = blocks_of(start, stop, config)
         steps = math.ceil((stop - start) / step)
         pieces = math.ceil(steps / max(1, longest // step))
         edges = [min(start + steps * piece // pieces * step, stop) for piece in range(pieces + 1)]
         for first, end in itertools.pairwise(edges):
-            segments.append(_segment(scan, config, len(segments), first, end))
+            inside = [block for block in blocks if first <= block.start < end]
+            segments.append(_segment(scan, len(segments), first, end, inside))
     return tuple(segments)
 
 
-def _segment(scan: Scan, config: RestoreConfig | None, number: int, start: int, stop: int) -> Segment:
-    inside: tuple[Block, ...] = ()
-    if config is not None and config.recurrent:
-        inside = blocks.blocks_of(scan.shots, start, stop, ahead=config.temporal_passes > 1)
-    first = inside[0].first if inside else start
-    return Segment(number, start, stop, scan.pts[first], inside)
+def _segment(scan: Scan, number: int, start: int, stop: int, inside: Sequence[Block]) -> Segment:
+    return Segment(number, start, stop, scan.pts[inside[0].first if inside else start], tuple(inside))
+
+
+def blocks_of(first: int, last: int, config: RestoreConfig) -> list[Block]:
+    """The blocks of the shot of frames ``first`` to ``last`` (excluded); none where nothing is averaged over time."""
+    if not config.recurrent:
+        return []
+    edges = [*range(first, last, BLOCK), last]
+    ahead = RUN_IN if config.temporal_passes > 1 else 0
+    return [
+        Block(begin, end, max(begin - RUN_IN, first), min(end + ahead, last))
+        for begin, end in itertools.pairwise(edges)
+    ]
+
+
+def usual_step(pts: Sequence[int]) -> int:
+    """The usual time between two frames of a scan, at least 1 (in its time base)."""
+    steps = [after - before for before, after in itertools.pairwise(pts)]
+    return max(1, statistics.median_low(steps)) if steps else 1
+
+
+def _chosen_weights(scan: Scan, config: RestoreConfig) -> dict[int, list[float]]:
+    """For each track id the strength of each of its frames, 0 where the face is left alone.
+
+    ``min_face`` and ``max_face`` compare with a track's median size, ``max_faces`` and ``only_center_face`` choose
+    whole tracks too (the largest, the most central of those in view together): a choice made anew in each frame
+    would flicker.
+    """
+    allowed = _by_start(track for track in scan.tracks if config.aligned or _in_limits(_typical_size(track), config))
+    weights = {track.id: [0.0] * len(track.boxes) for track in scan.tracks}
+    for shot in scan.shots:
+        for track in _kept(_within(allowed, *shot), scan, config):
+            weights[track.id] = _weights(track, config)
+    return weights
+
+
+def _typical_size(track: ScannedTrack) -> float:
+    return statistics.median(max(box[2], box[3]) for box in track.boxes)
+
+
+def _in_limits(size: float, config: RestoreConfig) -> bool:
+    return config.min_face <= size and (config.max_face is None or size <= config.max_face)
+
+
+def _weights(track: ScannedTrack, config: RestoreConfig) -> list[float]:
+    strength = config.strength if track.strength is None else track.strength
+    if config.aligned:
+        return [strength] * len(track.boxes)
+    return [
+        round(strength * fade * _size_weight(max(box[2], box[3]), config), 4)
+        for box, fade in zip(track.boxes, track.weights, strict=True)
+    ]
+
+
+def _size_weight(size: float, config: RestoreConfig) -> float:
+    """1 within the limits, falling to 0 where a face is ``_SOFT`` times too small or too large."""
+    low = (size * _SOFT - config.min_face) / (config.min_face * (_SOFT - 1))
+    high = math.inf
+    if config.max_face is not None:
+        high = (config.max_face * _SOFT - size) / (config.max_face * (_SOFT - 1))
+    return min(1.0, max(0.0, low), max(0.0, high))
+
+
+def _kept(shot: list[ScannedTrack], scan: Scan, config: RestoreConfig) -> list[ScannedTrack]:
+    """Tracks of one shot that ``max_faces`` and ``only_center_face`` let through."""
+    if config.only_center_face:
+        most, ranked = 1, sorted(shot, key=lambda track: (_off_centre(track, scan), track.id))
+    else:
+        most, ranked = config.max_faces, sorted(shot, key=lambda track: (-_typical_size(track), track.id))
+    kept: list[ScannedTrack] = []
+    for track in ranked:
+        if _most_at_once(track, kept) < most:
+            kept.append(track)
+    return kept
+
+
+def _most_at_once(track: ScannedTrack, kept: list[ScannedTrack]) -> int:
+    """How many of the kept tracks stand in one frame of ``track`` at most."""
+    together = [other for other in kept if other.start < track.stop and track.start < other.stop]
+    starts = {track.start, *(other.start for other in together if other.start > track.start)}
+    return max(sum(other.start <= index < other.stop for other in together) for index in starts)
+
+
+def _off_centre(track: ScannedTrack, scan: Scan) -> float:
+    """Mean distance of the track's boxes from the middle of the frame (px)."""
+    height, width = scan.size_hw
+    return statistics.fmean(math.hypot(x + w / 2 - width / 2, y + h / 2 - height / 2) for x, y, w, h in track.boxes)

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import json
+import platform
+from dataclasses import asdict
+from fractions import Fraction
+from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from revisage import engines, media
 from revisage._version import __version__
 from revisage.core import write_text
 
-__all__ = ["FaceCounts", "FileReport", "Measures", "Report", "Timings", "TrackSummary"]
+if TYPE_CHECKING:
+    from revisage.media import StreamTimes
+    from revisage.pipeline.restoration import Networks, Tally
+    from revisage.pipeline.scan import Scan, ScannedTrack
+
+__all__ = [
+    "FaceCounts",
+    "FileReport",
+    "Measures",
+    "Report",
+    "Timings",
+    "TrackSummary",
+    "detector_summary",
+    "face_counts",
+    "machine",
+    "measured",
+    "restorer_summary",
+    "sync_difference_ms",
+    "track_summaries",
+]
 
 _RECORD = ConfigDict(extra="forbid")
 
@@ -236,3 +260,132 @@ class Report(BaseModel):
             OutputError: the file exists and ``overwrite`` is off, or it cannot be written.
         """
         write_text(path, self.to_json(), overwrite=overwrite)
+
+
+def face_counts(scan: Scan, planned: int, tally: Tally) -> FaceCounts:
+    """How many faces were found, restored, left and given up."""
+    return FaceCounts(
+        tracks=len(scan.tracks),
+        found=scan.faces,
+        restored=tally.faces,
+        left=scan.faces - planned,
+        failed=tally.failed,
+    )
+
+
+def track_summaries(scan: Scan, tally: Tally) -> list[TrackSummary]:
+    """What became of each track."""
+    return [_summary(track, scan, *tally.restored.get(str(track.id), (0, 0.0))) for track in scan.tracks]
+
+
+def _summary(track: ScannedTrack, scan: Scan, restored: int, strength: float) -> TrackSummary:
+    frames = len(track.boxes)
+    return TrackSummary(
+        id=track.id,
+        first_seconds=round(float(scan.pts[track.start] * scan.time_base), 3),
+        last_seconds=round(float(scan.pts[track.stop - 1] * scan.time_base), 3),
+        frames=frames,
+        seen=sum(track.seen),
+        restored=restored,
+        mean_size=round(sum(max(box[2], box[3]) for box in track.boxes) / frames, 1),
+        mean_score=round(sum(track.scores) / frames, 3),
+        strength=round(strength / restored, 3) if restored else 0.0,
+    )
+
+
+def measured(
+    tally: Tally,
+    *,
+    size_hw: tuple[int, int],
+    output_hw: tuple[int, int],
+    rates: tuple[Fraction | None, Fraction | None],
+    avs_ms: float | None,
+) -> Measures:
+    """The source project's measures; ``rates`` are frames per second of input and output."""
+    before, after = rates
+    faces = {name: (round(a, 3), round(b, 3)) for name, (a, b) in tally.quality.means.items()}
+    natural = faces.pop("niqe", (None, None))
+    fpa = tally.quality.fpa
+    return Measures(
+        frr=str(before / after) if before and after else None,
+        fei_asked=None if tally.strength is None else round(tally.strength, 4),
+        fei_measured=round(tally.got / tally.full, 4) if tally.full > 0 else None,
+        fei_change=round(tally.got / tally.measured, 3) if tally.measured else None,
+        resolution_percent=round(100 * output_hw[0] / size_hw[0], 2),
+        niqe_before=natural[0],
+        niqe_after=natural[1],
+        faces=faces,
+        fpa=None if fpa is None else round(fpa, 4),
+        avs_ms=avs_ms,
+    )
+
+
+def restorer_summary(networks: Networks) -> dict[str, Any] | None:
+    """The restorer as a report states it; None when none was needed."""
+    restorer = networks.__dict__.get("restorer")
+    return None if restorer is None else asdict(restorer.info)
+
+
+def detector_summary(networks: Networks) -> dict[str, Any] | None:
+    """The detector as a report states it; None when none was needed."""
+    detector = networks.__dict__.get("detector")
+    return None if detector is None else {"name": detector.name, "sha256": detector.weight_hash}
+
+
+def machine() -> dict[str, Any]:
+    """Processor, system and library versions: what a figure means nothing without."""
+    cpu = engines.cpu_info()
+    names = ("av", "numpy", "opencv-python-headless", "openvino", "pillow", "torch")
+    installed = {entry.name.lower(): entry.version for entry in distributions() if entry.name}
+    libraries = {name: installed.get(name, "unknown") for name in names}
+    return {
+        "processor": cpu.name,
+        "features": list(cpu.features),
+        "cores": cpu.cores,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "libraries": libraries,
+        "revisage": __version__,
+    }
+
+
+def sync_difference_ms(before: Path, after: Path, *, first: Fraction | None = None) -> float | None:
+    """The largest change in ms of an audio packet's time against the video's first frame; None without audio.
+
+    Packets are compared in order where a track kept their number, and with the ones of equal bytes where a part was
+    cut out. Where they were encoded again, the start and end of the track, against the start and end of the video, are.
+
+    Args:
+        before, after: source and output.
+        first: time in the source, in seconds, of the output's first frame; the source's own first when None.
+    """
+    old, new = media.stream_times(before), media.stream_times(after)
+    pairs = list(zip(old.audio, new.audio, strict=False))
+    if not pairs or not old.video.pts or not new.video.pts:
+        return None
+    if first is None:
+        first = old.video.start
+    changes = (_change(a, b, old.video.stop - first, new.video, first) for a, b in pairs)
+    return round(max(float(change) for change in changes) * 1000, 3)
+
+
+def _change(old: StreamTimes, new: StreamTimes, length: Fraction, video: StreamTimes, first: Fraction) -> Fraction:
+    """Seconds; ``length`` is that of the source's video from ``first`` on, ``video`` the output's."""
+    if not old.pts or not new.pts:
+        return Fraction(0)
+    skipped = _position(old.marks, new.marks)
+    if skipped is not None:
+        kept = old.pts[skipped : skipped + len(new.pts)]
+        return max(abs((a - first) - (b - video.start)) for a, b in zip(kept, new.pts, strict=True))
+    return max(
+        abs((old.start - first) - (new.start - video.start)),
+        abs((old.stop - first - length) - (new.stop - video.stop)),
+    )
+
+
+def _position(marks: list[int], part: list[int]) -> int | None:
+    """Where ``part`` lies in ``marks``; None when it does not, 0 when both have the same length."""
+    if len(marks) == len(part):
+        return 0
+    starts = (at for at, mark in enumerate(marks) if mark == part[0])
+    return next((at for at in starts if marks[at : at + len(part)] == part), None)

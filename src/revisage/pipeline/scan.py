@@ -6,6 +6,7 @@ run's own). Everything else belongs together and is checked.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -17,12 +18,17 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from revisage._version import __version__
-from revisage.core import Face, ScanMismatchError, Shot, Track, write_text
-from revisage.pipeline.fingerprint import Fingerprint
+from revisage.core import Face, ScanMismatchError, Track, file_sha256, write_text
 
-__all__ = ["SCAN_VERSION", "Scan", "ScanSettings", "ScannedTrack", "load_scan"]
+__all__ = ["Fingerprint", "Scan", "ScanSettings", "ScannedTrack", "fingerprint", "load_scan"]
 
 SCAN_VERSION = 1
+
+_WHOLE = 64 * 2**20
+"""Files up to this size (bytes) are hashed whole."""
+
+_CHUNK, _CHUNKS = 2**20, 32
+"""Of a larger file so many chunks of so many bytes are."""
 
 
 def _fraction(value: object) -> object:
@@ -36,6 +42,28 @@ _Box = tuple[float, float, Annotated[float, Field(gt=0)], Annotated[float, Field
 _Points = Annotated[list[float], Field(min_length=10, max_length=10)]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Fingerprint(BaseModel):
+    """Size and hash of a file.
+
+    Attributes:
+        name: the file's name when it was taken; for messages, never compared.
+        size: in bytes.
+        sha256: of the whole content, or of parts of a large file.
+        hashed: ``whole``, or ``parts``: 32 chunks of 1 MiB spread evenly from the first byte to the last.
+    """
+
+    model_config = _STRICT
+
+    name: str
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    hashed: Literal["whole", "parts"]
+
+    def same_content(self, other: Fingerprint) -> bool:
+        """Whether both were taken from the same bytes, whatever the file is called."""
+        return (self.size, self.sha256, self.hashed) == (other.size, other.sha256, other.hashed)
 
 
 class ScanSettings(BaseModel):
@@ -190,10 +218,6 @@ class Scan(BaseModel):
         """Number of faces over all frames."""
         return sum(len(track.boxes) for track in self.tracks)
 
-    def shot_values(self) -> list[Shot]:
-        """The shots as values."""
-        return [Shot(start, stop) for start, stop in self.shots]
-
     def to_json(self) -> str:
         """This scan as JSON, one line per shot list and track, so that a person can find and delete a track."""
         head = self.model_dump(mode="json", exclude={"tracks"})
@@ -221,6 +245,19 @@ class Scan(BaseModel):
                 f"the scan was made from another file: expected {self.source.name} ({self.source.size} bytes, "
                 f"sha256 {self.source.sha256[:12]}…), got {found.name} ({found.size} bytes, {found.sha256[:12]}…)"
             )
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """The fingerprint of a file. Reads at most 64 MiB, so that a film on a slow disk costs a second, not minutes."""
+    size = path.stat().st_size
+    if size <= _WHOLE:
+        return Fingerprint(name=path.name, size=size, sha256=file_sha256(path), hashed="whole")
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for number in range(_CHUNKS):
+            stream.seek(number * (size - _CHUNK) // (_CHUNKS - 1))
+            digest.update(stream.read(_CHUNK))
+    return Fingerprint(name=path.name, size=size, sha256=digest.hexdigest(), hashed="parts")
 
 
 def load_scan(path: Path) -> Scan:

@@ -9,15 +9,18 @@ import pytest
 from pipeline_fakes import landmarks
 
 import revisage
-from revisage.core.values import Face, Region
-from revisage.faces.alignment import AlignedFace, align
-from revisage.faces.compositing import composite
+from revisage.core import Face, Region, RestoreConfig
+from revisage.faces import AlignedFace, align, composite
 from revisage.media import Frame, open_source
-from revisage.pipeline import blocks, plan
-from revisage.pipeline.blocks import Block
-from revisage.pipeline.plan import PlannedFace
-from revisage.pipeline.stages import Item, StageClock
-from revisage.pipeline.steady import steady_inputs, steady_restored
+from revisage.pipeline import plan
+from revisage.pipeline.restoration import (
+    Block,
+    FrameInWork,
+    PlannedFace,
+    StageClock,
+    average_inputs,
+    average_restored,
+)
 from revisage.temporal.flow import DisFlow
 from sample_media import read_video
 
@@ -25,11 +28,11 @@ SIZE = 64
 NOISE = np.random.default_rng(0).integers(60, 200, (40, SIZE, SIZE, 3), np.uint8)
 
 
-def item(index: int, tracks: tuple[int, ...], inside: tuple[Block, ...], lapse: float = 1.0) -> Item:
+def item(index: int, tracks: tuple[int, ...], inside: tuple[Block, ...], lapse: float = 1.0) -> FrameInWork:
     """A frame whose faces show noise that follows from the track and the index."""
     frame = Frame.from_array(np.zeros((SIZE, SIZE, 3), np.uint8), pts=index)
     face = Face((10, 10, 20, 20), landmarks(5, 5, 40))
-    found = Item(frame, [PlannedFace(track, face, 1.0) for track in tracks], index=index, lapse=lapse)
+    found = FrameInWork(frame, [PlannedFace(track, face, 1.0) for track in tracks], index=index, lapse=lapse)
     found.blocks = tuple(block for block in inside if block.first <= index < block.last)
     region = Region(0, 0, SIZE, SIZE)
     found.aligned = [
@@ -38,25 +41,31 @@ def item(index: int, tracks: tuple[int, ...], inside: tuple[Block, ...], lapse: 
     return found
 
 
-def averaged(items: list[Item], passes: int = 1) -> list[Item]:
+def averaged(items: list[FrameInWork], passes: int = 1) -> list[FrameInWork]:
     """Items through both stages, with a restorer between them that changes nothing."""
     clock = StageClock()
 
-    def restored() -> list[Item]:
-        done = list(steady_inputs(items, DisFlow("fast"), passes, clock))
+    def restored() -> list[FrameInWork]:
+        done = list(average_inputs(items, DisFlow("fast"), passes, clock))
         for entry in done:
             entry.restored = [face.input for _, face in entry.faces]
         return done
 
-    return list(steady_restored(restored(), (SIZE, SIZE), clock))
+    return list(average_restored(restored(), (SIZE, SIZE), clock))
 
 
-def results(items: list[Item]) -> dict[int, list[np.ndarray]]:
+def results(items: list[FrameInWork]) -> dict[int, list[np.ndarray]]:
     return {entry.index: entry.restored for entry in items}
 
 
 def equal(a: dict[int, list[np.ndarray]], b: dict[int, list[np.ndarray]]) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(x, y) for key in a for x, y in zip(a[key], b[key], strict=True))
+
+
+def blocks_of(shots: list[tuple[int, int]], start: int, stop: int, passes: int) -> tuple[Block, ...]:
+    """Those of the shots that begin in some of their frames."""
+    config = RestoreConfig(temporal_passes=passes)
+    return tuple(block for shot in shots for block in plan.blocks_of(*shot, config) if start <= block.start < stop)
 
 
 def whole(count: int) -> tuple[Block, ...]:
@@ -65,7 +74,7 @@ def whole(count: int) -> tuple[Block, ...]:
 
 @pytest.mark.parametrize("passes", [1, 2])
 def test_order_and_number_of_frames_are_kept(passes: int) -> None:
-    inside = blocks.blocks_of([(0, 50)], 0, 50, ahead=passes > 1)
+    inside = blocks_of([(0, 50)], 0, 50, passes)
     done = averaged([item(index, (0,) if index % 9 else (), inside) for index in range(50)], passes)
     assert [entry.index for entry in done] == list(range(50))
     assert [len(entry.restored) for entry in done] == [int(bool(index % 9)) for index in range(50)]
@@ -75,7 +84,7 @@ def test_order_and_number_of_frames_are_kept(passes: int) -> None:
 @pytest.mark.parametrize("passes", [1, 2])
 def test_blocks_are_the_same_alone_and_after_others(passes: int) -> None:
     def part(start: int, stop: int) -> dict[int, list[np.ndarray]]:
-        inside = blocks.blocks_of([(0, 80)], start, stop, ahead=passes > 1)
+        inside = blocks_of([(0, 80)], start, stop, passes)
         read = range(inside[0].first, inside[-1].last)
         return results(averaged([item(index, (0, 1), inside) for index in read], passes))
 
@@ -84,7 +93,7 @@ def test_blocks_are_the_same_alone_and_after_others(passes: int) -> None:
 
 @pytest.mark.parametrize("passes", [1, 2])
 def test_a_cut_begins_anew(passes: int) -> None:
-    inside = blocks.blocks_of([(0, 5), (5, 10)], 0, 10, ahead=passes > 1)
+    inside = blocks_of([(0, 5), (5, 10)], 0, 10, passes)
     both = results(averaged([item(index, (int(index >= 5),), inside) for index in range(10)], passes))
     alone = results(averaged([item(index, (1,), inside[1:]) for index in range(5, 10)], passes))
     assert equal({index: both[index] for index in range(5, 10)}, alone)
@@ -117,7 +126,8 @@ def test_a_face_of_one_frame_stays_as_it_is(passes: int) -> None:
 @pytest.mark.parametrize("passes", [1, 2])
 def test_a_frame_that_failed_is_passed_over(passes: int) -> None:
     items = [item(index, (0,), whole(8)) for index in range(8)]
-    items[4].fail(ValueError("no"))
+    with items[4].kept_on_failure():
+        raise ValueError
     done = averaged(items, passes)
     assert [bool(entry.problem) for entry in done] == [index == 4 for index in range(8)]
     assert np.array_equal(done[5].restored[0], items[5].aligned[0].input)
@@ -126,7 +136,7 @@ def test_a_frame_that_failed_is_passed_over(passes: int) -> None:
 
 @pytest.mark.parametrize("passes", [1, 2])
 def test_a_source_that_ends_early_loses_no_frame(passes: int) -> None:
-    inside = blocks.blocks_of([(0, 60)], 0, 60, ahead=passes > 1)
+    inside = blocks_of([(0, 60)], 0, 60, passes)
     assert len(averaged([item(index, (0,), inside) for index in range(37)], passes)) == 37
 
 
@@ -134,28 +144,34 @@ def test_faces_that_cannot_be_averaged_are_given_up() -> None:
     def broken(target: np.ndarray, source: np.ndarray) -> np.ndarray:
         raise RuntimeError("no flow")
 
-    done = list(steady_inputs([item(index, (0,), whole(3)) for index in range(3)], broken, 1, StageClock()))
+    done = list(average_inputs([item(index, (0,), whole(3)) for index in range(3)], broken, 1, StageClock()))
     assert [entry.problem for entry in done] == [None, "RuntimeError: no flow", None]
 
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "BLOCK", 4)
-    monkeypatch.setattr(blocks, "RUN_IN", 2)
+    monkeypatch.setattr(plan, "BLOCK", 4)
+    monkeypatch.setattr(plan, "RUN_IN", 2)
 
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("passes", [1, 2])
 def test_any_split_into_segments_gives_the_same_pixels(
-    face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: int
+    face_clip: Path, tiny_model: Path, tmp_path: Path, passes: int
 ) -> None:
     found = revisage.scan(face_clip)
     outputs = []
     for longest, count in ((4, 3), (8, 2), (250, 1)):
-        monkeypatch.setattr(plan.make_plan, "__kwdefaults__", {"longest": longest})
         path = tmp_path / f"{longest}.mkv"
         report = revisage.restore(
-            face_clip, path, model=str(tiny_model), codec="ffv1", scan=found, temporal_passes=passes, batch=3
+            face_clip,
+            path,
+            model=str(tiny_model),
+            codec="ffv1",
+            scan=found,
+            temporal_passes=passes,
+            batch=3,
+            segment_frames=longest,
         )
         assert report.files[0].segments == count
         outputs.append(read_video(path))

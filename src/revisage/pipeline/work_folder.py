@@ -1,19 +1,30 @@
-"""The work folder beside an output: finished segments and the scan, so that a crashed run can be taken up again."""
+"""The work folder beside an output: finished segments and the scan, so that a crashed run can be taken up again.
+
+And the lock that keeps other runs off: one of the operating system, which a crash lets go too. ``filelock`` was tried:
+it leaves its file behind, makes folders that are not there, and fails on disks that know no locks.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
+import os
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from revisage.core import ScanMismatchError, output_error
+from revisage.core import OutputError, ScanMismatchError, file_sha256, output_error
 from revisage.pipeline.scan import Scan, load_scan
 
-__all__ = ["WorkFolder"]
+__all__ = ["WorkFolder", "output_lock"]
 
 _MANIFEST = "manifest.jsonl"
+
+_HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
+"""What a lock that somebody else has answers. Other errors say that the disk knows no locks; then there is none."""
 
 
 class WorkFolder:
@@ -61,7 +72,7 @@ class WorkFolder:
         """What :meth:`record` was given for a segment, if its file still is what it was."""
         entry = self._finished.get(number)
         path = self.segment_path(number, suffix)
-        if entry is None or not path.is_file() or _sha256(path) != entry["sha256"]:
+        if entry is None or not path.is_file() or file_sha256(path) != entry["sha256"]:
             return None
         result: dict[str, Any] = entry["result"]
         return result
@@ -73,7 +84,7 @@ class WorkFolder:
 
     def record(self, number: int, suffix: str, result: dict[str, Any]) -> None:
         """Note that a segment is finished."""
-        digest = _sha256(self.segment_path(number, suffix))
+        digest = file_sha256(self.segment_path(number, suffix))
         entry = {"segment": number, "sha256": digest, "result": result}
         self._finished[number] = entry
         with (self.path / _MANIFEST).open("a", encoding="utf-8") as stream:
@@ -105,9 +116,72 @@ def _entry(line: str) -> dict[str, Any] | None:
     return entry if isinstance(entry, dict) and {"segment", "sha256", "result"} <= entry.keys() else None
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+@contextmanager
+def output_lock(output: Path) -> Iterator[None]:
+    """Keep other runs off an output, by a hidden file beside it, for as long as the block lasts.
+
+    Raises:
+        OutputError: another run is writing it, or nothing can be written there.
+    """
+    path = output.with_name(f".{output.name}.revisage-lock")
+    try:
+        handle = _locked(path)
+    except OSError as error:
+        raise output_error(output, error) from error
+    if handle is None:
+        raise OutputError(f"{output} is being written by another run; wait until that has ended, or name another file")
+    try:
+        yield
+    finally:
+        _let_go(handle, path)
+
+
+def _locked(path: Path) -> int | None:
+    """The open and locked file; None when somebody else has locked it."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        if not _lock(handle):
+            os.close(handle)
+            return None
+        # A run that ended in between has removed the file: a lock on what has no name keeps nobody off.
+        if _has_name(handle, path):
+            return handle
+        os.close(handle)
+
+
+def _has_name(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _let_go(handle: int, path: Path) -> None:
+    """Remove and unlock the file; in this order, so that nobody locks it in between. Windows removes no open file."""
+    with suppress(PermissionError):
+        path.unlink(missing_ok=True)
+    os.close(handle)
+    if sys.platform == "win32":
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(handle: int) -> bool:
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            return error.errno not in _HELD
+        return True
+
+else:
+    import fcntl
+
+    def _lock(handle: int) -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in _HELD
+        return True

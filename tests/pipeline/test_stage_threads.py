@@ -10,7 +10,7 @@ import pytest
 
 from revisage.core.errors import CancelledError
 from revisage.core.progress import CancelToken
-from revisage.pipeline.threads import Stages
+from revisage.pipeline.restoration import StageThreads
 
 
 def alive() -> list[str]:
@@ -24,7 +24,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 def test_order_and_content_are_kept_over_several_stages() -> None:
-    with Stages(CancelToken()) as stages:
+    with StageThreads(CancelToken()) as stages:
         first = stages.ahead(lambda: iter(range(100)), depth=3, name="a")
         second = stages.ahead(lambda: (2 * n for n in first), depth=1, name="b")
         assert list(second) == list(range(0, 200, 2))
@@ -37,7 +37,7 @@ def test_an_error_comes_through_after_the_items_before_it() -> None:
         raise ValueError("the third")
 
     got: list[int] = []
-    with pytest.raises(ValueError, match="the third") as caught, Stages(CancelToken()) as stages:
+    with pytest.raises(ValueError, match="the third") as caught, StageThreads(CancelToken()) as stages:
         first = stages.ahead(broken, depth=4, name="a")
         got.extend(stages.ahead(lambda: (n for n in first), depth=4, name="b"))
     assert got == [1, 2]
@@ -52,7 +52,7 @@ def test_no_more_than_depth_items_wait() -> None:
             made.append(number)
             yield number
 
-    with Stages(CancelToken()) as stages:
+    with StageThreads(CancelToken()) as stages:
         items = stages.ahead(endless, depth=3, name="a")
         assert next(items) == 0
         time.sleep(0.2)
@@ -69,7 +69,7 @@ def test_leaving_early_stops_the_thread_and_closes_the_generator_in_it() -> None
         finally:
             closed.append(threading.current_thread().name)
 
-    with Stages(CancelToken()) as stages:
+    with StageThreads(CancelToken()) as stages:
         items = stages.ahead(numbers, depth=2, name="a")
         assert next(items) == 0
     assert closed == ["revisage-a"]
@@ -83,7 +83,7 @@ def test_cancelling_is_noticed_while_waiting() -> None:
         yield 1
         release.wait(30)
 
-    with pytest.raises(CancelledError), Stages(token) as stages:
+    with pytest.raises(CancelledError), StageThreads(token) as stages:
         items = stages.ahead(stuck, depth=2, name="a")
         assert next(items) == 1
         threading.Timer(0.1, token.cancel).start()
@@ -95,5 +95,5 @@ def test_a_stage_that_fails_at_once_is_heard() -> None:
     def refuse() -> Iterator[int]:
         raise OSError("no such thing")
 
-    with pytest.raises(OSError, match="no such thing"), Stages(CancelToken()) as stages:
+    with pytest.raises(OSError, match="no such thing"), StageThreads(CancelToken()) as stages:
         list(stages.ahead(refuse, depth=1, name="a"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from revisage.core import RestoreConfig
-from revisage.pipeline.stages import Crop
+from revisage import engines, faces, restorers, temporal
+from revisage.core import Crop, RestoreConfig
 
 if TYPE_CHECKING:
     from revisage.faces import FaceDetector
@@ -35,17 +35,13 @@ class Networks:
     @cached_property
     def detector(self) -> FaceDetector:
         """Finds faces."""
-        from revisage.faces import load_detector
-
-        return load_detector(self.config.detector, **self._place, threshold=self.config.detection_threshold)
+        return faces.load_detector(self.config.detector, **self._place, threshold=self.config.detection_threshold)
 
     @cached_property
     def restorer(self) -> FaceRestorer:
         """Restores crops."""
-        from revisage.restorers import load_restorer
-
         config = self.config
-        return load_restorer(
+        return restorers.load_restorer(
             config.model,
             device=config.device,
             engine=config.engine,
@@ -59,20 +55,14 @@ class Networks:
         """Enlarges the background; None where that is left to Lanczos."""
         if self.config.background in ("none", "lanczos"):
             return None
-        from revisage.restorers import load_upscaler
-
-        return load_upscaler(self.config.background, tile=self.config.tile, **self._place)
+        return restorers.load_upscaler(self.config.background, tile=self.config.tile, **self._place)
 
     @cached_property
     def flow(self) -> FlowEstimator:
         """Finds the motion of faces."""
         if self.config.temporal == "raft":
-            from revisage.temporal import load_raft
-
-            return load_raft(self.config.device)
-        from revisage.temporal import DisFlow
-
-        return DisFlow("fast")
+            return temporal.load_raft(self.config.device)
+        return temporal.DisFlow("fast")
 
     @property
     def _place(self) -> dict[str, str]:
@@ -101,9 +91,7 @@ class Networks:
         Raises:
             ConfigError: the settings of device, engine and precision do not go together.
         """
-        from revisage.engines import resolve
-
-        resolve(self.config.device, self.config.engine, self.config.precision)
+        engines.resolve(self.config.device, self.config.engine, self.config.precision)
         _ = self.upscaler, self.uncalibrated.restorer
         if self.config.temporal == "raft":
             _ = self.flow

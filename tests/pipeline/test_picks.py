@@ -17,9 +17,8 @@ from revisage.core.errors import ConfigError, OutputError
 from revisage.core.progress import Progress
 from revisage.facestore import StoredFace
 from revisage.facestore.store import FaceStore
-from revisage.pipeline import plan
-from revisage.pipeline.collect import pick_target
 from revisage.pipeline.plan import make_plan
+from revisage.pipeline.targets import pick_target
 from sample_media import face_frames
 
 
@@ -30,11 +29,6 @@ def stored(folder: Path) -> list[StoredFace]:
 
 def facts(folder: Path) -> list[tuple[object, ...]]:
     return [(face.track, face.frame, face.pts, face.before.name, face.after.name) for face in stored(folder)]
-
-
-@pytest.fixture
-def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan.make_plan, "__kwdefaults__", {"longest": 4})
 
 
 def test_each_frame_that_was_seen_lies_in_one_stretch_however_a_track_is_cut(tmp_path: Path) -> None:
@@ -62,14 +56,19 @@ def test_without_collect_nothing_is_kept(face_clip: Path, tiny_model: Path, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["plain.mkv"]
 
 
-@pytest.mark.usefixtures("short_segments")
 def test_the_best_frames_of_a_track_are_kept_and_the_result_is_the_same(
     face_clip: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    revisage.restore(face_clip, tmp_path / "plain.mkv", model=str(tiny_model))
+    revisage.restore(face_clip, tmp_path / "plain.mkv", model=str(tiny_model), segment_frames=4)
     report = revisage.restore(
-        face_clip, tmp_path / "kept.mkv", model=str(tiny_model), collect=store, consent="She agreed.", batch=2
+        face_clip,
+        tmp_path / "kept.mkv",
+        model=str(tiny_model),
+        segment_frames=4,
+        collect=store,
+        consent="She agreed.",
+        batch=2,
     )
     assert (tmp_path / "plain.mkv").read_bytes() == (tmp_path / "kept.mkv").read_bytes()
     assert report.notes == [f"3 faces of 1 person kept in {store}"]
@@ -87,19 +86,18 @@ def test_the_best_frames_of_a_track_are_kept_and_the_result_is_the_same(
         assert abs(wanted - np.asarray(after)).mean() < 0.5 * abs(wanted - np.asarray(before)).mean()
 
     again = revisage.restore(
-        face_clip, tmp_path / "again.mkv", model=str(tiny_model), collect=store, consent="She agreed."
+        face_clip, tmp_path / "again.mkv", model=str(tiny_model), segment_frames=4, collect=store, consent="She agreed."
     )
     assert again.notes == [f"0 faces kept in {store}; 3 faces were there already"]
     assert len(stored(store)) == 3
 
 
-@pytest.mark.usefixtures("short_segments")
 def test_a_run_that_is_taken_up_again_keeps_the_same_faces(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
     def crash(progress: Progress) -> None:
         if progress.stage == "restore" and progress.done == 9:
             raise MemoryError("simulated crash")
 
-    whole = {"model": str(tiny_model), "consent": "yes", "collect_frames": 2, "temporal": "off"}
+    whole = {"model": str(tiny_model), "segment_frames": 4, "consent": "yes", "collect_frames": 2, "temporal": "off"}
     revisage.restore(face_clip, tmp_path / "whole.mkv", collect=tmp_path / "a", **whole)
     with pytest.raises(MemoryError):
         revisage.restore(face_clip, tmp_path / "out.mkv", collect=tmp_path / "b", progress=crash, **whole)
@@ -111,13 +109,13 @@ def test_a_run_that_is_taken_up_again_keeps_the_same_faces(face_clip: Path, tiny
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("short_segments")
 def test_workers_keep_the_same_faces(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
     for workers in (1, 2):
         revisage.restore(
             face_clip,
             tmp_path / f"{workers}.mkv",
             model=str(tiny_model),
+            segment_frames=4,
             workers=workers,
             collect=tmp_path / str(workers),
             consent="yes",

@@ -14,8 +14,7 @@ from PIL import Image
 import revisage
 from revisage.core.errors import CancelledError, OutputError, ProcessingError
 from revisage.core.progress import CancelToken, Progress
-from revisage.pipeline import blocks, plan
-from revisage.pipeline.segment import SpanResult
+from revisage.pipeline import SegmentResult, Tally, plan
 from sample_media import audio_packets, face_frames, plain_frames, read_video, write_video
 
 
@@ -29,10 +28,10 @@ def left_in(folder: Path) -> set[str]:
 
 
 @pytest.fixture
-def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan.make_plan, "__kwdefaults__", {"longest": 4})
-    monkeypatch.setattr(blocks, "BLOCK", 4)
-    monkeypatch.setattr(blocks, "RUN_IN", 2)
+def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``segment_frames=4`` the clip of 12 frames has three: a segment holds at least one block."""
+    monkeypatch.setattr(plan, "BLOCK", 4)
+    monkeypatch.setattr(plan, "RUN_IN", 2)
 
 
 def test_a_video_is_restored_where_its_face_is_and_nowhere_else(
@@ -80,20 +79,22 @@ def test_variable_times_and_frames_without_faces_are_kept(tmp_path: Path, tiny_m
     assert report.tracks == []
 
 
-@pytest.mark.usefixtures("short_segments")
+@pytest.mark.usefixtures("short_blocks")
 def test_the_number_of_segments_does_not_show(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
-    report = revisage.restore(face_clip, tmp_path / "a.mkv", model=str(tiny_model), codec="ffv1", batch=2)
+    report = revisage.restore(
+        face_clip, tmp_path / "a.mkv", model=str(tiny_model), segment_frames=4, codec="ffv1", batch=2
+    )
     assert report.files[0].segments == 3
     times = [time for time, _ in read_video(tmp_path / "a.mkv")]
     assert times == [time for time, _ in read_video(face_clip)]
 
 
-@pytest.mark.usefixtures("short_segments")
+@pytest.mark.usefixtures("short_blocks")
 def test_a_crashed_run_is_taken_up_where_it_stopped(
     face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = tmp_path / "whole.mkv"
-    revisage.restore(face_clip, whole, model=str(tiny_model))
+    revisage.restore(face_clip, whole, model=str(tiny_model), segment_frames=4)
 
     def crash(progress: Progress) -> None:
         if progress.stage == "restore" and progress.done == 9:
@@ -101,11 +102,15 @@ def test_a_crashed_run_is_taken_up_where_it_stopped(
 
     output = tmp_path / "out.mkv"
     with pytest.raises(MemoryError):
-        revisage.restore(face_clip, output, model=str(tiny_model), progress=crash)
+        revisage.restore(face_clip, output, model=str(tiny_model), segment_frames=4, progress=crash)
     assert left_in(tmp_path) == {"whole.mkv", ".out.mkv.revisage-work"}
     stages: list[str] = []
     report = revisage.restore(
-        face_clip, output, model=str(tiny_model), progress=lambda progress: stages.append(progress.stage)
+        face_clip,
+        output,
+        model=str(tiny_model),
+        segment_frames=4,
+        progress=lambda progress: stages.append(progress.stage),
     )
     assert report.files[0].timings.reused_segments == 2
     assert "scan" not in stages
@@ -114,15 +119,15 @@ def test_a_crashed_run_is_taken_up_where_it_stopped(
     assert left_in(tmp_path) == {"whole.mkv", "out.mkv"}
 
 
-@pytest.mark.usefixtures("short_segments")
+@pytest.mark.usefixtures("short_blocks")
 def test_other_options_do_not_take_up_what_was_left(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
     def crash(progress: Progress) -> None:
         if progress.stage == "restore" and progress.done == 9:
             raise MemoryError("simulated crash")
 
     with pytest.raises(MemoryError):
-        revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model), progress=crash)
-    report = revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model), strength=0.5)
+        revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model), segment_frames=4, progress=crash)
+    report = revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model), segment_frames=4, strength=0.5)
     assert report.files[0].timings.reused_segments == 0
 
 
@@ -152,11 +157,11 @@ def test_stopping_leaves_nothing(
     assert left_in(tmp_path) == set()
 
 
-@pytest.mark.usefixtures("short_segments")
+@pytest.mark.usefixtures("short_blocks")
 def test_a_failing_frame_is_kept_and_counted(
     face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from revisage.pipeline.facework import FaceWork
+    from revisage.pipeline.restoration import FaceWork
 
     real, calls = FaceWork.show, []
 
@@ -167,7 +172,7 @@ def test_a_failing_frame_is_kept_and_counted(
         return real(self, canvas, item)
 
     monkeypatch.setattr(FaceWork, "show", show)
-    report = revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model), codec="ffv1")
+    report = revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model), segment_frames=4, codec="ffv1")
     assert report.files[0].failures == ["frame 5 was kept as it was: RuntimeError: no luck"]
     assert (report.files[0].frames_changed, report.files[0].faces.failed, report.faces) == (11, 1, 11)
     assert np.array_equal(read_video(face_clip)[5][1], read_video(tmp_path / "out.mkv")[5][1])
@@ -176,7 +181,7 @@ def test_a_failing_frame_is_kept_and_counted(
 def test_when_every_face_fails_the_run_fails(
     face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from revisage.pipeline.facework import FaceWork
+    from revisage.pipeline.restoration import FaceWork
 
     monkeypatch.setattr(FaceWork, "show", lambda *_: 1 / 0)
     with pytest.raises(ProcessingError, match=r"no face could be restored; frame 0 was kept.*ZeroDivisionError"):
@@ -184,19 +189,21 @@ def test_when_every_face_fails_the_run_fails(
     assert "out.mkv" not in left_in(tmp_path)
 
 
-@pytest.mark.usefixtures("short_segments")
+@pytest.mark.usefixtures("short_blocks")
 @pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_several_workers_write_the_same_bytes(face_clip: Path, tiny_model: Path, tmp_path: Path, workers: int) -> None:
     one, two = tmp_path / "one.mkv", tmp_path / "two.mkv"
     seen: list[Progress] = []
-    revisage.restore(face_clip, one, model=str(tiny_model))
-    report = revisage.restore(face_clip, two, model=str(tiny_model), workers=workers, progress=seen.append)
+    revisage.restore(face_clip, one, model=str(tiny_model), segment_frames=4)
+    report = revisage.restore(
+        face_clip, two, model=str(tiny_model), segment_frames=4, workers=workers, progress=seen.append
+    )
     assert one.read_bytes() == two.read_bytes()
     assert report.faces == 12
     assert max(p.done for p in seen if p.stage == "restore") == 12
 
 
-@pytest.mark.usefixtures("short_segments")
+@pytest.mark.usefixtures("short_blocks")
 def test_a_worker_that_fails_stops_the_run(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
     model = tmp_path / "models" / "tiny.safetensors"
     model.parent.mkdir()
@@ -207,7 +214,9 @@ def test_a_worker_that_fails_stops_the_run(face_clip: Path, tiny_model: Path, tm
             model.write_bytes(b"damaged")
 
     with pytest.raises(revisage.RevisageError, match=r"tiny\.safetensors"):
-        revisage.restore(face_clip, tmp_path / "out.mkv", model=str(model), workers=2, progress=damage)
+        revisage.restore(
+            face_clip, tmp_path / "out.mkv", model=str(model), segment_frames=4, workers=2, progress=damage
+        )
     assert "out.mkv" not in left_in(tmp_path)
 
 
@@ -250,7 +259,7 @@ def test_side_outputs_are_written_and_named_as_gfpgans_users_know_them(
     assert picture(tmp_path / "faces" / "cmp" / "talk_frame000001_00.png").shape == (64, 128, 3)
     assert read_video(tmp_path / "pairs" / "compare.mp4")[1][1].shape == (270, 960, 3)
     assert audio_packets(tmp_path / "pairs" / "compare.mp4")
-    with pytest.raises(OutputError, match=r"cropped_faces already holds pictures; use --overwrite"):
+    with pytest.raises(OutputError, match=r"cropped_faces already holds pictures; pass overwrite=True"):
         revisage.restore(face_clip, tmp_path / "b.mp4", model=str(tiny_model), end=0.08, save_faces=tmp_path / "faces")
 
 
@@ -333,10 +342,10 @@ def test_a_gif_keeps_its_times_and_turns_into_a_video_and_back(tiny_model: Path,
 
 
 def test_a_result_of_a_segment_survives_the_manifest() -> None:
-    result = SpanResult(frames=3, changed=2, restored={"1": (2, 1.5)}, failures=["frame 1"], seconds={"align": 0.5})
-    again = SpanResult(**json.loads(json.dumps(result.to_dict())))
-    assert [tuple(value) for value in again.restored.values()] == [(2, 1.5)]
-    assert again.seconds == result.seconds
+    tally = Tally(frames=3, changed=2, restored={"1": (2, 1.5)}, failures=["frame 1"], seconds={"align": 0.5})
+    again = SegmentResult.of(json.loads(json.dumps(SegmentResult(7, tally, ("note",)).to_dict())))
+    assert (again.number, again.notes, again.tally.faces, again.tally.strength) == (7, ("note",), 2, 0.75)
+    assert again.tally.seconds == tally.seconds
 
 
 class _Doubler:

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from revisage.core import CancelToken, RestoreConfig, make_config
-from revisage.pipeline import Networks
-from revisage.pipeline.calibrate import calibration_crops
-from revisage.pipeline.fingerprint import fingerprint
+from revisage.pipeline import Networks, fingerprint, scan_source
+from revisage.pipeline.file_restoration import calibration_crops
 from revisage.pipeline.plan import make_plan
-from revisage.pipeline.scanner import scan_source
 
 
 def test_crops_are_cut_as_the_run_cuts_them_whatever_the_networks_were_loaded_for(

@@ -15,18 +15,24 @@ from pipeline_fakes import Brightener, landmarks
 from revisage.core.errors import ModelError
 from revisage.core.values import Face
 from revisage.media import Frame
-from revisage.pipeline import stages
-from revisage.pipeline.plan import PlannedFace
-from revisage.pipeline.stages import Item, StageClock, align_faces, restore_faces, show_faces
+from revisage.pipeline.restoration import (
+    FrameInWork,
+    PlannedFace,
+    StageClock,
+    align_faces,
+    frame_stages,
+    restore_faces,
+    show_faces,
+)
 
 
 def face() -> PlannedFace:
     return PlannedFace(0, Face((10, 10, 20, 20), landmarks(5, 5, 40)), 1.0)
 
 
-def frames(counts: Iterable[int]) -> list[Item]:
+def frames(counts: Iterable[int]) -> list[FrameInWork]:
     return [
-        Item(Frame.from_array(np.full((48, 64, 3), number % 250, np.uint8), pts=number), [face()] * count)
+        FrameInWork(Frame.from_array(np.full((48, 64, 3), number % 250, np.uint8), pts=number), [face()] * count)
         for number, count in enumerate(counts)
     ]
 
@@ -36,7 +42,7 @@ def cut(frame: Frame, planned: PlannedFace) -> Any:
     return SimpleNamespace(crop=crop, input=crop)
 
 
-def run(items: list[Item], restorer: Any, batch: int = 4, **kwargs: Any) -> list[Item]:
+def run(items: list[FrameInWork], restorer: Any, batch: int = 4, **kwargs: Any) -> list[FrameInWork]:
     clock = StageClock()
     aligned = align_faces(items, kwargs.get("align", cut), clock)
     restored = restore_faces(aligned, restorer, batch, clock)
@@ -72,7 +78,7 @@ def test_batches_are_full_where_frames_allow_it() -> None:
 def test_frames_without_faces_do_not_wait() -> None:
     passed = []
 
-    def source() -> Iterable[Item]:
+    def source() -> Iterable[FrameInWork]:
         for item in frames([0, 0, 1, 0, 1]):
             passed.append(item.frame.pts)
             yield item
@@ -83,10 +89,10 @@ def test_frames_without_faces_do_not_wait() -> None:
 
 
 def test_few_frames_wait_for_a_batch_however_few_faces_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "_HELD_BYTES", 3 * 48 * 64 * 3)
+    monkeypatch.setattr(frame_stages, "_HELD_BYTES", 3 * 48 * 64 * 3)
     taken = []
 
-    def source() -> Iterable[Item]:
+    def source() -> Iterable[FrameInWork]:
         for item in frames([1] + [0] * 50):
             taken.append(item)
             yield item

@@ -10,28 +10,28 @@ takes away the noise of the frame that it is added to.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core import CancelledError, UserError
+from revisage.core import Crop
 from revisage.faces import crop_scale
-from revisage.pipeline.blocks import Block
-from revisage.pipeline.stages import Crop, Item, StageClock
+from revisage.pipeline.restoration.frame_stages import Block, FrameInWork, StageClock
 from revisage.temporal import FlowEstimator, Motion, Recursion, Sharpness, motions, onward_motion, reduced
 
-__all__ = ["steady_inputs", "steady_restored"]
+__all__ = ["average_inputs", "average_restored"]
 
-_INPUT_SHARE = 0.8
-_RESTORED_SHARE = 0.6
+_INPUT_SHARE, _RESTORED_SHARE = 0.8, 0.6
+"""Of the past in the averages before and behind the restorer."""
 
 _Moved = tuple[Motion, Motion | None]
 """What brings the face of the frame before onto this one, and this one onto the frame before where that is wanted."""
 
 
-def steady_inputs(items: Iterable[Item], estimate: FlowEstimator, passes: int, clock: StageClock) -> Iterator[Item]:
+def average_inputs(
+    items: Iterable[FrameInWork], estimate: FlowEstimator, passes: int, clock: StageClock
+) -> Iterator[FrameInWork]:
     """Average the aligned crops of each track over time, for the restorer to see.
 
     Frames that are read only for recursions to begin with go in and do not come out.
@@ -55,7 +55,7 @@ class _Follow:
         self._both = both
         self._before: dict[int, NDArray[np.uint8]] = {}
 
-    def __call__(self, item: Item) -> list[_Moved | None]:
+    def __call__(self, item: FrameInWork) -> list[_Moved | None]:
         """For each face of the next frame its motion; None where the frame before does not have it."""
         # Forgotten first: should this frame fail, the next one has none before it.
         before, self._before = self._before, {}
@@ -78,7 +78,7 @@ class _Running:
     def __init__(self) -> None:
         self._recursions: dict[int, Recursion] = {}
 
-    def __call__(self, item: Item, moved: list[Motion | None], crops: list[Crop], lapse: float) -> list[Crop]:
+    def __call__(self, item: FrameInWork, moved: list[Motion | None], crops: list[Crop], lapse: float) -> list[Crop]:
         before, self._recursions = self._recursions, {}
         steady = []
         for (planned, _), motion, crop in zip(item.faces, moved, crops, strict=True):
@@ -92,7 +92,7 @@ class _Running:
 class _Entry:
     """A frame, how its faces moved, and their averages over the past in each block that reads it."""
 
-    item: Item
+    item: FrameInWork
     moved: list[_Moved | None] = field(default_factory=list)
     steady: dict[Block, list[Crop]] = field(default_factory=dict)
 
@@ -109,29 +109,18 @@ class _Past:
         self._follow = follow
         self._running: dict[Block, _Running] = {}
 
-    def __call__(self, item: Item) -> _Entry:
+    def __call__(self, item: FrameInWork) -> _Entry:
         """The next frame; nothing but the item where its faces cannot be averaged and are given up."""
         entry = _Entry(item)
         self._running = {block: self._running.get(block) or _Running() for block in item.blocks}
-        with _giving_up(item):
+        with item.kept_on_failure():
             entry.moved = self._follow(item)
             crops = [face.crop for _, face in item.faces]
             entry.steady = {b: run(item, entry.onward, crops, item.lapse) for b, run in self._running.items()}
         return _Entry(item) if item.problem else entry
 
 
-@contextmanager
-def _giving_up(item: Item) -> Iterator[None]:
-    """Keep the frame as it was when its faces cannot be averaged."""
-    try:
-        yield
-    except (UserError, CancelledError):
-        raise
-    except Exception as error:
-        item.fail(error)
-
-
-def _forward(items: Iterable[Item], past: _Past, clock: StageClock) -> Iterator[Item]:
+def _forward(items: Iterable[FrameInWork], past: _Past, clock: StageClock) -> Iterator[FrameInWork]:
     for item in items:
         with clock("follow"):
             entry = past(item)
@@ -140,7 +129,7 @@ def _forward(items: Iterable[Item], past: _Past, clock: StageClock) -> Iterator[
             yield item
 
 
-def _both_ways(items: Iterable[Item], past: _Past, clock: StageClock) -> Iterator[Item]:
+def _both_ways(items: Iterable[FrameInWork], past: _Past, clock: StageClock) -> Iterator[FrameInWork]:
     waiting: dict[Block, list[_Entry]] = {}
     for item in items:
         with clock("follow"):
@@ -153,10 +142,10 @@ def _both_ways(items: Iterable[Item], past: _Past, clock: StageClock) -> Iterato
         yield from _backward(entries, block, clock)
 
 
-def _backward(entries: list[_Entry], block: Block, clock: StageClock) -> list[Item]:
+def _backward(entries: list[_Entry], block: Block, clock: StageClock) -> list[FrameInWork]:
     """The frames of a block, averaged from the future back."""
     running = _Running()
-    done: list[Item] = []
+    done: list[FrameInWork] = []
     later: _Entry | None = None
     for entry in reversed(entries):
         with clock("follow"):
@@ -196,17 +185,19 @@ class _Shown:
         return self._sharpness(self._recursion(crop, motion, lapse), crop, scale)
 
 
-def steady_restored(items: Iterable[Item], size_hw: tuple[int, int], clock: StageClock) -> Iterator[Item]:
+def average_restored(
+    items: Iterable[FrameInWork], size_hw: tuple[int, int], clock: StageClock
+) -> Iterator[FrameInWork]:
     """Average the restored crops of each track over time, as sharp as they were; begins anew at each block.
 
     Args:
-        items: restored, with the motions that :func:`steady_inputs` found.
+        items: restored, with the motions that :func:`average_inputs` found.
         size_hw: of the output's frames (px).
         clock: counts the time as ``steady``.
     """
     running: dict[int, _Shown] = {}
     for item in items:
-        with clock("steady"), _giving_up(item):
+        with clock("steady"), item.kept_on_failure():
             before, running = running, {}
             enlarged = size_hw[0] / item.frame.size_hw[0]
             for number, ((planned, face), motion) in enumerate(zip(item.faces, item.motions, strict=True)):

@@ -8,7 +8,7 @@ import pytest
 from pipeline_fakes import scan
 
 from revisage.core.errors import OutputError
-from revisage.pipeline.work import WorkFolder
+from revisage.pipeline.work_folder import WorkFolder
 
 
 def finish(work: WorkFolder, number: int, content: bytes = b"video") -> None:

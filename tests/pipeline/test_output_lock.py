@@ -10,7 +10,7 @@ import pytest
 
 import revisage
 from revisage.core.errors import OutputError
-from revisage.pipeline.lock import output_lock
+from revisage.pipeline.work_folder import output_lock
 from sample_media import read_video
 
 WAITING_RUN = """
@@ -29,7 +29,7 @@ revisage.restore(sys.argv[1], sys.argv[2], model=sys.argv[3], progress=stop)
 HELD_LOCK = """
 import sys
 from pathlib import Path
-from revisage.pipeline.lock import output_lock
+from revisage.pipeline.work_folder import output_lock
 
 with output_lock(Path(sys.argv[1])):
     print("writing", flush=True)

@@ -1,0 +1,520 @@
+"""One file from source to output: scan, plan, segments, assembly, report; or one image in memory.
+
+No final name appears before its file is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from revisage import engines, media
+from revisage._version import __version__
+from revisage.core import (
+    CancelledError,
+    CancelToken,
+    Crop,
+    Image,
+    ProcessingError,
+    Progress,
+    ProgressCallback,
+    RestoreConfig,
+    UserError,
+    output_error,
+    publish,
+)
+from revisage.pipeline.plan import LONGEST, Plan, Segment, busiest_frame, make_plan, planned_faces, usual_step, whole
+from revisage.pipeline.report import (
+    FileReport,
+    Timings,
+    face_counts,
+    measured,
+    restorer_summary,
+    sync_difference_ms,
+    track_summaries,
+)
+from revisage.pipeline.restoration import FaceWork, FrameInWork, Networks, Tally, restore_frames
+from revisage.pipeline.runners import ProcessRunner, Runner, SerialRunner
+from revisage.pipeline.scan import Fingerprint, Scan, fingerprint
+from revisage.pipeline.scanner import scan_frames, scan_settings, scan_source
+from revisage.pipeline.segment_job import SegmentJob, SegmentResult
+from revisage.pipeline.targets import (
+    PickTarget,
+    SideTargets,
+    Target,
+    keep_faces,
+    make_target,
+    pick_target,
+    publish_folder,
+)
+from revisage.pipeline.work_folder import WorkFolder, output_lock
+
+if TYPE_CHECKING:
+    from revisage.media import EncodeOptions, MediaInfo
+
+__all__ = ["calibration_crops", "restore_file", "restored_image"]
+
+
+@dataclass
+class Run:
+    """One file on its way.
+
+    Attributes:
+        given: a scan that was made before, or None.
+        longest: frames of a segment at most.
+        runner: who carries the segments out; None leaves it to ``config.workers``.
+        scan, plan: once the source has been looked at.
+        networks: to restore with; those that are made for the footage once it has been looked at.
+        calibration: location of what they are made with, or None.
+        reused: segments that an interrupted run had finished.
+        notes: what there is to say about the run.
+    """
+
+    source: Path
+    config: RestoreConfig
+    networks: Networks
+    cancel: CancelToken
+    progress: ProgressCallback
+    info: MediaInfo
+    target: Target
+    print: Fingerprint
+    folder: WorkFolder
+    given: Scan | None
+    runner: Runner | None
+    longest: int
+    scan: Scan = field(init=False)
+    plan: Plan = field(init=False)
+    calibration: str | None = None
+    reused: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def finished(self) -> Path:
+        """Where the complete output waits for its name."""
+        return self.folder.path / f"finished{self.target.output.suffix}"
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The pieces that are restored by themselves; one where the output is written in one pass."""
+        return self.plan.segments if self.target.by_segments else (whole(self.scan, self.config),)
+
+    def segment_path(self, segment: Segment) -> Path:
+        """Where a segment's video waits for the others."""
+        return self.folder.segment_path(segment.number, self.target.output.suffix)
+
+    def compare_path(self, segment: Segment | None = None) -> Path:
+        """Where the comparison waits for its name, or a segment's part of it for the others."""
+        assert self.target.compare is not None
+        number = "" if segment is None else f"-{segment.number:05d}"
+        return self.folder.path / f"compare{number}{self.target.compare[0].suffix}"
+
+    @cached_property
+    def busiest(self) -> int:
+        """The frame that is worth a picture."""
+        return busiest_frame(self.scan, self.plan)
+
+    def job(self, segment: Segment) -> SegmentJob:
+        """A segment with all that a worker needs."""
+        read = slice(segment.read.start, segment.read.stop)
+        return SegmentJob(
+            segment=segment,
+            source=str(self.source),
+            info=self.info,
+            config=self.config.model_copy(update={"precision": self.networks.config.precision}),
+            first=self.scan.first,
+            pts=tuple(self.scan.pts[read]),
+            step=usual_step(self.scan.pts),
+            planned=planned_faces(self.scan, self.plan, segment),
+            options=self.target.options,
+            target=str(self.segment_path(segment) if self.target.by_segments else self.finished),
+            calibration=self.calibration,
+            compare=self._comparison(segment),
+            pictures=self._pictures,
+            picks=self.picks(segment),
+        )
+
+    def _comparison(self, segment: Segment) -> tuple[str, EncodeOptions | int] | None:
+        if self.target.compare is None:
+            return None
+        options = self.target.compare[1]
+        if options is not None:
+            return str(self.compare_path(segment if self.target.by_segments else None)), options
+        shown = segment.start <= self.busiest < segment.stop
+        return (str(self.compare_path()), self.busiest - segment.start) if shown else None
+
+    @property
+    def _pictures(self) -> SideTargets | None:
+        """Where faces and frames are collected, if they are wanted."""
+        faces, frames = self.config.save_faces, self.config.save_frames
+        if faces is None and frames is None:
+            return None
+        return SideTargets(
+            stem=self.source.stem,
+            still=self.info.kind == "image",
+            faces=self.folder.path / "faces" if faces else None,
+            frames=self.folder.path / "frames" if frames else None,
+        )
+
+    def picks(self, segment: Segment) -> PickTarget | None:
+        """Which faces of a segment are picked for a store, if one is wanted."""
+        if self.config.collect is None:
+            return None
+        return pick_target(self.folder.path, self.scan, segment, self.config.collect_frames)
+
+
+def restore_file(
+    source: Path,
+    output: Path,
+    config: RestoreConfig,
+    networks: Networks,
+    *,
+    scan: Scan | None = None,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+    runner: Runner | None = None,
+    segment_frames: int = LONGEST,
+) -> FileReport:
+    """Restore the faces of one file.
+
+    A run that crashed is taken up again where it stopped: finished segments wait in a hidden folder beside the
+    output. That folder is removed at success, when the user stops, and when the request turns out to be impossible.
+
+    Args:
+        source: a video, an animated image or a still.
+        output: where to; its extension chooses the container.
+        config: what to do.
+        networks: loaded for that config; shared by the files of a batch.
+        scan: made from this source before; its tracks may have been edited.
+        progress: told of each frame.
+        cancel: looked at between frames.
+        runner: who carries the segments of a video out; by default this process, or ``config.workers`` of them.
+        segment_frames: frames of a segment at most.
+
+    Raises:
+        UserError: the request cannot be carried out, or another run is writing this output; nothing was written.
+        ProcessingError: a step failed; running again takes up where it stopped.
+        CancelledError: stopped through ``cancel``; nothing is left behind.
+        KeyboardInterrupt: stopped by Ctrl-C; nothing is left behind.
+    """
+    started = time.perf_counter()
+    info = media.probe(source)
+    run = Run(
+        source=source,
+        config=config,
+        networks=networks,
+        cancel=cancel or CancelToken(),
+        progress=progress or (lambda _: None),
+        info=info,
+        target=make_target(source, output, info, config),
+        print=fingerprint(source),
+        folder=WorkFolder(output),
+        given=scan,
+        runner=runner,
+        longest=segment_frames,
+    )
+    if scan is not None:
+        scan.require_source(run.print)
+    if config.dry_run:
+        _look(run, scan or _scan(run))
+        report = _report(run, Tally())
+        report.timings = Timings(total_seconds=round(time.perf_counter() - started, 3))
+        return report
+    with output_lock(output), _work_kept_after_a_crash(run):
+        return _restored(run, started)
+
+
+def restored_image(image: Image, config: RestoreConfig, networks: Networks | None = None) -> Image:
+    """The image with its faces restored.
+
+    Args:
+        image: ``(H, W, 3) uint8 RGB``, contiguous; not changed.
+        config: what to do.
+        networks: loaded for that config, to save loading them again.
+
+    Returns:
+        ``(H * upscale, W * upscale, 3) uint8 RGB``, a new array.
+
+    Raises:
+        UserError: an option or model is not there.
+        ProcessingError: the restoration failed.
+    """
+    networks = networks or Networks(config)
+    # One frame has no motion to average along.
+    config = config.model_copy(update={"temporal": "smooth", "temporal_passes": 1})
+    frame = media.Frame.from_array(image.copy())
+    nowhere = Fingerprint(name="image", size=0, sha256="0" * 64, hashed="whole")
+    scan = scan_frames(lambda: iter([frame]), nowhere, config, networks)
+    (planned,) = planned_faces(scan, make_plan(scan, config), whole(scan))
+    size_hw = media.scaled_size(frame.size_hw, config.upscale, even=False)
+    networks = networks.uncalibrated
+    (item,) = restore_frames([frame], lambda frame: FrameInWork(frame, planned), networks, config, size_hw=size_hw)
+    if item.problem:
+        raise ProcessingError(f"the faces could not be restored: {item.problem}")
+    return np.ascontiguousarray(item.shown.rgb())
+
+
+@contextmanager
+def _work_kept_after_a_crash(run: Run) -> Iterator[None]:
+    """Remove the work folder at the end, except where running again can take up what a failed run has finished."""
+    try:
+        yield
+    except (UserError, CancelledError, KeyboardInterrupt):
+        run.folder.remove()
+        raise
+    except OSError as error:
+        run.folder.remove()
+        raise output_error(run.target.output, error) from error
+    except BaseException:
+        if not run.folder.holds_segments:
+            run.folder.remove()
+        raise
+    run.folder.remove()
+
+
+def _restored(run: Run, started: float) -> FileReport:
+    run.networks.load()
+    run.folder.open(_key(run))
+    began = time.perf_counter()
+    _look(run, run.given or _scan_or_saved(run))
+    scanned = time.perf_counter()
+    _calibrate(run)
+    tally = _write_output(run)
+    run.cancel.check()
+    report = _report(run, tally)
+    report.notes += run.notes
+    report.model = restorer_summary(run.networks)
+    _measure(run, report, tally)
+    _publish(run)
+    if run.config.collect is not None and report.faces.restored:
+        _collect(run, report)
+    now = time.perf_counter()
+    report.timings = _timings(run, report, tally, total=now - started, scan=scanned - began, restore=now - scanned)
+    report.measures.pt_seconds_per_frame = report.timings.seconds_per_frame
+    return report
+
+
+def _look(run: Run, scan: Scan) -> None:
+    run.scan, run.plan = scan, make_plan(scan, run.config, longest=run.longest)
+
+
+def _key(run: Run) -> str:
+    """What a finished segment depends on: equal keys mean equal segments."""
+    collected = {} if run.config.collect is None else {"picks": run.config.collect_frames}
+    parts = {
+        **collected,
+        "revisage": __version__,
+        "longest": run.longest,
+        "source": run.print.sha256,
+        "settings": run.config.settings(),
+        "scan": run.given.to_json() if run.given else scan_settings(run.config, run.networks).model_dump(mode="json"),
+        "weights": run.networks.hashes(),
+        "side": [str(run.config.save_faces), str(run.config.save_frames), str(run.config.compare)],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _scan(run: Run) -> Scan:
+    total = run.info.frame_count
+    return scan_source(
+        run.source, run.print, run.config, run.networks, total=total, progress=run.progress, cancel=run.cancel
+    )
+
+
+def _scan_or_saved(run: Run) -> Scan:
+    """The scan that an interrupted run left (its key covers what a scan depends on), or a new one."""
+    saved = run.folder.saved_scan()
+    if saved is not None and saved.source.same_content(run.print):
+        return saved
+    scan = _scan(run)
+    run.folder.save_scan(scan)
+    return scan
+
+
+def _calibrate(run: Run) -> None:
+    """Settle the networks to restore with: int8 is made with faces of the footage, and needs some."""
+    if run.config.precision != "int8" or not run.plan.faces:
+        return
+    crops = calibration_crops(run.source, run.scan, run.plan, run.config, run.networks, run.cancel)
+    if crops is None:
+        run.networks = run.networks.uncalibrated
+        used = run.networks.restorer.info.precision
+        run.notes.append(f"int8 needs four faces to be made with; {used} was used")
+        return
+    run.networks = run.networks.calibrated(crops)
+    place = run.folder.path / "calibration.npy"
+    np.save(place, crops)
+    run.calibration = str(place)
+
+
+def calibration_crops(
+    source: Path, scan: Scan, plan: Plan, config: RestoreConfig, networks: Networks, cancel: CancelToken
+) -> Crop | None:
+    """Some 24 faces spread evenly over the footage, ``(N, size, size, 3) uint8 RGB``; None when it has fewer than 4.
+
+    They follow from the scan and the run's config alone, so that every worker makes the same network. The config is
+    the run's: networks that stay loaded from run to run know only what networks depend on.
+
+    Raises:
+        CancelledError: a stop was asked for.
+    """
+    planned = planned_faces(scan, plan, whole(scan))
+    places = [(index, face) for index, faces in enumerate(planned) for face in faces]
+    if len(places) < engines.MINIMUM_CROPS:
+        return None
+    picked = np.unique(np.linspace(0, len(places) - 1, engines.WANTED_CROPS).round().astype(int))
+    work = FaceWork(config, networks.uncalibrated, scan.size_hw)
+    crops: list[Crop] = []
+    with media.open_source(source, deinterlace=config.deinterlace) as opened:
+        for place in picked:
+            cancel.check()
+            index, face = places[place]
+            number = scan.first + index
+            frames = opened.frames(number, number + 1, first_pts=scan.pts[index])
+            crops += [work.align(frame, face).crop for frame in frames]
+    return np.stack(crops)
+
+
+def _write_output(run: Run) -> Tally:
+    """Write the complete output to its waiting place, and the side outputs into the work folder.
+
+    Raises:
+        ProcessingError: every frame with faces failed, or a worker died.
+        OutputError: it cannot be written.
+        CancelledError: a stop was asked for.
+    """
+    results = _run_jobs(run)
+    if run.target.by_segments:
+        run.progress(Progress("finish", 0, None, 0, run.source.name))
+        _assemble(run)
+    tally = Tally()
+    for segment in run.segments:
+        tally.add(results[segment.number].tally)
+        run.notes += results[segment.number].notes
+    if tally.failures and not tally.changed:
+        raise ProcessingError(f"{run.source}: no face could be restored; {tally.failures[0]}")
+    return tally
+
+
+def _run_jobs(run: Run) -> dict[int, SegmentResult]:
+    """The results of all segments by their numbers: of those that an interrupted run has finished, and of the rest."""
+    segments, suffix = run.segments, run.target.output.suffix
+    counter, results = _Counter(run), {}
+    if run.target.by_segments:
+        for segment in segments:
+            saved = run.folder.finished(segment.number, suffix)
+            if saved is not None:
+                result = results[segment.number] = SegmentResult.of(saved)
+                counter(result.tally.faces, result.tally.frames)
+    run.reused = len(results)
+    jobs = (run.job(segment) for segment in segments if segment.number not in results)
+    for result in _runner(run).run(jobs, cancel=run.cancel, on_frame=counter):
+        if run.target.by_segments:
+            run.folder.record(result.number, suffix, result.to_dict())
+        results[result.number] = result
+    return results
+
+
+def _runner(run: Run) -> Runner:
+    """Who carries the jobs out. What is written in one pass is restored here, whoever else there may be."""
+    if run.runner is not None and run.target.by_segments:
+        return run.runner
+    several = run.config.workers > 1 and len(run.segments) > 1
+    return ProcessRunner(run.config.workers) if several else SerialRunner(run.networks)
+
+
+class _Counter:
+    """Tells the progress how many frames and faces are done."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._frames = self._faces = 0
+
+    def __call__(self, faces: int, frames: int = 1) -> None:
+        self._frames += frames
+        self._faces += faces
+        run = self._run
+        run.progress(Progress("restore", self._frames, run.scan.frames, self._faces, run.source.name))
+
+
+def _assemble(run: Run) -> None:
+    """Join the segments and copy everything else of the source."""
+    parts = [run.segment_path(segment) for segment in run.segments]
+    joined = media.assemble(parts, run.source, run.finished, source_info=run.info, options=run.target.options)
+    run.notes += joined.notes
+    if run.target.compare_file is not None:
+        parts = [run.compare_path(segment) for segment in run.segments]
+        options = run.target.compare_file[1]
+        media.assemble(parts, run.source, run.compare_path(), source_info=run.info, options=options)
+
+
+def _report(run: Run, tally: Tally) -> FileReport:
+    scan = run.scan
+    return FileReport(
+        input=run.info.to_json(),
+        frames=scan.frames,
+        frames_changed=tally.changed,
+        shots=len(scan.shots),
+        segments=len(run.plan.segments),
+        faces=face_counts(scan, run.plan.faces, tally),
+        tracks=track_summaries(scan, tally),
+        failures=tally.failures,
+        warnings=scan.warnings,
+        truncated=scan.truncated,
+        notes=media.format_notes(run.source, run.target.output),
+    )
+
+
+def _measure(run: Run, report: FileReport, tally: Tally) -> None:
+    """Look at the finished file: what it is, and what the measures say."""
+    after = media.probe(run.finished)
+    report.output = {**after.to_json(), "path": str(run.target.output)}
+    first = None if run.config.start is None else run.scan.pts[0] * run.scan.time_base
+    report.measures = measured(
+        tally,
+        size_hw=(run.info.height, run.info.width),
+        output_hw=run.target.size_hw,
+        rates=(run.info.average_rate, after.average_rate),
+        avs_ms=sync_difference_ms(run.source, run.finished, first=first) if run.target.by_segments else None,
+    )
+
+
+def _publish(run: Run) -> None:
+    """Give everything its final name; the output last, so that its presence means that all is there."""
+    for name, folder in (("faces", run.config.save_faces), ("frames", run.config.save_frames)):
+        if folder is not None:
+            publish_folder(run.folder.path / name, folder)
+    if run.target.compare is not None:
+        publish(run.compare_path(), run.target.compare[0])
+    publish(run.finished, run.target.output)
+
+
+def _collect(run: Run, report: FileReport) -> None:
+    """Keep the best faces in the store. The output is complete by now: whatever fails here is a warning."""
+    files = [target.path for segment in run.segments if (target := run.picks(segment)) is not None]
+    try:
+        report.notes.append(keep_faces(run.config, run.scan, run.source, run.print, files, run.networks.restorer.info))
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        report.warnings.append(f"no faces were kept in {run.config.collect}: {reason}")
+
+
+def _timings(run: Run, report: FileReport, tally: Tally, *, total: float, scan: float, restore: float) -> Timings:
+    return Timings(
+        total_seconds=round(total, 3),
+        scan_seconds=round(scan, 3),
+        restore_seconds=round(restore, 3),
+        stages=tally.seconds,
+        seconds_per_frame=round(total / report.frames, 5),
+        seconds_per_face=round(total / tally.faces, 5) if tally.faces else None,
+        frames_per_second=round(report.frames / total, 2),
+        reused_segments=run.reused,
+    )

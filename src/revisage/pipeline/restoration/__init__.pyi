@@ -1,0 +1,35 @@
+from .averaging import average_inputs, average_restored
+from .frame_restoration import FaceWork, Planner, QualitySums, Tally, restore_frames, scaled_face
+from .frame_stages import (
+    Block,
+    FrameInWork,
+    PlannedFace,
+    StageClock,
+    StageThreads,
+    align_faces,
+    plan_frames,
+    restore_faces,
+    show_faces,
+)
+from .run_networks import Networks
+
+__all__ = [
+    "Block",
+    "FaceWork",
+    "FrameInWork",
+    "Networks",
+    "PlannedFace",
+    "Planner",
+    "QualitySums",
+    "StageClock",
+    "StageThreads",
+    "Tally",
+    "align_faces",
+    "average_inputs",
+    "average_restored",
+    "plan_frames",
+    "restore_faces",
+    "restore_frames",
+    "scaled_face",
+    "show_faces",
+]

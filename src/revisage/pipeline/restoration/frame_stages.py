@@ -1,0 +1,373 @@
+"""What a frame goes through: align, follow, restore in batches, steady, composite. No file is touched here.
+
+The stages are generators over frames, pure in their input, and keep order. :func:`restore_frames` runs each in a thread
+of its own.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+
+from revisage.core import CancelledError, CancelToken, Crop, Face, UserError
+
+if TYPE_CHECKING:
+    from revisage.faces import AlignedFace
+    from revisage.media import Frame
+    from revisage.temporal import Motion
+
+__all__ = [
+    "Block",
+    "FrameInWork",
+    "PlannedFace",
+    "StageClock",
+    "StageThreads",
+    "align_faces",
+    "plan_frames",
+    "restore_faces",
+    "show_faces",
+]
+
+T = TypeVar("T")
+
+_HELD_BYTES = 256 * 2**20
+"""Frames that wait for a full batch take at most about this much memory (bytes), counted as RGB."""
+
+_POLL = 0.05
+"""Seconds between looks at the stop flags while a queue is full or empty."""
+
+_PATIENCE = 5.0
+"""Seconds that threads get to close their files at the end, and a tenth of it when the user wants to stop."""
+
+_END = object()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Frames that share one recursion over time.
+
+    Attributes:
+        start, stop: frames of the scan (end excluded) whose result is taken from it.
+        first, last: frames that it reads (end excluded).
+    """
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class PlannedFace:
+    """A face to restore in one frame, and how strongly (above 0, at most 1)."""
+
+    track: int
+    face: Face
+    strength: float
+
+
+@dataclass
+class FrameInWork:
+    """A frame on its way through the stages.
+
+    Attributes:
+        frame: as decoded.
+        planned: faces to restore in it.
+        aligned, restored: their crops before and after; equally long once restored.
+        result: the frame to encode.
+        problem: why the restoration failed and the frame is kept as it was.
+        index: number of the frame in the scan.
+        blocks: those that read the frame; none where faces are not averaged over time.
+        lapse: time since the frame before, in parts of the usual time between two, at least 1.
+        motions: of each face since the frame before; None where it was not there.
+    """
+
+    frame: Frame
+    planned: Sequence[PlannedFace]
+    aligned: list[AlignedFace] = field(default_factory=list)
+    restored: list[Crop] = field(default_factory=list)
+    result: Frame | None = None
+    problem: str | None = None
+    index: int = 0
+    blocks: tuple[Block, ...] = ()
+    lapse: float = 1.0
+    motions: list[Motion | None] = field(default_factory=list)
+
+    @property
+    def block(self) -> Block | None:
+        """The block that the frame's result is taken from; None for a frame that is read for others only."""
+        return next((block for block in self.blocks if block.start <= self.index < block.stop), None)
+
+    @property
+    def faces(self) -> list[tuple[PlannedFace, AlignedFace]]:
+        """The planned faces and their crops; none once they were given up."""
+        return [] if self.problem else list(zip(self.planned, self.aligned, strict=True))
+
+    @property
+    def shown(self) -> Frame:
+        """The frame to encode."""
+        if self.result is None:
+            raise AssertionError("the frame has not been through all stages")
+        return self.result
+
+    @property
+    def waiting(self) -> int:
+        """Crops that are not restored yet."""
+        return 0 if self.problem else len(self.aligned) - len(self.restored)
+
+    @contextmanager
+    def kept_on_failure(self) -> Iterator[None]:
+        """Keep the frame as it was, and its faces given up, where the block fails by no fault of the user's."""
+        try:
+            yield
+        except (UserError, CancelledError):
+            raise
+        except Exception as error:
+            self.problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+class StageClock:
+    """Adds up seconds of work by stage, in a dictionary that is handed in. Each stage is timed by one thread only."""
+
+    def __init__(self, seconds: dict[str, float] | None = None) -> None:
+        self.seconds: dict[str, float] = {} if seconds is None else seconds
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+    def timed(self, stage: str, items: Iterable[Frame]) -> Iterator[Frame]:
+        """``items``, with the time that each takes to come counted for ``stage``."""
+        source = iter(items)
+        while True:
+            with self(stage):
+                item = next(source, None)
+            if item is None:
+                return
+            yield item
+
+
+def plan_frames(
+    frames: Iterable[Frame], planner: Callable[[Frame], FrameInWork], ready: Callable[[], object], clock: StageClock
+) -> Iterator[FrameInWork]:
+    """Frames with what is planned for them; ``ready`` is called where there is a face, outside of what may fail.
+
+    ``frames`` is closed at the end: its files by the thread that read them.
+    """
+    try:
+        for frame in clock.timed("decode", frames):
+            item = planner(frame)
+            if item.planned:
+                ready()
+            yield item
+    finally:
+        close = getattr(frames, "close", None)
+        if close is not None:
+            close()
+
+
+def align_faces(
+    items: Iterable[FrameInWork], align: Callable[[Frame, PlannedFace], AlignedFace], clock: StageClock
+) -> Iterator[FrameInWork]:
+    """Cut the planned faces out of each frame."""
+    for item in items:
+        with clock("align"), item.kept_on_failure():
+            item.aligned = [align(item.frame, planned) for planned in item.planned]
+        yield item
+
+
+def restore_faces(
+    items: Iterable[FrameInWork], restorer: Callable[[Crop], Crop], batch: int, clock: StageClock
+) -> Iterator[FrameInWork]:
+    """Restore the crops of several frames at a time, ``batch`` at once.
+
+    Which crops share a batch follows from the frames alone; blocks share none, so that batches are the same wherever a
+    segment begins. Frames that wait for a batch to fill are bounded in number and in memory; frames without faces in
+    front of the queue pass at once.
+    """
+    waiting = _Batches(restorer, batch, clock)
+    for item in items:
+        if item.block is not None and item.block.start == item.index:
+            yield from waiting.emptied()
+        yield from waiting.added(item)
+    yield from waiting.emptied()
+
+
+class _Batches:
+    """Frames in order, until the crops of those in front are restored."""
+
+    def __init__(self, restorer: Callable[[Crop], Crop], batch: int, clock: StageClock) -> None:
+        self._restorer, self._batch, self._clock = restorer, batch, clock
+        self._queue: deque[FrameInWork] = deque()
+
+    def added(self, item: FrameInWork) -> Iterator[FrameInWork]:
+        """Take one more; gives those that are done."""
+        self._queue.append(item)
+        height, width = item.frame.size_hw
+        most = max(1, min(4 * self._batch, _HELD_BYTES // (height * width * 3)))
+        while sum(entry.waiting for entry in self._queue) >= self._batch or len(self._queue) > most:
+            self._restore()
+            yield from self._done()
+        yield from self._done()
+
+    def emptied(self) -> Iterator[FrameInWork]:
+        """Restore and give all that waits."""
+        while self._queue:
+            self._restore()
+            yield from self._done()
+
+    def _done(self) -> Iterator[FrameInWork]:
+        while self._queue and not self._queue[0].waiting:
+            yield self._queue.popleft()
+
+    def _restore(self) -> None:
+        """Restore the first ``batch`` crops that wait."""
+        waiting = [(item, face) for item in self._queue if item.waiting for face in item.aligned[len(item.restored) :]]
+        wanted = waiting[: self._batch]
+        if not wanted:
+            return
+        with self._clock("restore"):
+            try:
+                crops = list(self._restorer(np.stack([face.input for _, face in wanted])))
+            except (UserError, CancelledError):
+                raise
+            except Exception:
+                self._restore_singly(wanted)
+                return
+        for (item, _), crop in zip(wanted, crops, strict=True):
+            item.restored.append(crop)
+
+    def _restore_singly(self, wanted: list[tuple[FrameInWork, AlignedFace]]) -> None:
+        """After a batch failed: one crop at a time, so that only the frames at fault are given up."""
+        for item, face in wanted:
+            if not item.problem:
+                with item.kept_on_failure():
+                    item.restored.append(self._restorer(face.input[None])[0])
+
+
+def show_faces(
+    items: Iterable[FrameInWork],
+    canvas: Callable[[Frame], Frame],
+    show: Callable[[Frame, FrameInWork], Frame],
+    clock: StageClock,
+) -> Iterator[FrameInWork]:
+    """Bring each frame to the output's size (``canvas``) and put its restored faces into it (``show``)."""
+    for item in items:
+        with clock("resize"):
+            item.result = canvas(item.frame)
+        if item.restored and not item.problem:
+            with clock("composite"), item.kept_on_failure():
+                item.result = show(item.result, item)
+        yield item
+
+
+class StageThreads:
+    """A chain of threads that live as long as a ``with`` block.
+
+    Leaving the block, by success or error, stops and joins them. They are daemons: a network in the middle of a batch
+    cannot be interrupted, and delays nobody who cancels.
+    """
+
+    def __init__(self, cancel: CancelToken) -> None:
+        self._cancel = cancel
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> StageThreads:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        hurry = self._cancel.cancelled or _stopped_by_hand(error)
+        deadline = time.monotonic() + (_PATIENCE / 10 if hurry else _PATIENCE)
+        for thread in self._threads:
+            thread.join(timeout=max(0.0, deadline - time.monotonic()))
+
+    def ahead(self, items: Callable[[], Iterable[T]], *, depth: int, name: str) -> Iterator[T]:
+        """Yield what ``items()`` yields, produced by a thread at most ``depth`` items ahead.
+
+        ``items`` is called, iterated and closed in that thread. What it raises is raised here, with its traceback,
+        after the items before it.
+
+        Raises:
+            CancelledError: a stop was asked for.
+        """
+        channel: queue.Queue[object] = queue.Queue(maxsize=depth)
+        failure: list[BaseException] = []
+        thread = threading.Thread(
+            target=self._produce, args=(items, channel, failure), name=f"revisage-{name}", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+        return self._consume(channel, failure)
+
+    def _produce(
+        self, items: Callable[[], Iterable[Any]], channel: queue.Queue[object], failure: list[BaseException]
+    ) -> None:
+        source: Any = None
+        try:
+            source = iter(items())
+            for item in source:
+                if not self._put(channel, item):
+                    break
+        except BaseException as error:
+            failure.append(error)
+        finally:
+            self._close(source, failure)
+            self._put(channel, _END)
+
+    def _put(self, channel: queue.Queue[object], item: object) -> bool:
+        while not (self._stop.is_set() or self._cancel.cancelled):
+            try:
+                channel.put(item, timeout=_POLL)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def _consume(self, channel: queue.Queue[object], failure: list[BaseException]) -> Iterator[Any]:
+        while (item := self._take(channel)) is not _END:
+            yield cast(Any, item)
+        if failure:
+            raise failure[0]
+
+    def _take(self, channel: queue.Queue[object]) -> object:
+        # A get() without a timeout outlives a producer that was told to stop, and on Windows Ctrl-C too.
+        while not self._stop.is_set():
+            self._cancel.check()
+            try:
+                return channel.get(timeout=_POLL)
+            except queue.Empty:
+                continue
+        return _END
+
+    @staticmethod
+    def _close(source: Any, failure: list[BaseException]) -> None:
+        """Close a generator in the thread that ran it, so that files are closed by the thread that read them."""
+        close = getattr(source, "close", None)
+        if close is None:
+            return
+        try:
+            close()
+        except BaseException as error:
+            failure.append(error)
+
+
+def _stopped_by_hand(error: BaseException | None) -> bool:
+    """Whether Ctrl-C ended a block, or whoever took the items of a generator that holds the block."""
+    return isinstance(error, KeyboardInterrupt) or isinstance(getattr(error, "__context__", None), KeyboardInterrupt)
