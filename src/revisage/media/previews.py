@@ -17,10 +17,9 @@ from PIL import ImageDraw, ImageFont
 
 from revisage.core import Box, CancelToken, Image, InputError
 from revisage.media.formats import format_of_info
-from revisage.media.image_file import written
 from revisage.media.inputs import open_source
 from revisage.media.interface import MediaInfo
-from revisage.media.video import open_container, video_stream
+from revisage.media.video import muxing, open_container, video_stream
 
 __all__ = [
     "PlainVideo",
@@ -62,7 +61,7 @@ def write_playable(source: Path, target: Path, info: MediaInfo, cancel: CancelTo
         with open_source(source) as pictures:
             write_picture(target, next(pictures.frames()).rgb())
         return
-    with written(target), open_container(source) as container:
+    with muxing(target), open_container(source) as container:
         try:
             with av.open(str(target), "w", format="mp4", container_options={"movflags": "+faststart"}) as made:
                 _Copy(container, made, source, info, cancel).run()
@@ -228,7 +227,7 @@ def open_plain_video(
     Raises:
         DiskFullError, OutputError: it cannot be written.
     """
-    with written(path):
+    with muxing(path):
         container = av.open(str(path), "w", format="mp4", container_options={"fflags": "+bitexact"})
         try:
             stream = _video_stream(container, size_hw, Fraction(rate), crf)

@@ -1,7 +1,7 @@
 from .assembly import AssembleResult, assemble
 from .encoders import ordinary_priority, resolve_options, scaled_size, try_encoder
 from .probing import StreamTimes, open_container, open_file, stream_times, video_extent, video_stream
-from .segment_sink import open_segment
+from .segment_sink import muxing, open_segment
 from .source import VideoSource
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "StreamTimes",
     "VideoSource",
     "assemble",
+    "muxing",
     "open_container",
     "open_file",
     "open_segment",

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from math import lcm
+from math import ceil, lcm
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,14 +17,25 @@ from av.container import InputContainer, OutputContainer
 
 from revisage.core import ProcessingError
 from revisage.media.formats import Format, format_written_by, video_format
-from revisage.media.image_file import written
 from revisage.media.interface import EncodeOptions, MediaInfo
-from revisage.media.video.other_streams import Carried, carry_streams, is_cover, kept_chapters, kept_tags, lost_tags
-from revisage.media.video.probing import open_container, open_file, read_info
-from revisage.media.video.segment_sink import FIELD_ORDERS, SegmentLabel
+from revisage.media.video.other_streams import (
+    Carried,
+    carry_streams,
+    is_cover,
+    kept_chapters,
+    kept_tags,
+    lost_tags,
+    stream_name,
+)
+from revisage.media.video.probing import SourceClock, open_container, open_file, read_info
+from revisage.media.video.segment_sink import FIELD_ORDERS, SegmentLabel, muxing
 
 __all__ = ["AssembleResult", "assemble"]
 
+_OF_PHONES = ("com.apple.", "com.android.", "com.google.", "com.xiaomi.", "com.samsung.")
+"""Tags that MOV and MP4 hold only in the newer of their two lists of tags."""
+
+_MILLISECOND = Fraction(1, 1000)
 _LARGEST_TIMESCALE = 2**31 - 1
 
 
@@ -51,6 +62,33 @@ class _Span:
 
     def keeps(self, time: Fraction) -> bool:
         return (self.start is None or time >= self.start) and (self.end is None or time < self.end)
+
+
+class _Rise:
+    """Lets decoding times of each stream rise, which containers insist on: one that does not comes a little later."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, int] = {}
+        self._moved: dict[int, int] = {}
+
+    def straighten(self, packet: av.Packet) -> None:
+        """Move a packet's times in place, if need be."""
+        if packet.dts is None:
+            return
+        last = self._last.get(packet.stream_index)
+        if last is not None and packet.dts <= last:
+            # By a millisecond, and not by a tick of the source: the output may count in longer ones.
+            packet.dts = last + max(1, ceil(_MILLISECOND / packet.time_base))
+            packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+            self._moved[packet.stream_index] = self._moved.get(packet.stream_index, 0) + 1
+        self._last[packet.stream_index] = packet.dts
+
+    def notes(self, source: InputContainer) -> list[str]:
+        """What was moved, one line a stream."""
+        return [
+            f"{stream_name(source.streams[index])}: {count} packets with repeated or falling times come a little later"
+            for index, count in sorted(self._moved.items())
+        ]
 
 
 def assemble(
@@ -81,7 +119,7 @@ def assemble(
     container_format = format_written_by(options.muxer) if options.muxer else video_format(output)
     with open_container(source_path) as source:
         span = _span(source_path, source_info, joined)
-        with written(output):
+        with muxing(output):
             container = av.open(
                 str(output),
                 "w",
@@ -119,10 +157,12 @@ def _write(
         after = carry_streams(info.path, container, [s for s in source.streams if s.index > video.index])
     carried = {**before.streams, **after.streams}
     container.start_encoding()
-    _interleave(container, stream, _video_packets(joined, span), _other_packets(source, carried, span))
+    rise = _Rise()
+    others = _other_packets(info.path, source, carried, span, rise)
+    _interleave(container, stream, _video_packets(joined, span), others)
     for one in carried.values():
         container.mux(one.finish())
-    return [*before.notes, *after.notes]
+    return [*before.notes, *after.notes, *rise.notes(source)]
 
 
 def _video_stream(container: OutputContainer, template: InputContainer, source: Any, info: MediaInfo) -> Any:
@@ -132,6 +172,8 @@ def _video_stream(container: OutputContainer, template: InputContainer, source: 
     context.sample_aspect_ratio = info.sample_aspect_ratio
     context.color_range, context.colorspace = label.colour.colour_range, label.colour.matrix
     context.color_primaries, context.color_trc = label.colour.primaries, label.colour.transfer
+    if context.codec.canonical_name == "hevc" and format_written_by(container.format.name).clock == "scaled":
+        context.codec_tag = "hvc1"  # Apple's players refuse hev1, which FFmpeg writes by itself
     context.framerate = info.average_rate or Fraction(25)
     context.field_order = FIELD_ORDERS[label.fields]
     stream.time_base = info.time_base
@@ -171,11 +213,11 @@ def _video_packets(joined: JoinedPackets, span: _Span) -> Iterator[av.Packet]:
 
 
 def _other_packets(
-    source: InputContainer, carried: dict[int, Carried], span: _Span
+    path: Path, source: InputContainer, carried: dict[int, Carried], span: _Span, rise: _Rise
 ) -> Iterator[tuple[Fraction, list[Any]]]:
     if not carried:
         return
-    for packet in _readable(source, [source.streams[index] for index in carried]):
+    for packet in _readable(source, path, [source.streams[index] for index in carried]):
         if packet.size and is_cover(packet.stream):
             yield Fraction(0), carried[packet.stream_index].take(packet)
             continue
@@ -186,17 +228,21 @@ def _other_packets(
         time = (packet.dts if packet.dts is not None else when) * packet.time_base - span.shift
         packet.pts = packet.pts - shift if packet.pts is not None else None
         packet.dts = packet.dts - shift if packet.dts is not None else None
+        rise.straighten(packet)
         yield time, carried[packet.stream_index].take(packet)
 
 
-def _readable(source: InputContainer, streams: list[Any]) -> Iterator[av.Packet]:
+def _readable(source: InputContainer, path: Path, streams: list[Any]) -> Iterator[av.Packet]:
     """Packets until the data ends or cannot be read on; reading the frames has already told of that."""
     packets = source.demux(streams)
+    clock = SourceClock(path, source.format.name)
     while True:
         try:
             packet = next(packets)
         except (StopIteration, av.error.FFmpegError):
             return
+        if packet.size:
+            clock.straighten(packet)
         yield packet
 
 
@@ -216,7 +262,7 @@ def _next_pts(path: Path, info: MediaInfo, last_pts: int) -> int | None:
     """The pts of the source's frame after the last one restored; None if that was its last."""
     following = None
     with open_container(path) as container:
-        for packet in _readable(container, [container.streams[info.video_index]]):
+        for packet in _readable(container, path, [container.streams[info.video_index]]):
             if packet.pts is not None and packet.pts > last_pts and not packet.is_discard:
                 following = packet.pts if following is None else min(following, packet.pts)
     return following
@@ -225,6 +271,8 @@ def _next_pts(path: Path, info: MediaInfo, last_pts: int) -> int | None:
 def _muxer_options(container: Format, source: InputContainer, info: MediaInfo) -> dict[str, str]:
     """Options that keep times exact and leave out the date and the muxer's version."""
     options = {"fflags": "+bitexact", **dict(container.options)}
+    if container.clock == "scaled" and any(key.startswith(_OF_PHONES) for key in source.metadata):
+        options["movflags"] = "+use_metadata_tags"
     if container.clock == "scaled":
         scale = info.time_base.denominator
         rates = [stream.codec_context.sample_rate for stream in source.streams.audio if stream.codec_context]

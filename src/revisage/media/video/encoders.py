@@ -65,7 +65,10 @@ _KEPT = frozenset(
 )
 """Codecs that a source's restored video is encoded with again; others are succeeded by the fallbacks."""
 
-_FALLBACKS = ("libx264", "libvpx-vp9", "mpeg2video", "mpeg4", "wmv2", "flv")
+_DEEP = ("libx265", "libsvtav1")
+"""What players show in more than 8 bits; few show H.264 so."""
+
+_FALLBACKS = ("libx264", "libvpx-vp9", "libsvtav1", "mpeg2video", "mpeg4", "wmv2", "flv")
 _MPEG_RATES = frozenset(
     ["24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60"],
 )
@@ -167,12 +170,21 @@ def _default_encoder(info: MediaInfo, container: Format) -> str | None:
         wanted.append("libx264rgb" if info.codec == "h264" and _is_rgb(info) else _ENCODERS.get(info.codec, info.codec))
     if container.preferred:
         wanted = [name for name in wanted if name not in _SHOWN_LATE]
+    held = []
+    if info.bit_depth > 8 and not any(_is_video_encoder(name) and _keeps_depth(name, info) for name in wanted):
+        wanted += _DEEP
     for name in (*wanted, *container.preferred, *_FALLBACKS):
         if name in ("mpeg1video", "mpeg2video") and str(info.average_rate) not in _MPEG_RATES:
             continue
         if _is_video_encoder(name) and can_hold(container.writer or "", name):
-            return name
-    return None
+            held.append(name)
+    return next((name for name in held if _keeps_depth(name, info)), next(iter(held), None))
+
+
+def _keeps_depth(encoder: str, info: MediaInfo) -> bool:
+    """Whether an encoder takes samples of the source's depth; some builds of libvpx take 8 bits only."""
+    formats = av.Codec(encoder, "w").video_formats or []
+    return info.bit_depth <= 8 or not formats or any(max(c.bits for c in one.components) > 8 for one in formats)
 
 
 def _is_rgb(info: MediaInfo) -> bool:
@@ -288,6 +300,8 @@ def _x264_params(info: MediaInfo, width: int) -> tuple[str, str]:
     # Where a row is no multiple of eight macroblocks, x264's macroblock tree reads memory behind it that it never
     # wrote, and two runs differ: seen at 480 and 960 px, not at 640 and 1280, with memory filled differently.
     parts = [] if -(-width // 16) * 16 % _TREE_STEP == 0 else ["mbtree=0"]
+    if info.fields == "bottom":
+        parts.append("bff=1")
     if info.mastering_display is not None and info.mastering_display.primaries_xy:
         parts.append(f"mastering-display={_display_text(info.mastering_display, 50000, 10000)}")
     if info.content_light is not None:

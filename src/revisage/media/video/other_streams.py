@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +16,15 @@ from av.container import OutputContainer
 from revisage.media.formats import can_hold, format_written_by
 from revisage.media.video.probing import open_container
 
-__all__ = ["Carried", "CarriedStreams", "carry_streams", "is_cover", "kept_chapters", "kept_tags", "lost_tags"]
+__all__ = [
+    "Carried",
+    "carry_streams",
+    "is_cover",
+    "kept_chapters",
+    "kept_tags",
+    "lost_tags",
+    "stream_name",
+]
 
 
 class Carried(Protocol):
@@ -56,7 +65,7 @@ def carry_streams(path: Path, container: OutputContainer, streams: list[Any]) ->
     for stream in streams:
         carried, made, note = _carry(container, path, stream)
         if note:
-            result.notes.append(f"{_name(stream)} {note}")
+            result.notes.append(f"{stream_name(stream)} {note}")
         if made is not None and stream.type != "attachment":
             made.metadata.update(kept_tags(stream.metadata))
             made.disposition = stream.disposition
@@ -65,7 +74,8 @@ def carry_streams(path: Path, container: OutputContainer, streams: list[Any]) ->
     return result
 
 
-def _name(stream: Any) -> str:
+def stream_name(stream: Any) -> str:
+    """What notes call a stream."""
     language = stream.metadata.get("language")
     tagged = f" ({language})" if language and language != "und" else ""
     return f"{stream.type} stream {stream.index}{tagged}"
@@ -77,7 +87,7 @@ def _carry(container: OutputContainer, path: Path, stream: Any) -> tuple[Carried
         return None, made, note
     if _is_remade(container, stream):
         return None, None, ""
-    if _accepts(container.format.name, stream):
+    if _accepts(container.format.name, path, stream):
         made = container.add_stream_from_template(stream, opaque=True)
         return _Copy(made), made, ""
     try:
@@ -109,16 +119,21 @@ def _is_remade(container: OutputContainer, stream: Any) -> bool:
     return is_chapter_text or (_covers(container) == "stream" and "timecode" in stream.metadata)
 
 
-def _accepts(muxer: str, stream: Any) -> bool:
-    """Whether a container takes a stream, by writing a header with it alone."""
+def _accepts(muxer: str, path: Path, stream: Any) -> bool:
+    """Whether a container takes a stream, by writing a file of its first packets: some refuse only at the end."""
     if stream.codec_context is None and stream.type != "data":
         return False
     if stream.codec_context is not None and not can_hold(muxer, stream.codec_context.codec.canonical_name):
         return False
     try:
         with av.open(io.BytesIO(), "w", format=muxer) as trial:
-            trial.add_stream_from_template(stream, opaque=True)
+            made = trial.add_stream_from_template(stream, opaque=True)
             trial.start_encoding()
+            with open_container(path) as again:
+                for packet in islice(again.demux(again.streams[stream.index]), _TRIED):
+                    if packet.size and packet.dts is not None:
+                        packet.stream = made
+                        trial.mux(packet)
     except (ValueError, OSError, av.error.FFmpegError):
         return False
     return True
@@ -138,7 +153,13 @@ def _attached(container: OutputContainer, path: Path, stream: Any) -> tuple[Any,
     return None, ""
 
 
+_TRIED = 4
+"""Packets that a container is tried with."""
+
 _AUDIO_CODECS = ("aac", "libopus", "ac3", "mp2", "wmav2", "mp3", "pcm_s16le")
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+"""Of so many channels: encoders take none that says only their number, as those of WMA and PCM often do."""
+
 _BIT_RATES = {1: 128_000, 2: 192_000}
 _TEXT_ENCODERS = ("srt", "mov_text", "webvtt")
 _ASS_HEADER = b"[Script Info]\nScriptType: v4.00+\n\n[Events]\n"
@@ -162,7 +183,8 @@ class AudioRecoder:
             rate = 48000 if 48000 in rates else rates[0]
         self.stream: Any = container.add_stream(self.codec, rate=rate)
         made: Any = self.stream.codec_context
-        made.layout = context.layout.name if context.layout.nb_channels <= 8 else "stereo"
+        named = context.layout.nb_channels <= 8 and not context.layout.name.endswith("channels")
+        made.layout = context.layout.name if named else _LAYOUTS.get(context.layout.nb_channels, "stereo")
         made.bit_rate = _BIT_RATES.get(context.layout.nb_channels, 384_000)
 
     def take(self, packet: av.Packet) -> list[Any]:
@@ -261,7 +283,7 @@ def lost_tags(source_path: Path, output: Path) -> list[str]:
         notes = [f"this container cannot hold the tag{'s' if len(lost) > 1 else ''} {', '.join(lost)}"] if lost else []
         shapes = [one.streams.video[0].sample_aspect_ratio or 1 for one in (source, written)]
         if shapes[0] != shapes[1]:
-            notes.append(f"this container cannot hold the pixels' aspect ratio {shapes[0]} with this codec")
+            notes.append(f"the pixels' aspect ratio {shapes[0]} is lost with this codec and container; MP4 keeps it")
         if source.chapters() and not written.chapters():
             notes.append("this container cannot hold chapters")
     return notes

@@ -34,6 +34,7 @@ from revisage.media.interface import (
 
 __all__ = [
     "FileTimes",
+    "SourceClock",
     "StreamTimes",
     "open_container",
     "open_file",
@@ -46,6 +47,12 @@ __all__ = [
 _TOP_FIRST, _BOTTOM_FIRST = (2, 4), (3, 5)
 _STILL_DISPOSITIONS = int(av.stream.Disposition.attached_pic) | int(av.stream.Disposition.timed_thumbnails)
 _MICROSECOND = Fraction(1, 1_000_000)
+
+_FASTEST = 1000
+"""Frames per second beyond which a bare stream's word is not taken."""
+
+_FALL, _JUMP = Fraction(1, 2), Fraction(10)
+"""Seconds by which times must fall, or leap ahead, to be another clock's: broadcasts lose packets for shorter."""
 
 
 def open_container(path: Path) -> InputContainer:
@@ -116,7 +123,7 @@ def read_info(path: Path) -> MediaInfo:
             height=height,
             frame_count=stream.frames or None,
             duration=_stated_duration(container, stream),
-            average_rate=stream.average_rate or stream.guessed_rate,
+            average_rate=_rate(stream, frame),
             time_base=stream.time_base or Fraction(1, 1000),
             start_pts=frame.pts or 0,
             pixel_format=frame.format.name,
@@ -156,6 +163,14 @@ def video_extent(path: Path) -> Extent:
         )
 
 
+def _rate(stream: VideoStream, frame: av.VideoFrame) -> Fraction | None:
+    """Frames per second; of a bare stream, whose container knows none and says 25, what the stream itself states."""
+    own = stream.codec_context.framerate
+    if frame.pts is None and own and 0 < own <= _FASTEST:
+        return own
+    return stream.average_rate or stream.guessed_rate
+
+
 def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
     try:
         for packet in container.demux(stream):
@@ -185,6 +200,19 @@ def _fields(frame: av.VideoFrame, field_order: int, codec: str) -> Literal["prog
     if not frame.interlaced_frame:
         return "progressive"
     return "bottom" if codec == "dvvideo" else "top"
+
+
+def _nameless(cls: type[SideType], value: object) -> SideType:
+    """A kind of side data that PyAV's list, which ends before FFmpeg's, has no name for (EXIF, views of MV-HEVC).
+
+    Without it not one of a frame's side data could be looked at.
+    """
+    member = object.__new__(cls)
+    member._name_, member._value_ = f"KIND_{value}", value
+    return member
+
+
+SideType._missing_ = classmethod(_nameless)  # type: ignore[method-assign,assignment]
 
 
 def _side_data(frame: av.VideoFrame, kind: SideType) -> bytes | None:
@@ -294,10 +322,12 @@ def stream_times(path: Path) -> FileTimes:
         streams = [video, *container.streams.audio]
         first = video.index
         times = {stream.index: StreamTimes() for stream in streams}
+        clock = SourceClock(path, container.format.name)
         try:
             for packet in container.demux(streams):
                 if packet.pts is None or packet.time_base is None:
                     continue
+                clock.straighten(packet)
                 found = times[packet.stream.index]
                 found.pts.append(packet.pts * packet.time_base)
                 found.marks.append(0 if packet.stream.index == first else zlib.crc32(bytes(packet)))
@@ -308,3 +338,76 @@ def stream_times(path: Path) -> FileTimes:
         order = sorted(range(len(found.pts)), key=found.pts.__getitem__)
         found.pts, found.marks = [found.pts[i] for i in order], [found.marks[i] for i in order]
     return FileTimes(times.pop(first), list(times.values()))
+
+
+class SourceClock:
+    """The times of a source's packets, made to go on where the clock of a joined recording starts anew.
+
+    Transport and program streams joined byte by byte, and such as wrap around, begin a new count of time in the
+    middle. Each new count is moved by so much that the stream that meets it first goes on where it was; all other
+    streams are moved by the same, so that they stay in step.
+
+    Args:
+        path: of the source.
+        reader: FFmpeg's name of its container; others than MPEG streams are left as they are.
+    """
+
+    def __init__(self, path: Path, reader: str) -> None:
+        status = path.stat()
+        restarts = reader in ("mpegts", "mpeg")
+        self._offsets = _offsets(path, status.st_size, status.st_mtime_ns) if restarts else (Fraction(0),)
+        self._counts = _Counts()
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the clock starts anew somewhere."""
+        return len(self._offsets) > 1
+
+    def straighten(self, packet: av.Packet) -> None:
+        """Move a packet's times in place; packets must come in the order of the file."""
+        if not self.is_joined or packet.time_base is None:
+            return
+        count = min(self._counts.number(packet), len(self._offsets) - 1)
+        shift = round(self._offsets[count] / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts + shift
+        packet.dts = None if packet.dts is None else packet.dts + shift
+
+
+class _Counts:
+    """Which count of time each packet belongs to, by its own stream's decoding times."""
+
+    def __init__(self) -> None:
+        self.ends: dict[int, Fraction] = {}
+        self._numbers: dict[int, int] = {}
+        self._latest = 0
+
+    def number(self, packet: av.Packet) -> int:
+        """The count of a packet; sparse streams (subtitles, data) follow the one met last."""
+        stream = packet.stream
+        if packet.dts is None or stream.type not in ("video", "audio"):
+            return self._latest
+        time = packet.dts * packet.time_base
+        end = self.ends.get(stream.index)
+        if end is not None and not end - _FALL <= time <= end + _JUMP:
+            self._numbers[stream.index] = self._numbers.get(stream.index, 0) + 1
+            self._latest = max(self._latest, self._numbers[stream.index])
+        self.ends[stream.index] = time + (packet.duration or 0) * packet.time_base
+        return self._numbers.get(stream.index, 0)
+
+
+@lru_cache(maxsize=16)
+def _offsets(path: Path, _size: int, _changed: int) -> tuple[Fraction, ...]:
+    """By how many seconds each count of time is moved."""
+    offsets, counts = [Fraction(0)], _Counts()
+    with open_container(path) as container:
+        packets = container.demux()
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.error.FFmpegError):
+                return tuple(offsets)
+            if not packet.size or packet.dts is None:
+                continue
+            end = counts.ends.get(packet.stream.index)
+            if counts.number(packet) == len(offsets) and end is not None:
+                offsets.append(offsets[-1] + end - packet.dts * packet.time_base)

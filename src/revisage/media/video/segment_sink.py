@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
-from revisage.core import OutputError, ProcessingError
+from revisage.core import OutputError, ProcessingError, output_error
 from revisage.media.formats import can_hold
 from revisage.media.frame import Frame
 from revisage.media.image_file import written
@@ -23,7 +24,7 @@ from revisage.media.interface import ColourTags, EncodeOptions, MediaInfo, Sink
 from revisage.media.video.encoders import encoder_options, ordinary_priority, resolve_options
 from revisage.media.video.source import native_format
 
-__all__ = ["FIELD_ORDERS", "SegmentLabel", "open_segment"]
+__all__ = ["FIELD_ORDERS", "SegmentLabel", "muxing", "open_segment"]
 
 _LABEL = "comment"
 """The one tag that all containers of segments keep."""
@@ -34,6 +35,21 @@ _LEAD = 64
 _GLOBAL_HEADER, _INTERLACED = 1 << 22, (1 << 18) | (1 << 29)
 FIELD_ORDERS = {"progressive": 1, "top": 2, "bottom": 3}
 """FFmpeg's numbers for the order of fields."""
+
+
+@contextmanager
+def muxing(path: Path) -> Iterator[None]:
+    """Turn what the system and FFmpeg say about a file being written into our errors.
+
+    Raises:
+        DiskFullError: no space is left.
+        OutputError: anything else.
+    """
+    with written(path):
+        try:
+            yield
+        except av.error.FFmpegError as error:
+            raise output_error(path, error) from None
 
 
 @dataclass(frozen=True)
@@ -101,7 +117,7 @@ class SegmentSink:
 
     def write(self, frame: Frame) -> None:
         """See :meth:`revisage.media.sink.Sink.write`."""
-        with written(self._path):
+        with muxing(self._path):
             if self._stream is None:
                 self._open(frame)
             assert self._stream is not None and self._maker is not None
@@ -116,7 +132,7 @@ class SegmentSink:
             return
         if self._stream is None:
             raise OutputError(f"{self._path}: no frame was written")
-        with written(self._path):
+        with muxing(self._path):
             self._mux(self._stream.encode(None))
             assert self._container is not None
             self._container.close()

@@ -21,7 +21,7 @@ from revisage.core import InputError
 from revisage.media.formats import format_of_info
 from revisage.media.frame import Frame, Orientation, PixelLayout, guess_colour
 from revisage.media.interface import MediaInfo, OpenSource
-from revisage.media.video.probing import open_container, read_info, video_stream
+from revisage.media.video.probing import SourceClock, open_container, read_info, video_stream
 
 __all__ = ["VideoSource", "decoded_planes", "native_format", "native_frame"]
 
@@ -69,11 +69,14 @@ class VideoSource(OpenSource):
                 return
 
     def _numbered(self, first: int, first_pts: int | None) -> Iterator[tuple[int, tuple[av.VideoFrame, int]]]:
-        if first == 0 or first_pts is None or not _seeks(self.info):
+        if first == 0 or first_pts is None or not _seeks(self.info) or self._clock().is_joined:
             yield from ((number, item) for number, item in enumerate(self._decoded()) if number >= first)
         else:
             decoded = self._decoded_from(first_pts)
             yield from enumerate(decoded, first)
+
+    def _clock(self) -> SourceClock:
+        return SourceClock(self._path, self.info.container)
 
     def _decoded_from(self, first_pts: int) -> Iterator[tuple[av.VideoFrame, int]]:
         """Decoded frames from the one at ``first_pts`` on."""
@@ -107,13 +110,17 @@ class VideoSource(OpenSource):
                     container.seek(seek_pts, stream=stream, backward=True)
                 except av.error.FFmpegError:
                     seek_pts = None
-            reader = _Reader(container, stream, self.info)
+            reader = _Reader(container, stream, self.info, self._clock())
             frames = reader.frames(from_key=seek_pts is not None)
             if self._deinterlace:
                 frames = _Deinterlacer(stream).frames(frames)
-            yield from _rising(frames, reader.warnings)
+            yield from _rising(frames, _step(self.info), reader.warnings)
             if reader.ended and seek_pts is None:
                 self._note_damage(reader)
+                if reader.is_joined:
+                    self._warn(
+                        "its clock starts anew on the way, as in joined recordings; all streams were put in order"
+                    )
 
     def _note_damage(self, reader: _Reader) -> None:
         problem = reader.missing()
@@ -153,31 +160,46 @@ def _seeks(info: MediaInfo) -> bool:
     return found is None or found.seeks
 
 
-def _rising(frames: Iterator[av.VideoFrame], warnings: list[str]) -> Iterator[tuple[av.VideoFrame, int]]:
-    """Frames with their pts; a time that is absent or does not rise is put just after the one before."""
+def _step(info: MediaInfo) -> int:
+    """The time from one frame to the next, in ``time_base``."""
+    return max(1, round(1 / (info.average_rate * info.time_base))) if info.average_rate else 1
+
+
+def _rising(frames: Iterator[av.VideoFrame], step: int, warnings: list[str]) -> Iterator[tuple[av.VideoFrame, int]]:
+    """Frames with their pts. One that is absent is a frame's length after the one before, as in a bare stream, where
+    all are; one that does not rise is just after it."""
     last: int | None = None
-    repaired = 0
+    absent = repaired = count = 0
     for frame in frames:
+        count += 1
         pts = frame.pts
-        if pts is None or (last is not None and pts <= last):
-            pts = 0 if last is None else last + 1
+        if pts is None:
+            pts = 0 if last is None else last + step
+            absent += 1
+        elif last is not None and pts <= last:
+            pts = last + 1
             repaired += 1
         yield frame, pts
         last = pts
-    if repaired:
-        warnings.append(f"{repaired} frames had no time of their own or one out of order")
+    if repaired or 0 < absent < count:
+        warnings.append(f"{repaired + absent} frames had no time of their own or one out of order")
 
 
 class _Reader:
     """Demuxes and decodes one video stream, counting what is broken."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream, info: MediaInfo) -> None:
-        self._container, self._stream, self._info = container, stream, info
+    def __init__(self, container: InputContainer, stream: VideoStream, info: MediaInfo, clock: SourceClock) -> None:
+        self._container, self._stream, self._info, self._clock = container, stream, info, clock
         self._packets = 0
         self._end = Fraction(0)
         self.broken = 0
         self.ended = False
         self.warnings: list[str] = []
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the file's clock starts anew on the way."""
+        return self._clock.is_joined
 
     def frames(self, *, from_key: bool) -> Iterator[av.VideoFrame]:
         """Frames until the data ends; with ``from_key`` those before the first key frame are left out."""
@@ -225,6 +247,8 @@ class _Reader:
                 self.broken += 1
                 yield from self._flush()
                 return
+            if packet.size:
+                self._clock.straighten(packet)
             if packet.size and packet.pts is not None and packet.time_base is not None:
                 self._end = max(self._end, (packet.pts + (packet.duration or 0)) * packet.time_base)
             # Of the empty packets at the end only the stream, not its number, is right.
