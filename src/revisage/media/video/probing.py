@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import av
 from av.container import InputContainer
@@ -207,7 +207,7 @@ def _nameless(cls: type[SideType], value: object) -> SideType:
 
     Without it not one of a frame's side data could be looked at.
     """
-    member = object.__new__(cls)
+    member = cast(SideType, object.__new__(cls))
     member._name_, member._value_ = f"KIND_{value}", value
     return member
 
