@@ -15,7 +15,7 @@ from revisage.core.values import Face
 from revisage.datasets.training_sets import LICENCE
 from revisage.faces.alignment import ffhq_template
 from revisage.facestore import Consent, FaceSource, KeptFrame, KeptTrack, MadeWith
-from revisage.facestore.store import FaceStore
+from revisage.facestore.face_store import FaceStore
 from revisage.train.images import FaceSource as TrainingSource
 from revisage.train.images import listed_images, read_image
 

@@ -15,9 +15,9 @@ from store_fakes import CONSENT, MADE, SOURCE, direction, frame, track
 
 from revisage.core.errors import ConfigError, InputError, OutputError
 from revisage.facestore import Consent, FaceSource
-from revisage.facestore.pictures import Pictures, content_hash
-from revisage.facestore.place import MARKER, URL_VARIABLE, check_place
-from revisage.facestore.store import FaceStore
+from revisage.facestore.contents import content_hash
+from revisage.facestore.face_store import FaceStore, Pictures
+from revisage.facestore.location import MARKER, URL_VARIABLE, check_place
 
 OTHER = FaceSource("holiday.mp4", "6b" * 32, 99)
 
@@ -173,7 +173,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(folder: Path, monkeypatch: pytes
         real(self, digest, crop)
 
     monkeypatch.setattr(Pictures, "put", put)
-    with FaceStore.open(folder) as store, pytest.raises(OutputError, match="No space left"):
+    with FaceStore.open(folder) as store, pytest.raises(OutputError, match=r"no space left for .*pictures; free some"):
         store.add([track(0, frame(11))], SOURCE, CONSENT, MADE)
     assert sorted(path.name for path in folder.rglob("*")) == before
 

@@ -16,8 +16,8 @@ from store_fakes import CONSENT, MADE, SOURCE, frame, track
 
 from revisage.core.errors import ConfigError, InputError, OutputError
 from revisage.facestore import Consent
-from revisage.facestore.place import URL_VARIABLE
-from revisage.facestore.store import FaceStore
+from revisage.facestore.face_store import FaceStore
+from revisage.facestore.location import URL_VARIABLE
 
 pytestmark = pytest.mark.slow
 

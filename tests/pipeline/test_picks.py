@@ -16,7 +16,7 @@ from revisage.core.config import make_config
 from revisage.core.errors import ConfigError, OutputError
 from revisage.core.progress import Progress
 from revisage.facestore import StoredFace
-from revisage.facestore.store import FaceStore
+from revisage.facestore.face_store import FaceStore
 from revisage.pipeline.plan import make_plan
 from revisage.pipeline.targets import pick_target
 from sample_media import face_frames
@@ -138,12 +138,12 @@ def test_a_store_that_fails_costs_a_warning_not_the_result(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("revisage.facestore.pictures.Pictures.put", fail)
+    monkeypatch.setattr("revisage.facestore.face_store.Pictures.put", fail)
     store = tmp_path / "store"
     report = revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model), collect=store, consent="yes")
     assert (tmp_path / "out.mkv").is_file()
     (warning,) = report.warnings
-    assert warning.startswith(f"no faces were kept in {store}: cannot write")
+    assert warning.startswith(f"no faces were kept in {store}: no space left for")
     assert stored(store) == []
 
 

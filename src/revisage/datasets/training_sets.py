@@ -2,7 +2,7 @@
 
 What is a good target? Only what a camera saw: an **input** crop, never a restored one, for a network that learns from
 its own output learns its own faults. And only a clean one: wide enough in its source that nothing was enlarged, and as
-sharp as a photograph (:data:`revisage.facestore.CLEAN`). The damage is made anew in training.
+sharp as a photograph (:data:`revisage.measures.CLEAN_SHARPNESS`). The damage is made anew in training.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from revisage import facestore
 from revisage.core import Face, Image, InputError, OutputError, check_folder
 from revisage.faces import ffhq_template, load_detector
-from revisage.facestore import CLEAN, StoredFace
+from revisage.facestore import StoredFace
+from revisage.measures import CLEAN_SHARPNESS
 from revisage.train import FaceSource, ListedImage, listed_images, read_image
 
 __all__ = [
@@ -271,7 +272,7 @@ def training_set_from_store(
     *,
     since: date | None = None,
     person: str | None = None,
-    min_sharpness: float = CLEAN[0],
+    min_sharpness: float = CLEAN_SHARPNESS[0],
     overwrite: bool = False,
 ) -> TrainingSet:
     """Write a folder ``output`` with the clean faces of a store and a list of them with consents and licence.
@@ -335,7 +336,7 @@ def _fault(face: StoredFace, min_sharpness: float) -> str:
         return "enlarged"
     if face.sharpness < min_sharpness:
         return _DULL
-    if face.sharpness > CLEAN[1]:
+    if face.sharpness > CLEAN_SHARPNESS[1]:
         return "noisy"
     return "" if face.before.is_file() else "picture missing"
 

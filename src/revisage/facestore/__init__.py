@@ -1,6 +1,6 @@
 """The store of consented faces: pictures that people allowed to be kept, an index of them, and true deletion.
 
-Importing this room loads no SQLAlchemy; :mod:`revisage.facestore.store` does, when a store is opened.
+Importing this room loads no SQLAlchemy; ``face_store`` does, when a store is opened.
 """
 
 import lazy_loader

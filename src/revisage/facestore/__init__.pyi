@@ -1,11 +1,9 @@
-from .identity import load_identity
-from .place import MARKER, check_place, find_place
-from .sharpness import CLEAN, sharpness
-from .store import FaceStore
-from .values import Added, Consent, FaceSource, KeptFrame, KeptTrack, MadeWith, Person, StoredFace
+from .contents import Added, Consent, FaceSource, KeptFrame, KeptTrack, MadeWith, Person, StoredFace
+from .face_store import FaceStore
+from .location import MARKER, check_place, find_place
+from .person_match import load_identity
 
 __all__ = [
-    "CLEAN",
     "MARKER",
     "Added",
     "Consent",
@@ -19,5 +17,4 @@ __all__ = [
     "check_place",
     "find_place",
     "load_identity",
-    "sharpness",
 ]

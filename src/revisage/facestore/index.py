@@ -1,4 +1,4 @@
-"""The index of a store: a connection to SQLite or PostgreSQL, one writer at a time, and deletion that is one."""
+"""The index of a store: its tables in SQLite or PostgreSQL, one writer at a time, and deletion that is one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,84 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from revisage.core import ConfigError, MissingExtraError, OutputError
-from revisage.facestore.place import URL_VARIABLE
-from revisage.facestore.tables import metadata
+from revisage.facestore.location import URL_VARIABLE
 
-__all__ = ["Index"]
+__all__ = ["Index", "consents", "faces", "meta", "people", "sources"]
 
 _BUSY_SECONDS = 60
-_LOCK = 0x66616365  # any number that only this room takes
+_LOCK = 0x66616365
+"""Any number that only this room takes."""
+
+_metadata = sa.MetaData()
+
+
+def _hash(name: str, **options: bool) -> sa.Column[str]:
+    return sa.Column(name, sa.String(64), nullable=False, **options)  # type: ignore[arg-type]
+
+
+meta = sa.Table(
+    "facestore_meta",
+    _metadata,
+    sa.Column("store", sa.String(32), primary_key=True),
+)
+
+# Without AUTOINCREMENT, SQLite would give the number of a forgotten person to the next one.
+people = sa.Table(
+    "facestore_people",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("label", sa.String(200), unique=True),
+    sqlite_autoincrement=True,
+)
+
+sources = sa.Table(
+    "facestore_sources",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _hash("sha256", unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+)
+
+consents = sa.Table(
+    "facestore_consents",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("stated_on", sa.Date, nullable=False),
+)
+
+faces = sa.Table(
+    "facestore_faces",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("person_id", sa.ForeignKey("facestore_people.id"), nullable=False, index=True),
+    sa.Column("source_id", sa.ForeignKey("facestore_sources.id"), nullable=False, index=True),
+    sa.Column("consent_id", sa.ForeignKey("facestore_consents.id"), nullable=False),
+    sa.Column("track", sa.Integer, nullable=False),
+    sa.Column("frame", sa.Integer, nullable=False),
+    sa.Column("pts", sa.BigInteger, nullable=False),
+    sa.Column("time_base", sa.String(40), nullable=False),
+    sa.Column("box", sa.JSON, nullable=False),
+    sa.Column("landmarks", sa.JSON, nullable=False),
+    sa.Column("score", sa.Float(53), nullable=False),
+    sa.Column("strength", sa.Float(53), nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("native_px", sa.Float(53), nullable=False),
+    sa.Column("sharpness", sa.Float(53), nullable=False),
+    _hash("before_sha256", index=True),
+    _hash("after_sha256"),
+    sa.Column("model", sa.Text, nullable=False),
+    _hash("model_sha256"),
+    _hash("config_sha256"),
+    sa.Column("embedding", sa.LargeBinary),
+    sa.Column("kept_at", sa.DateTime(timezone=True), nullable=False),
+    sa.UniqueConstraint("before_sha256", "after_sha256", name="facestore_faces_content"),
+)
 
 
 class Index:
-    """A database with the tables of :mod:`revisage.facestore.tables`.
+    """A database with the tables of a store.
 
     Args:
         url: SQLAlchemy URL of SQLite or PostgreSQL.
@@ -43,7 +110,11 @@ class Index:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A connection that sees one state of the index. Raises OutputError when the database fails."""
+        """A connection that sees one state of the index.
+
+        Raises:
+            OutputError: the database fails.
+        """
         with self._translated(), self._engine.connect() as connection:
             yield connection
 
@@ -51,7 +122,8 @@ class Index:
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction that no other writer interferes with, committed at the end, undone on an error.
 
-        Raises OutputError when the database fails.
+        Raises:
+            OutputError: the database fails.
         """
         writer = self._engine.execution_options(revisage_writes=True)
         with self._translated(), writer.begin() as connection:
@@ -62,12 +134,12 @@ class Index:
     def create(self) -> None:
         """Make the tables where they are not there."""
         with self.writing() as connection:
-            metadata.create_all(connection)
+            _metadata.create_all(connection)
 
     def drop(self) -> None:
         """Remove the tables with all that is in them."""
         with self.writing() as connection:
-            metadata.drop_all(connection)
+            _metadata.drop_all(connection)
 
     def compact(self) -> None:
         """Rewrite the database's files without what was deleted."""
@@ -80,7 +152,7 @@ class Index:
                     raw.close()
                 return
             with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                for table in metadata.sorted_tables:
+                for table in _metadata.sorted_tables:
                     connection.execute(sa.text(f"VACUUM FULL {table.name}"))
 
     def close(self) -> None:

@@ -2,11 +2,12 @@ from .catalogue import ALEXNET, IDENTITY, LPIPS_HEADS, MEASURES, VGG
 from .face_fidelity import Embedder, cosine, crop_landmarks, identity_step, kept_components, landmark_distance
 from .full_reference import Lpips, Vggd, feature_distance, gmsd, psnr, ssim
 from .instruments import Instruments, Measure, MeasureRegistry, WeightsWanted, find_weights
-from .no_reference import niqe, sharpness
+from .no_reference import CLEAN_SHARPNESS, face_sharpness, niqe, sharpness
 from .stability import FrameStep, Motion, flicker, motion_between, t_mse, warping_error
 
 __all__ = [
     "ALEXNET",
+    "CLEAN_SHARPNESS",
     "IDENTITY",
     "LPIPS_HEADS",
     "MEASURES",
@@ -22,6 +23,7 @@ __all__ = [
     "WeightsWanted",
     "cosine",
     "crop_landmarks",
+    "face_sharpness",
     "feature_distance",
     "find_weights",
     "flicker",

@@ -32,6 +32,7 @@ from revisage.core import (
     publish,
 )
 from revisage.faces import crop_scale, frontality
+from revisage.measures import CLEAN_SHARPNESS, face_sharpness
 from revisage.pipeline.plan import Segment
 from revisage.pipeline.restoration import FrameInWork
 from revisage.pipeline.scan import Fingerprint, Scan
@@ -317,7 +318,7 @@ def _keep_better(best: dict[tuple[int, int], _Pick], pick: _Pick) -> None:
 
 def _pick(item: FrameInWork, number: int, slot: int, frame: int) -> _Pick:
     planned, aligned = item.planned[number], item.aligned[number]
-    face, sharp = planned.face, facestore.sharpness(aligned.crop)
+    face, sharp = planned.face, face_sharpness(aligned.crop)
     kept = facestore.KeptFrame(
         frame=frame,
         pts=item.frame.pts,
@@ -329,7 +330,7 @@ def _pick(item: FrameInWork, number: int, slot: int, frame: int) -> _Pick:
         before=aligned.crop,
         after=item.restored[number],
     )
-    worth = min(sharp, facestore.CLEAN[1]) * (0.5 + 0.5 * frontality(face.landmarks)) * planned.strength
+    worth = min(sharp, CLEAN_SHARPNESS[1]) * (0.5 + 0.5 * frontality(face.landmarks)) * planned.strength
     return _Pick(planned.track, slot, worth, kept)
 
 

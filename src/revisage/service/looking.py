@@ -142,9 +142,9 @@ def _public_info(task: Task) -> dict[str, Any]:
 def _described(number: int, face: Face, frame: Frame) -> dict[str, Any]:
     """A face in numbers and words."""
     from revisage.faces import align
-    from revisage.facestore import sharpness
+    from revisage.measures import face_sharpness
 
-    detail = sharpness(align(frame, face, 256).crop)
+    detail = face_sharpness(align(frame, face, 256).crop)
     quality = _quality(detail)
     return {
         "number": number,
@@ -158,10 +158,10 @@ def _described(number: int, face: Face, frame: Frame) -> dict[str, Any]:
 
 
 def _quality(detail: float) -> str:
-    from revisage.facestore import CLEAN
+    from revisage.measures import CLEAN_SHARPNESS
 
-    if detail >= CLEAN[0]:
-        return "sharp" if detail <= CLEAN[1] else "grainy"
+    if detail >= CLEAN_SHARPNESS[0]:
+        return "sharp" if detail <= CLEAN_SHARPNESS[1] else "grainy"
     return "a little soft" if detail >= 0.42 else "blurred"
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from revisage.facestore.sharpness import CLEAN, sharpness
+from revisage.measures import CLEAN_SHARPNESS, face_sharpness
 
 
 @pytest.fixture(scope="module")
@@ -20,18 +20,18 @@ def scene() -> np.ndarray:
 
 
 def test_blur_and_enlargement_lower_it(scene: np.ndarray) -> None:
-    clear = sharpness(scene)
-    assert clear > CLEAN[0]
-    assert sharpness(cv2.GaussianBlur(scene, (0, 0), 1.0)) < 0.7 * clear
+    clear = face_sharpness(scene)
+    assert clear > CLEAN_SHARPNESS[0]
+    assert face_sharpness(cv2.GaussianBlur(scene, (0, 0), 1.0)) < 0.7 * clear
     small = cv2.resize(scene, (100, 100), interpolation=cv2.INTER_AREA)
-    assert sharpness(cv2.resize(small, (256, 256), interpolation=cv2.INTER_LINEAR)) < CLEAN[0]
+    assert face_sharpness(cv2.resize(small, (256, 256), interpolation=cv2.INTER_LINEAR)) < CLEAN_SHARPNESS[0]
 
 
 def test_contrast_and_light_do_not_matter(scene: np.ndarray) -> None:
     dimmed = (scene.astype(float) * 0.6 + 30).astype(np.uint8)
-    assert sharpness(dimmed) == pytest.approx(sharpness(scene), rel=0.05)
+    assert face_sharpness(dimmed) == pytest.approx(face_sharpness(scene), rel=0.05)
 
 
 def test_noise_in_the_dark_is_not_sharp() -> None:
-    assert sharpness(np.zeros((64, 64, 3), np.uint8)) == 0
-    assert sharpness(np.random.default_rng(0).integers(3, 5, (256, 256, 3), dtype=np.uint8)) == 0
+    assert face_sharpness(np.zeros((64, 64, 3), np.uint8)) == 0
+    assert face_sharpness(np.random.default_rng(0).integers(3, 5, (256, 256, 3), dtype=np.uint8)) == 0

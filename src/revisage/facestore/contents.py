@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -10,18 +11,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core import Face
+from revisage.core import Crop, Face
 
-__all__ = ["Added", "Consent", "FaceSource", "KeptFrame", "KeptTrack", "MadeWith", "Person", "StoredFace"]
-
-Crop = NDArray[np.uint8]
+__all__ = [
+    "Added",
+    "Consent",
+    "FaceSource",
+    "KeptFrame",
+    "KeptTrack",
+    "MadeWith",
+    "Person",
+    "StoredFace",
+    "content_hash",
+]
 
 
 @dataclass(frozen=True)
 class Consent:
     """What the people shown have agreed to, in the words of whoever collects, and the day it was stated.
 
-    Raises ValueError for a text without words.
+    Raises:
+        ValueError: the text is without words.
     """
 
     text: str
@@ -60,7 +70,7 @@ class KeptFrame:
         face: box, landmarks (px of the frame) and score.
         strength: how strongly it was restored, 0 to 1.
         native_px: how many pixels of the frame the crop's width covers: below the crop's size it was enlarged.
-        sharpness: of the input crop, see :func:`revisage.facestore.sharpness.sharpness`.
+        sharpness: of the input crop, see :func:`revisage.measures.face_sharpness`.
         before, after: ``(size, size, 3) uint8 RGB`` crops, as cut out and as restored.
     """
 
@@ -165,3 +175,10 @@ class Person:
     def to_json(self) -> dict[str, Any]:
         """This person as JSON values."""
         return {"person": self.id, "label": self.label, "faces": [face.to_json() for face in self.faces]}
+
+
+def content_hash(crop: Crop) -> str:
+    """SHA-256 of the shape and the pixels: it does not change with the version of a picture format's encoder."""
+    digest = hashlib.sha256(repr(crop.shape).encode())
+    digest.update(np.ascontiguousarray(crop).data)
+    return digest.hexdigest()

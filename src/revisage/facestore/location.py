@@ -1,4 +1,4 @@
-"""Where a store is: a folder with a marker in it, pictures, and by default the index."""
+"""Where a store lies: a folder with a marker in it, pictures, and by default the index."""
 
 from __future__ import annotations
 

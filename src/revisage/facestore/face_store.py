@@ -18,13 +18,10 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from PIL import Image
 
-from revisage.core import InputError, OutputError
-from revisage.facestore.index import Index
-from revisage.facestore.pictures import Pictures, content_hash
-from revisage.facestore.place import MARKER, Place, create_place, find_place
-from revisage.facestore.tables import consents, faces, meta, people, sources
-from revisage.facestore.values import (
+from revisage.core import Crop, InputError, OutputError, output_error
+from revisage.facestore.contents import (
     Added,
     Consent,
     FaceSource,
@@ -33,18 +30,71 @@ from revisage.facestore.values import (
     MadeWith,
     Person,
     StoredFace,
+    content_hash,
 )
-from revisage.facestore.who import Sighting, find_person
+from revisage.facestore.index import Index, consents, faces, meta, people, sources
+from revisage.facestore.location import MARKER, Place, create_place, find_place
+from revisage.facestore.person_match import Sighting, find_person
 
-__all__ = ["FaceStore"]
+__all__ = ["FaceStore", "Pictures"]
 
 _PENDING = ".pending-"
+
+
+class Pictures:
+    """Lossless WebP files below one folder. A file appears under its name when it is complete."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, sha256: str) -> Path:
+        """Where the picture with that content is, or would be."""
+        return self._folder / sha256[:2] / f"{sha256}.webp"
+
+    def put(self, sha256: str, crop: Crop) -> None:
+        """Write a picture unless it is there.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path = self.path(sha256)
+        if path.is_file():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._partial(path)
+        try:
+            Image.fromarray(crop).save(partial, format="WEBP", lossless=True, method=4)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+    def remove(self, hashes: Iterable[str]) -> None:
+        """Delete pictures, begun ones too, and folders that are empty then.
+
+        Raises:
+            OSError: one cannot be deleted.
+        """
+        for sha256 in hashes:
+            path = self.path(sha256)
+            path.unlink(missing_ok=True)
+            self._partial(path).unlink(missing_ok=True)
+            if path.parent.is_dir() and not any(path.parent.iterdir()):
+                path.parent.rmdir()
+
+    def hashes(self) -> set[str]:
+        """The content hashes of all pictures that are there."""
+        return {path.stem for path in self._folder.glob("??/*.webp")}
+
+    def _partial(self, path: Path) -> Path:
+        return path.with_name(f".{path.name}.part")
 
 
 class FaceStore:
     """A store that is open. A context manager; see :meth:`open` and :meth:`create`.
 
-    Every method raises OutputError when the index or a file cannot be read or written.
+    Raises:
+        OutputError: in every method, when the index or a file cannot be read or written.
     """
 
     def __init__(self, place: Place) -> None:
@@ -98,7 +148,8 @@ class FaceStore:
     def people(self, person: str | None = None) -> list[Person]:
         """Everybody in the store with their faces, by number; or one of them, by number or label.
 
-        Raises InputError for a person who is not there.
+        Raises:
+            InputError: the person is not there.
         """
         found: dict[int, list[StoredFace]] = {}
         for face in self.faces(person=person):
@@ -108,7 +159,8 @@ class FaceStore:
     def faces(self, *, person: str | None = None, since: date | None = None) -> list[StoredFace]:
         """Faces in the order they were kept: of one person (number or label), from a day (UTC) on, or all.
 
-        Raises InputError for a person who is not there.
+        Raises:
+            InputError: the person is not there.
         """
         columns = (faces, people.c.label, sources.c.name, sources.c.sha256, consents.c.text, consents.c.stated_on)
         query = sa.select(*columns).join(people).join(sources).join(consents).order_by(faces.c.id)
@@ -123,7 +175,8 @@ class FaceStore:
     def name(self, person: str, label: str) -> int:
         """Give a person a label, which works wherever their number does; returns the number.
 
-        Raises InputError for a person who is not there, and a label that is taken, empty, or a number.
+        Raises:
+            InputError: the person is not there, or the label is taken, empty, or a number.
         """
         label = label.strip()
         if not label or label.isdigit():
@@ -142,7 +195,8 @@ class FaceStore:
         Pictures go first, then rows, with sources and consents that nobody else needs: a deletion that is cut short
         is ended by calling this again, and never leaves a picture without a row.
 
-        Raises InputError for a person who is not there.
+        Raises:
+            InputError: the person is not there.
         """
         with self._writing() as connection:
             number = _person_number(connection, person)
@@ -214,7 +268,7 @@ class FaceStore:
             partial.write_text(json.dumps(pictures), encoding="utf-8")
             partial.replace(file)
         except OSError as error:
-            raise _cannot_write(file, error) from error
+            raise output_error(file, error) from error
 
     def _sweep(self, connection: sa.Connection) -> None:
         """Remove announced pictures that no row names. Only whoever holds the writer's lock may."""
@@ -243,7 +297,7 @@ class FaceStore:
             for digest, crop in zip(digests, (frame.before, frame.after), strict=True):
                 self._pictures.put(digest, crop)
         except OSError as error:
-            raise _cannot_write(self._place.pictures, error) from error
+            raise output_error(self._place.pictures, error) from error
         values = {
             "person_id": person,
             "source_id": _row(connection, sources, sha256=source.sha256, otherwise=_source_values(source)),
@@ -341,7 +395,11 @@ def _row(connection: sa.Connection, table: sa.Table, *, otherwise: dict[str, Any
 
 
 def _person_number(connection: sa.Connection, person: str) -> int:
-    """The number of a person given by number or label. Raises InputError when there is none."""
+    """The number of a person given by number or label.
+
+    Raises:
+        InputError: there is none.
+    """
     wanted = person.strip()
     query = sa.select(people.c.id).where(
         people.c.id == int(wanted) if wanted.isdigit() and len(wanted) < 10 else people.c.label == wanted
@@ -359,7 +417,3 @@ def _utc(moment: datetime) -> datetime:
 
 def _packed(embedding: NDArray[np.float32] | None) -> bytes | None:
     return None if embedding is None else np.asarray(embedding, "<f4").tobytes()
-
-
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {error.strerror or error}")
