@@ -163,7 +163,9 @@ class FrameScores:
             self._before = None
             self._embedded = {}
         if self._settings.whole:
-            self._pictures("whole", now.place, {side: [image] for side, image in now.images.items()}, heavy=now.heavy)
+            whole = {side: [image] for side, image in now.images.items()}
+            heavy = self._chosen("image", "pair", heavy=True) if now.heavy else []
+            self._pictures("whole", now.place, whole, [*self._chosen("image", "pair", heavy=False), *heavy])
         if spots:
             self._faces(now, spots)
         if self._before is not None and (self._settings.whole or spots):
@@ -179,8 +181,7 @@ class FrameScores:
         return {
             name: self._of(side, area, name).score(self._count, self._why_not(area, info))
             for name, info in self._instruments.registry.items()
-            if not (side == "reference" and info.against_reference)
-            and not (area == "whole" and info.subject in ("face", "track"))
+            if not (side == "reference" and info.against_reference) and not (area == "whole" and info.faces_only)
         }
 
     def _of(self, side: str, area: str, measure: str) -> Series:
@@ -195,27 +196,31 @@ class FrameScores:
         return self._instruments.missing(info.name) or "not measured"
 
     def _faces(self, now: Comparison, spots: list[Spot]) -> None:
+        """The measures of faces: light ones in the face's box, heavy ones and those made for it in the aligned crop."""
         cut = {side: [image[region.slices] for _, _, region in spots] for side, image in now.images.items()}
-        self._pictures("faces", now.place, cut, heavy=False)
+        self._pictures("faces", now.place, cut, self._chosen("image", "pair", heavy=False))
         crops = {side: [_aligned(image, face) for _, face, _ in spots] for side, image in now.images.items()}
+        self._pictures("faces", now.place, crops, self._chosen("crop", heavy=False))
         if now.heavy:
-            self._pictures("faces", now.place, crops, heavy=True, light=False)
+            self._pictures("faces", now.place, crops, self._chosen("image", "pair", "crop", heavy=True))
         self._landmarks(now.place, crops)
         self._identities(now, spots)
 
+    def _chosen(self, *subjects: str, heavy: bool) -> list[Measure]:
+        known = self._instruments.registry.values()
+        return [info for info in known if info.subject in subjects and info.heavy == heavy]
+
     def _pictures(
-        self, area: str, place: int, pictures: Mapping[str, list[Image]], *, heavy: bool, light: bool = True
+        self, area: str, place: int, pictures: Mapping[str, list[Image]], measures: Iterable[Measure]
     ) -> None:
-        """The measures of single pictures: of each side its own, and those against the reference's."""
-        for name, info in self._instruments.registry.items():
-            if info.subject not in ("image", "pair") or not (heavy if info.heavy else light):
-                continue
-            function = self._instruments.get(name)
+        """Some measures of single pictures: of each side its own, and those against the reference's."""
+        for info in measures:
+            function = self._instruments.get(info.name)
             for side, images in pictures.items():
                 if function is None or (side == "reference" and info.against_reference):
                     continue
                 takes = zip(images, pictures["reference"], strict=True) if info.subject == "pair" else zip(images)
-                self._of(side, area, name).attempt(place, [partial(function, *given) for given in takes])
+                self._of(side, area, info.name).attempt(place, [partial(function, *given) for given in takes])
 
     def _landmarks(self, place: int, crops: Mapping[str, Sequence[Crop]]) -> None:
         """LMD of the aligned crops of one frame, one for each face, in the same order on all sides."""

@@ -14,7 +14,7 @@ from revisage.core import MissingExtraError, ModelError, file_sha256
 __all__ = ["Find", "Instruments", "Measure", "MeasureRegistry", "WeightsFile", "WeightsWanted", "find_weights"]
 
 Better = Literal["higher", "lower", "reference"]
-Subject = Literal["image", "pair", "frames", "face", "track"]
+Subject = Literal["image", "crop", "pair", "frames", "face", "track"]
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,17 @@ class Measure:
         unit: of the value; empty for a bare number.
         better: ``higher``, ``lower``, or ``reference`` where the reference's own value is the one to come near.
         digits: decimals worth showing.
-        subject: what the function takes: an ``image``; a ``pair`` of image and reference; two ``frames`` in a row of a
-            side and of the reference (:class:`revisage.measures.FrameStep`); what was read from a ``face`` and from
-            the reference's; or from the same face at several times, a ``track``. Images are ``(H, W, 3) uint8`` RGB.
+        subject: what the function takes: an ``image``; the aligned ``crop`` of a face; a ``pair`` of image and
+            reference; two ``frames`` in a row of a side and of the reference (:class:`revisage.measures.FrameStep`);
+            what was read from a ``face`` and from the reference's; or from the same face at several times, a
+            ``track``. Images are ``(H, W, 3) uint8`` RGB.
         load: makes the function, given what finds weights. It raises ModelError or MissingExtraError where something
             is not on this machine; the function raises ValueError where the measure is not defined.
         paper: where it comes from.
         against_reference: whether each value is against the reference; else the reference has a value of its own.
         heavy: whether it costs so much more than the others that a sample of the frames has to do.
-        reported: whether a run's report has it, before and after, of a sample of the restored faces (``image`` only).
+        reported: whether a run's report has it, before and after, of a sample of the restored faces: a measure of one
+            ``image`` or ``crop``.
     """
 
     name: str
@@ -78,10 +80,15 @@ class Measure:
     reported: bool = False
 
     def __post_init__(self) -> None:
-        if self.subject == "image" and self.against_reference:
-            raise ValueError(f"{self.name}: what takes one image is not against a reference")
-        if self.reported and self.subject != "image":
+        if self.subject in ("image", "crop") and self.against_reference:
+            raise ValueError(f"{self.name}: what takes one {self.subject} is not against a reference")
+        if self.reported and self.subject not in ("image", "crop"):
             raise ValueError(f"{self.name}: a report has measures of one image only, not of a {self.subject}")
+
+    @property
+    def faces_only(self) -> bool:
+        """Whether it says nothing about whole frames."""
+        return self.subject in ("crop", "face", "track")
 
 
 class MeasureRegistry(Mapping[str, Measure]):
