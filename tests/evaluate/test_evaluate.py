@@ -57,6 +57,9 @@ def test_what_is_nearer_to_the_original_measures_better(face_result: Evaluation)
         own = sides["reference"].area(area)["sharpness"].value
         assert own is not None
         assert own > (better["sharpness"].value or 0) > (worse["sharpness"].value or 0)
+    inside = [sides[name].faces["face_sharpness"].value or 0 for name in ("reference", "restored", "input")]
+    assert inside[0] > inside[1] > inside[2]
+    assert "face_sharpness" not in sides["restored"].whole
 
 
 def test_each_measured_frame_has_its_time_and_faces(face_result: Evaluation) -> None:

@@ -30,6 +30,8 @@ def test_a_face_is_measured_before_and_after() -> None:
     quality.look(align(Frame.from_array(damaged), face, 256), clean.crop)
     before, after = quality.sums.means["niqe"]
     assert after < before
+    before, after = quality.sums.means["face_sharpness"]
+    assert before < 0.5 * after
     assert quality.sums.parts == 5 and quality.sums.kept >= 4
 
 

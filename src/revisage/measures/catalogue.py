@@ -13,7 +13,7 @@ from revisage.core import ModelError
 from revisage.measures.face_fidelity import Embedder, landmark_distance
 from revisage.measures.full_reference import Lpips, Vggd, colour_shift, gmsd, in_tiles, ms_ssim, psnr, ssim
 from revisage.measures.instruments import Find, Measure, MeasureRegistry, WeightsWanted
-from revisage.measures.no_reference import BRISQUE_FILE, brisque, brisque_weights, niqe, sharpness
+from revisage.measures.no_reference import BRISQUE_FILE, brisque, brisque_weights, face_sharpness, niqe, sharpness
 from revisage.measures.stability import flicker, t_mse, warping_error
 
 __all__ = ["ALEXNET", "IDENTITY", "LPIPS_HEADS", "MEASURES", "VGG"]
@@ -102,6 +102,12 @@ MEASURES = MeasureRegistry(
         *("sharpness", "sharpness", "", "reference", 1, "image", _plain(sharpness)),
         paper="Pech-Pacheco et al., ICPR 2000",
         against_reference=False,
+    ),
+    Measure(
+        *("face_sharpness", "sharpness of faces", "", "reference", 2, "crop", _plain(face_sharpness)),
+        paper="Laplacian of Pech-Pacheco et al., ICPR 2000, over that at half the size",
+        against_reference=False,
+        reported=True,
     ),
     Measure("colour_shift", "colour shift", "ΔE", "lower", 2, "pair", _plain(colour_shift), "Sharma, Wu, Dalal, 2005"),
     Measure("ids", "identity (IDS)", "", "higher", 3, "face", _embedder, "Deng et al., CVPR 2019"),
