@@ -238,7 +238,9 @@ def test_decoded_images_need_a_folder_that_can_be_made(folder: Path, tmp_path: P
 
 
 def test_every_new_preset_feeds_a_training(cache: ImageCache) -> None:
-    faces = DegradedFaces(cache, [(PRESETS[name], 1.0) for name in ("video", "gif", "archive", "webcam")], seed=5)
+    faces = DegradedFaces(
+        cache, [(PRESETS[name], 1.0) for name in ("video", "gif", "archive", "webcam", "large")], seed=5
+    )
     for index in range(8):
         inputs, targets = faces[index]
         assert inputs.shape == targets.shape == (3, 64, 64)

@@ -13,12 +13,14 @@ from .compact_decoding import (
     unmirrored,
 )
 from .compact_detector import REFINER_WIDTHS, CompactDetector, CompactDetectorConfig, CompactRefiner
+from .compact_fine import FINE_STRIDE, CompactFine, CompactFineConfig
 from .gfpgan import SLOPE, Blur, EqualConv, EqualLinear, GFPGANClean, ScaledActivation, StyleDecoder, channels_by_size
 from .perceptual_features import AlexNetFeatures, LPIPSHeads, VGG19Deep, VGG19Features, lpips
 
 __all__ = [
     "CROP",
     "ENLARGED",
+    "FINE_STRIDE",
     "OUTPUTS",
     "REFINER_WIDTHS",
     "SLOPE",
@@ -29,6 +31,8 @@ __all__ = [
     "CompactConfig",
     "CompactDetector",
     "CompactDetectorConfig",
+    "CompactFine",
+    "CompactFineConfig",
     "CompactGFPGAN",
     "CompactRefiner",
     "EqualConv",

@@ -379,6 +379,8 @@ _WHAT = {
     "compact": "GFP-GAN's clean architecture, narrow (U-Net, one latent style, StyleGAN2 decoder, CS-SFT on half the "
     "channels), and a residual on the input",
     "gfpgan_clean": "GFP-GAN's clean architecture (U-Net, StyleGAN2 decoder, CS-SFT)",
+    "compact-fine": "blocks of 4x4 px in the basis of a DCT, a U-Net of three levels, gates and a residual for each "
+    "coefficient",
     "compact-detector": "a single-stage detector with five landmarks a face",
 }
 

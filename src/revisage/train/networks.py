@@ -16,7 +16,14 @@ from torch import Tensor, nn
 
 from revisage import models, nets
 from revisage.core import ModelError
-from revisage.nets import CompactConfig, CompactGFPGAN, GFPGANClean, StyleDecoder
+from revisage.nets import (
+    CompactConfig,
+    CompactFine,
+    CompactFineConfig,
+    CompactGFPGAN,
+    GFPGANClean,
+    StyleDecoder,
+)
 from revisage.restorers import load_weights
 from revisage.train.run_folder import read_checkpoint
 from revisage.train.settings import GFPGANConfig, net_config
@@ -35,21 +42,24 @@ __all__ = [
     "starting_net",
 ]
 
-RestorerNet = CompactGFPGAN | GFPGANClean
-_TRAINABLE = ("compact", "gfpgan_clean")
+RestorerNet = CompactGFPGAN | CompactFine | GFPGANClean
+RestorerConfig = CompactConfig | CompactFineConfig | GFPGANConfig
+_TRAINABLE = ("compact", "compact-fine", "gfpgan_clean")
 _STYLES = 4096
 """Styles whose mean is what an untrained GFP-GAN asks of its prior."""
 
 
-def build_restorer(config: CompactConfig | GFPGANConfig) -> RestorerNet:
+def build_restorer(config: RestorerConfig) -> RestorerNet:
     """The network of a run, with random weights."""
     return cast(RestorerNet, nets.build(*architecture_of(config)))
 
 
-def architecture_of(config: CompactConfig | GFPGANConfig) -> tuple[str, dict[str, Any]]:
+def architecture_of(config: RestorerConfig) -> tuple[str, dict[str, Any]]:
     """Name and settings by which ``revisage.nets.build`` makes the same network again: what an export writes down."""
     if isinstance(config, CompactConfig):
         return "compact", config.model_dump(mode="json")
+    if isinstance(config, CompactFineConfig):
+        return "compact-fine", config.model_dump(mode="json")
     return "gfpgan_clean", config.settings()
 
 
@@ -86,7 +96,7 @@ def noise_sides(size: int) -> list[int]:
     return [2 ** ((layer + 5) // 2) for layer in range(2 * round(math.log2(size)) - 3)]
 
 
-def starting_net(name_or_path: str) -> tuple[CompactConfig | GFPGANConfig, dict[str, Tensor]]:
+def starting_net(name_or_path: str) -> tuple[RestorerConfig, dict[str, Tensor]]:
     """Settings and state of the weights that a run starts from: a model's name, a weights file, or a run.
 
     Raises:
@@ -101,14 +111,16 @@ def starting_net(name_or_path: str) -> tuple[CompactConfig | GFPGANConfig, dict[
     state = {key: value.float() for key, value in weights.net.state_dict().items()}
     if weights.architecture == "compact":
         return CompactConfig.model_validate(weights.settings), state
+    if weights.architecture == "compact-fine":
+        return CompactFineConfig.model_validate(weights.settings), state
     return GFPGANConfig.from_settings(weights.settings), state
 
 
-def _from_checkpoint(path: Path) -> tuple[CompactConfig | GFPGANConfig, dict[str, Tensor]]:
+def _from_checkpoint(path: Path) -> tuple[RestorerConfig, dict[str, Tensor]]:
     content = read_checkpoint(path)
     if content.get("stage", "restorer") != "restorer":
         raise ModelError(f"{path} is of a prior, not of a restorer: give it as the setting prior")
-    config: CompactConfig | GFPGANConfig = net_config(json.loads(content["config"])["net"])
+    config: RestorerConfig = net_config(json.loads(content["config"])["net"])
     return config, content["average"]
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from revisage.nets import CompactConfig, channels_by_size
+from revisage.nets import CompactConfig, CompactFineConfig, channels_by_size
 from revisage.train.degrade import MIXED, Degradation, find_preset
 from revisage.train.images import FaceSource
 
@@ -94,9 +94,10 @@ class GFPGANConfig(BaseModel):
         )
 
 
-_KINDS: dict[str, type[CompactConfig] | type[GFPGANConfig]] = {
+_KINDS: dict[str, type[CompactConfig] | type[CompactFineConfig] | type[GFPGANConfig]] = {
     "compact": CompactConfig,
     "compact-gfpgan": CompactConfig,
+    "compact-fine": CompactFineConfig,
     "gfpgan-clean": GFPGANConfig,
 }
 
@@ -109,11 +110,11 @@ def net_config(value: Any) -> Any:
         return value
     name = value.get("architecture", "compact")
     if name not in _KINDS:
-        raise ValueError(f"unknown architecture '{name}': choose compact or gfpgan-clean")
+        raise ValueError(f"unknown architecture '{name}': choose compact, compact-fine or gfpgan-clean")
     return _KINDS[name].model_validate({key: item for key, item in value.items() if key != "architecture"})
 
 
-NetConfig = Annotated[CompactConfig | GFPGANConfig, BeforeValidator(net_config)]
+NetConfig = Annotated[CompactConfig | CompactFineConfig | GFPGANConfig, BeforeValidator(net_config)]
 
 
 class StageConfig(BaseModel):
@@ -170,6 +171,15 @@ class RestorerTrainConfig(FacesConfig):
     mixture: tuple[tuple[str, float], ...] = Field(default=MIXED, description="(degradation preset, share)")
     tone_probability: float = Field(
         default=0.25, ge=0, le=1, description="share of pairs with another exposure and gamma"
+    )
+    window: int | None = Field(
+        default=None,
+        ge=32,
+        multiple_of=16,
+        description="side of a random window of each face, cut before it is damaged, px; for nets that take any size",
+    )
+    zoom: tuple[float, float] = Field(
+        default=(1.0, 1.0), description="least and most that half of the windows are enlarged by, with their targets"
     )
     net: NetConfig = Field(default_factory=CompactConfig)
     start: str | None = Field(default=None, description="weights to start from: a model's name, a file, or a run")
@@ -234,6 +244,10 @@ class RestorerTrainConfig(FacesConfig):
             raise ValueError("identity_weight needs the weights of a recogniser: set identity, or identity_weight=0")
         if self.component_style_weight > 0 and self.component_weight == 0:
             raise ValueError("component_style_weight needs component_weight: its features are those of the adversaries")
+        if self.window is not None and not isinstance(self.net, CompactFineConfig):
+            raise ValueError("window is for nets that take any size: set net=compact-fine, or leave window out")
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise ValueError(f"zoom: the range {self.zoom} ends before it begins, or is not above 0")
         return self
 
     def rate_at(self, step: int) -> float:
@@ -241,6 +255,11 @@ class RestorerTrainConfig(FacesConfig):
         if step < self.warm_up_steps or self.schedule == "cosine":
             return _warmed_cosine(self, step, self.warm_up_steps, last=0.0)
         return self.learning_rate * 0.5 ** ((4 * step >= 3 * self.steps) + (8 * step >= 7 * self.steps))
+
+    @property
+    def side(self) -> int:
+        """Side of the images that go through the net, px."""
+        return self.window or self.net.size
 
     def degradations(self) -> list[tuple[Degradation, float]]:
         """The mixture with the presets looked up.

@@ -14,6 +14,7 @@ from .degradation import (
 )
 from .film import ArchiveDegradation
 from .gif import GifDegradation
+from .large import LargeDegradation
 from .presets import (
     MIXED,
     PRESETS,
@@ -35,6 +36,7 @@ __all__ = [
     "DegradationConfig",
     "Drawn",
     "GifDegradation",
+    "LargeDegradation",
     "VideoDegradation",
     "WebcamDegradation",
     "convolved",

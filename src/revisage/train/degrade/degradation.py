@@ -265,7 +265,9 @@ def from_planes(planes: Planes) -> NDArray[np.uint8]:
     return rgb.astype(np.uint8, copy=False)
 
 
-def recoded(frames: Iterable[Planes], codec: Codec, quality: float, *, deblock: bool = True) -> Iterator[Planes]:
+def recoded(
+    frames: Iterable[Planes], codec: Codec, quality: float, *, deblock: bool = True, preset: str = "veryfast"
+) -> Iterator[Planes]:
     """Frames of one size as the codec leaves them, coded as one sequence with prediction from frame to frame.
 
     Args:
@@ -273,11 +275,12 @@ def recoded(frames: Iterable[Planes], codec: Codec, quality: float, *, deblock: 
         codec: ``h264`` (x264) or ``mpeg2``.
         quality: x264's CRF (0 to 51), or MPEG-2's quantiser (1 to 31); higher is worse.
         deblock: H.264's filter over block edges; cheap encoders go without.
+        preset: x264's, from how carefully it chooses to how fast it is.
     """
     coder: _Coder | None = None
     for number, planes in enumerate(frames):
         if coder is None:
-            coder = _Coder(codec, planes.shape, _options(codec, quality, deblock))
+            coder = _Coder(codec, planes.shape, _options(codec, quality, deblock, preset))
         yield from coder.coded(planes, number)
     if coder is not None:
         yield from coder.rest()
@@ -311,14 +314,14 @@ class _Coder:
             yield from (frame.to_ndarray() for frame in self._decoder.decode(packet))
 
 
-def _options(codec: Codec, quality: float, deblock: bool) -> dict[str, str]:
+def _options(codec: Codec, quality: float, deblock: bool, preset: str) -> dict[str, str]:
     if codec == "mpeg2":
         step = str(round(quality))
         return {"qmin": step, "qmax": step, "g": "12", "bf": "0", "flags": "+bitexact", "sc_threshold": "1000000000"}
     settings = "sliced-threads=0:sync-lookahead=0:rc-lookahead=10" + ("" if deblock else ":no-deblock=1")
     return {
         "crf": f"{quality:.2f}",
-        "preset": "veryfast",
+        "preset": preset,
         "bf": "0",
         "threads": "1",
         "x264-params": f"{settings}:log-level=none",

@@ -34,6 +34,7 @@ from revisage.train.degrade.degradation import (
 )
 from revisage.train.degrade.film import ArchiveDegradation
 from revisage.train.degrade.gif import GifDegradation
+from revisage.train.degrade.large import LargeDegradation
 from revisage.train.degrade.recordings import VideoDegradation, WebcamDegradation
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Degradation",
     "DegradationConfig",
     "GifDegradation",
+    "LargeDegradation",
     "PaperDamage",
     "VideoDegradation",
     "WebcamDegradation",
@@ -295,6 +297,8 @@ PRESETS: dict[str, Degradation] = {
     "archive": ArchiveDegradation(),
     # Cheap cameras in poor light: gain noise through a colour mosaic, block noise, a slight cast, motion.
     "webcam": WebcamDegradation(),
+    # Large faces of today's footage at the frame's own pixels; for windows of faces of 512 px.
+    "large": LargeDegradation(),
 }
 
 MIXED: tuple[tuple[str, float], ...] = (
@@ -325,14 +329,23 @@ def generator(seed: int, index: int) -> np.random.Generator:
     return np.random.default_rng((seed, index))
 
 
-def degrade(image: Image, config: Degradation, random: np.random.Generator) -> tuple[Image, Image]:
-    """Degrade one aligned face.
+def degrade(
+    image: Image, config: Degradation, random: np.random.Generator, *, unit: float | None = None
+) -> tuple[Image, Image]:
+    """Degrade one aligned face, or a window of one.
 
-    ``image`` is (H, W, 3) uint8 RGB, square in practice, and is left as it is. Returns (input, target), both of its
-    shape and type; the target differs from ``image`` only in tone, where the pair became grey or sepia.
+    Args:
+        image: (H, W, 3) uint8 RGB, square in practice; left as it is.
+        config: what to draw from.
+        random: drawn from.
+        unit: px of the image in one px of a 512 px face; by default as of a whole face.
+
+    Returns:
+        (input, target), both of its shape and type; the target differs from ``image`` only in tone, where the pair
+        became grey or sepia.
     """
     size_hw = image.shape[0], image.shape[1]
-    drawn = config.draw(size_hw, size_hw[0] / REFERENCE_SIZE, random)
+    drawn = config.draw(size_hw, size_hw[0] / REFERENCE_SIZE if unit is None else unit, random)
     return config.still(image, drawn, random), config.target(image, drawn)
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from revisage.core import Image
 from revisage.measures import MEASURES, Instruments, feature_distance, niqe, psnr, ssim
 from revisage.nets import VGG19Features
-from revisage.train.degrade import Degradation, DegradationConfig, degrade, generator
+from revisage.train.degrade import REFERENCE_SIZE, Degradation, DegradationConfig, degrade, generator
 from revisage.train.images import ImageCache, to_images, to_tensor
 from revisage.train.restorer.losses import Critics, Recogniser
 
@@ -44,6 +44,10 @@ ImageMeasure = Callable[[list[Image], list[Image]], float]
 """A measure from elsewhere (NIQE, LPIPS): of (H, W, 3) uint8 RGB images and their targets, the mean over all."""
 
 FACE_SIZE = 512
+_SURROUNDINGS = 16
+"""Windows are damaged with this much around them, px, of which a random part is cut off again on each side: the edge of
+what was damaged is not seen, and blocks of codecs lie at any phase."""
+
 _EQUAL_DB = 100.0
 """PSNR that equal pictures are told with, for logs hold numbers only."""
 
@@ -215,6 +219,14 @@ class DegradedFaces(Dataset[tuple[Tensor, Tensor]]):
 
     Each is a (3, size, size) uint8 RGB tensor: half of them mirrored, degraded by a configuration that is drawn from
     ``mixture``, and, with ``tone_probability``, of another exposure and gamma than the source (both alike).
+
+    Args:
+        cache: the faces.
+        mixture: kinds of damage and their shares.
+        seed: of everything that is drawn.
+        tone_probability: see above.
+        window: side of a random window that is cut out of each face before it is damaged, px; None: the whole face.
+        zoom: least and most that half of the windows are enlarged by (both pictures alike), each octave as likely.
     """
 
     def __init__(
@@ -224,10 +236,13 @@ class DegradedFaces(Dataset[tuple[Tensor, Tensor]]):
         *,
         seed: int,
         tone_probability: float = 0.0,
+        window: int | None = None,
+        zoom: tuple[float, float] = (1.0, 1.0),
     ) -> None:
         self.cache = cache
         self.seed = seed
         self.tone_probability = tone_probability
+        self.window, self.zoom = window, zoom
         self.configs = [config for config, _ in mixture]
         self._mixture = np.cumsum([share for _, share in mixture]) / sum(share for _, share in mixture)
 
@@ -239,8 +254,27 @@ class DegradedFaces(Dataset[tuple[Tensor, Tensor]]):
         if random.random() < self.tone_probability:
             image = _retone(image, random)
         config = self.configs[int(np.searchsorted(self._mixture, random.random(), side="right"))]
-        degraded, target = degrade(image, config, random)
-        return _tensor(degraded), _tensor(target)
+        if self.window is None:
+            degraded, target = degrade(image, config, random)
+            return _tensor(degraded), _tensor(target)
+        view = _view(image, self.window + 2 * _SURROUNDINGS, self.zoom, random)
+        degraded, target = degrade(view, config, random, unit=len(image) / REFERENCE_SIZE)
+        top, left = random.integers(2 * _SURROUNDINGS + 1, size=2)
+        inside = (slice(top, top + self.window), slice(left, left + self.window))
+        return _tensor(degraded[inside]), _tensor(target[inside])
+
+
+def _view(image: Image, side: int, zoom: tuple[float, float], random: np.random.Generator) -> Image:
+    """A random window of an image at another scale, (side, side, 3)."""
+    least, most = np.log(zoom)
+    scale = float(np.exp(random.uniform(least, most))) if random.random() < 0.5 else 1.0
+    seen = min(round(side / scale), *image.shape[:2])
+    top, left = (int(random.integers(length - seen + 1)) for length in image.shape[:2])
+    window = image[top : top + seen, left : left + seen]
+    if seen == side:
+        return window
+    interpolation = cv2.INTER_AREA if seen > side else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(window, (side, side), interpolation=interpolation), dtype=np.uint8)
 
 
 def _retone(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:

@@ -125,7 +125,14 @@ class RestorerStage(Stage):
         mixture = config.degradations()
         self.critics = load_critics(config, compute.device)
         cache = load_images(config.data, config.net.size, cache=config.cache)
-        self.faces = DegradedFaces(cache, mixture, seed=config.seed, tone_probability=config.tone_probability)
+        self.faces = DegradedFaces(
+            cache,
+            mixture,
+            seed=config.seed,
+            tone_probability=config.tone_probability,
+            window=config.window,
+            zoom=config.zoom,
+        )
         self.checks = _load_checks(config) if compute.group.leads else {}
         self.measures = further_measures() if self.checks else {}
         self.gradient_norm = config.gradient_norm
@@ -207,7 +214,7 @@ class RestorerStage(Stage):
 
     def _windows(self, draws: Draws, stream: int, side: int, *images: Tensor) -> list[Tensor]:
         """The same random window of each of several batches of images, (N, 3, side, side)."""
-        size = self.config.net.size
+        size = self.config.side
         side = min(side, size)
         corners = draws.windows(stream, size, side)
         return [cut_windows(batch, corners, side) for batch in images]
