@@ -267,12 +267,16 @@ def _work_kept_after_a_crash(run: Run) -> Iterator[None]:
     """Remove the work folder at the end, except where running again can take up what a failed run has finished."""
     try:
         yield
-    except (UserError, CancelledError, KeyboardInterrupt):
+    except (CancelledError, KeyboardInterrupt):
         run.folder.remove()
         raise
-    except OSError as error:
-        run.folder.remove()
-        raise output_error(run.target.output, error) from error
+    except (UserError, OSError) as error:
+        problem = output_error(run.target.output, error) if isinstance(error, OSError) else error
+        if not run.folder.holds_segments:
+            run.folder.remove()
+            raise problem from error.__cause__
+        # A full disk, or a container that refuses at the end: hours of work must not go with it.
+        raise type(problem)(f"{problem}; what is finished is kept: run the same command again to go on") from error
     except BaseException:
         if not run.folder.holds_segments:
             run.folder.remove()

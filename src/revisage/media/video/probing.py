@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import av
 from av.container import InputContainer
@@ -207,8 +207,8 @@ def _nameless(cls: type[SideType], value: object) -> SideType:
 
     Without it not one of a frame's side data could be looked at.
     """
-    member = cast(SideType, object.__new__(cls))
-    member._name_, member._value_ = f"KIND_{value}", value
+    member = object.__new__(cls)
+    member.__dict__.update(_name_=f"KIND_{value}", _value_=value)
     return member
 
 
