@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import revisage
-from revisage.cli.entry import run
+from revisage.cli.app import run
 from sample_media import audio_packets, face_frames, plain_frames, read_video, write_video
 
 

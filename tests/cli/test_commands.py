@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import revisage
-from revisage.cli.entry import run
+from revisage.cli.app import run
 from revisage.core.config import RestoreConfig
 from revisage.core.errors import CancelledError
 from sample_media import face_frames, write_video
@@ -182,7 +182,7 @@ def test_train_refuses_wrong_settings(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_help_loads_no_network_library() -> None:
     code = (
-        "import sys, revisage.cli.entry as e\n"
+        "import sys, revisage.cli.app as e\n"
         "e.run(['restore', '--help'])\n"
         "print(sorted({'torch', 'cv2', 'av', 'openvino', 'numpy', 'PIL'} & set(sys.modules)))"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from revisage.cli.entry import run
+from revisage.cli.app import run
 from revisage.core.values import Face
 from revisage.datasets.training_sets import LICENCE
 from revisage.faces.alignment import ffhq_template

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from revisage.cli.entry import run as main
+from revisage.cli.app import run as main
 from revisage.core.errors import ConfigError, InputError, OutputError
 from revisage.datasets.aligned_crops import (
     Candidate,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from revisage.cli.entry import run
+from revisage.cli.app import run
 from revisage.core.errors import InputError
 from revisage.datasets.damage import Damage, apply_damage
 from revisage.datasets.signs import CATEGORIES, classify

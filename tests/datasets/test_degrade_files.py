@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from revisage.cli.entry import run as main
+from revisage.cli.app import run as main
 from revisage.core.errors import ConfigError, InputError, OutputError
 from revisage.datasets.damage import MANIFEST, DegradedManifest, degrade_files
 from revisage.media import open_source

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from revisage.cli.entry import run
+from revisage.cli.app import run
 from revisage.core.config import make_config
 from revisage.core.errors import ConfigError, InputError, OutputError
 from revisage.datasets.gif_manifest import GifSet, load_gif_set, make_gif_options

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from revisage.cli.entry import run as main
+from revisage.cli.app import run as main
 from revisage.core.errors import InputError
 from revisage.core.values import Face
 from revisage.datasets.training_sets import DatasetReport, check_dataset, perceptual_hash

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from revisage.cli.entry import run
+from revisage.cli.app import run
 from revisage.core.errors import ConfigError
 from revisage.evaluate import FileEvaluation, Score, Side, name_methods, rows
 from revisage.evaluate.page import curves

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from revisage.api import evaluate
-from revisage.cli.entry import run
+from revisage.cli.app import run
 from revisage.core.errors import ConfigError, InputError
 from revisage.evaluate import Evaluation
 from revisage.evaluate.frame_scores import Series

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import pytest
 
-from revisage.cli.entry import run
+from revisage.cli.app import run
 from revisage.evaluate.study import make_study
 from sample_media import plain_frames, write_video
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from revisage.cli.entry import run
+from revisage.cli.app import run
 from revisage.core.errors import InputError, OutputError
 from revisage.evaluate.study import StudyKey, key_path, load_key, make_study
 from revisage.evaluate.study_score import Answers, agreement, load_answers, score_study, wilson

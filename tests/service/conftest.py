@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from service_process import LiveService, live_postgres, live_service
 
+from revisage.service.jobs.job_store import JobStore
 from revisage.service.settings import ServiceSettings
-from revisage.service.store import JobStore
 
 Opened = Callable[..., JobStore]
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from revisage.core.config import RestoreConfig
 from revisage.core.errors import ConfigError, InputError, ModelError
-from revisage.service import jobs as service
-from revisage.service.documents import JOB_REQUEST
-from revisage.service.errors import (
+from revisage.service.http.schemas import JOB_REQUEST
+from revisage.service.jobs import intake as service
+from revisage.service.jobs.database import meta
+from revisage.service.jobs.job import (
     BusyError,
     NotFoundError,
     QuotaError,
@@ -24,10 +25,8 @@ from revisage.service.errors import (
     StillAtWorkError,
     TooLargeError,
 )
-from revisage.service.leases import Leases
-from revisage.service.store import JobStore, clean_name
-from revisage.service.tables import meta
-from revisage.service.tokens import add_token, check_token, list_tokens, revoke_token
+from revisage.service.jobs.job_store import JobStore, clean_name
+from revisage.service.jobs.rights import Leases, add_token, check_token, list_tokens, revoke_token
 
 Opened = Callable[..., JobStore]
 GIF = b"GIF89a" + bytes(2000)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from runs import SMALL, SMALL_GFPGAN, config_of
 
-from revisage.cli.entry import run as main
+from revisage.cli.app import run as main
 from revisage.core.errors import InputError
 from revisage.train.run_record import read_status
 

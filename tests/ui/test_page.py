@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 pytest.importorskip("streamlit", reason="the extra `ui` is not installed")
@@ -45,9 +46,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         wait_for_server(url)
         yield url
     finally:
+        workers = psutil.Process(server.pid).children(recursive=True)
+        assert len(workers) == 2
         server.terminate()
         server.wait(20)
-        stop_workers(data)
+        gone, alive = psutil.wait_procs(workers, timeout=60)
+        assert not alive, "workers end with the page"
+        assert len(gone) == 2
 
 
 def wait_for_server(url: str) -> None:
@@ -63,19 +68,6 @@ def answers(url: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def stop_workers(data: Path) -> None:
-    """The workers outlive the page on purpose: end those of this test's store."""
-    import signal
-
-    from revisage.service.jobs import open_store
-
-    store = open_store(data_dir=data)
-    for worker in store.workers():
-        if worker.pid > 0:
-            os.kill(worker.pid, signal.SIGTERM)
-    store.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,31 +1,33 @@
-"""The commands: parse, call, print. Each imports what it needs when it runs, so that ``--help`` is quick."""
+"""The commands of everyday, and from arguments to an exit code: every error becomes one line on stderr.
+
+Rooms are named at the top and loaded when a command calls into them, so that ``--help`` is quick.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-import revisage.cli.dataset_gif
-import revisage.cli.dataset_store
-import revisage.cli.evaluate_compare
-import revisage.cli.evaluate_study  # noqa: F401 - adds its commands to `evaluate`
+import revisage
 from revisage._version import __version__
 from revisage.cli.dataset import dataset_app
 from revisage.cli.evaluate import evaluate_app
-from revisage.cli.export import export
-from revisage.cli.models import models_app
-from revisage.cli.options import RESTORE_FIELDS, SCAN_FIELDS, with_config_options
-from revisage.cli.serve import add_service_commands
-from revisage.cli.shared import JsonOption, QuietOption
+from revisage.cli.models import export, models_app
+from revisage.cli.options import RESTORE_FIELDS, SCAN_FIELDS, JsonOption, QuietOption, with_config_options
+from revisage.cli.serve import add_service_commands, ui
 from revisage.cli.show import counted, print_lines, print_table, progress_bar, report_lines, warn
 from revisage.cli.store import store_app
 from revisage.cli.train import train_app
-from revisage.cli.ui import ui
+from revisage.core import CancelledError, OutputError, OutputExistsError, RevisageError, check_file, check_folder
 
-__all__ = ["app"]
+__all__ = ["app", "run"]
 
 app = typer.Typer(
     name="revisage",
@@ -87,10 +89,8 @@ def restore(
     **options: Any,
 ) -> int:
     """Restore the faces of a video, an animated image or a photo."""
-    from revisage.api import restore as run
-
     with progress_bar(quiet) as progress:
-        report = run(input, output, config=config, scan=scan, progress=progress, **options)
+        report = revisage.restore(input, output, config=config, scan=scan, progress=progress, **options)
     for text in report.warnings:
         warn(f"warning: {text}")
     for entry in report.failed:
@@ -122,13 +122,11 @@ def scan(
 
     Delete a track to leave that face alone, or set its "strength" (0 to 1).
     """
-    from revisage.api import scan as run
-    from revisage.core import check_file
 
     target = output or Path(input).with_name(f"{Path(input).stem}.scan.json")
     check_file(target, overwrite=overwrite)
     with progress_bar(quiet) as progress:
-        found = run(input, config=config, progress=progress, **options)
+        found = revisage.scan(input, config=config, progress=progress, **options)
     found.save(target, overwrite=overwrite)
     for text in found.warnings:
         warn(f"warning: {text}")
@@ -146,9 +144,7 @@ def probe(
     as_json: JsonOption = False,
 ) -> None:
     """Tell what a file holds."""
-    from revisage.api import probe as run
-
-    found = run(file).to_json()
+    found = revisage.probe(file).to_json()
     if as_json:
         print_lines([json.dumps(found, indent=2)])
     else:
@@ -174,7 +170,6 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Make a short damaged clip of a talking face, restore it, and say what changed. Needs no network."""
-    from revisage.core import OutputError, check_folder
     from revisage.demo import run_demo
 
     check_folder(folder)
@@ -186,3 +181,96 @@ def demo(
         print_lines([json.dumps(result.to_json(), indent=2)])
     elif not quiet:
         print_lines(result.lines())
+
+
+# The root of what the parser raises. Typer carries a parser of its own in newer versions and click's in older ones.
+_USAGE_ERROR = typer.BadParameter.__mro__[1]
+
+_STOPPED = 130
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line in this process.
+
+    Args:
+        arguments: without the program's name; those of the process when None.
+
+    Returns:
+        The exit code.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    _survive_narrow_encodings()
+    try:
+        code = _parsed([word for word in given if word != "--debug"])
+        return _stopped(arguments is None) if code == _STOPPED else code
+    except (KeyboardInterrupt, typer.Abort, CancelledError):
+        return _stopped(arguments is None)
+    except OutputExistsError as error:
+        return _failed(error.told("use --overwrite"), error.exit_code, debug)
+    except RevisageError as error:
+        return _failed(str(error), error.exit_code, debug)
+    except BrokenPipeError:
+        _detach_stdout()
+        return 1
+    except Exception as error:
+        if isinstance(error, _USAGE_ERROR):
+            return _misused(error)
+        hint = "" if debug else " (--debug shows where)"
+        return _failed(f"{type(error).__name__}: {error}{hint}", 1, debug)
+
+
+def _parsed(words: list[str]) -> int:
+    """Run the command that the words ask for."""
+    try:
+        code = app(words, prog_name="revisage", standalone_mode=False)
+    except typer.Exit as leave:
+        return leave.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _misused(error: Any) -> int:
+    """What the parser did not like, and where the right words stand. Words that end at a group's name gave its help."""
+    problem = error.format_message()
+    if not problem:
+        return 0
+    command = "revisage" if error.ctx is None else error.ctx.command_path.strip()
+    return _failed(f"{problem.removesuffix('.')}; see: {command} --help", 2, debug=False)
+
+
+def _failed(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    _say(f"error: {message}")
+    return code
+
+
+def _say(message: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"revisage: {' '.join(message.split())}", file=sys.stderr, flush=True)  # noqa: T201 - the one line
+
+
+def _stopped(own_process: bool) -> int:
+    """Say that the user stopped the work, and leave with 130; at once in a process of our own: a network in the
+    middle of a batch cannot be interrupted, and the interpreter would wait for it, or crash under it, on its way out.
+    All files are closed and removed by now."""
+    _say("stopped; nothing partial was left behind")
+    if own_process:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(_STOPPED)
+    return _STOPPED
+
+
+def _survive_narrow_encodings() -> None:
+    """A Windows console may not know a character of a file's name: show a question mark, do not fail."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def _detach_stdout() -> None:
+    """Whoever read stdout is gone; the flush at exit must not fail again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

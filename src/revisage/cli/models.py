@@ -1,19 +1,22 @@
-"""``revisage models``: which weights there are, fetch them, where they lie, whether they are sound."""
+"""``revisage models`` and ``revisage export``: weights by name, fetched and checked; a trained run as a file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from revisage import models, train
 from revisage.cli.show import print_lines, print_table, warn
+from revisage.core import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from revisage.models import ModelEntry
 
-__all__ = ["models_app"]
+__all__ = ["export", "models_app"]
 
 models_app = typer.Typer(help="The weights: list, pull, path, verify.", no_args_is_help=True)
 
@@ -23,8 +26,6 @@ Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of `r
 @models_app.command("list")
 def list_models() -> None:
     """List the models that are known by name."""
-    from revisage import models
-
     rows = [
         (entry.name, _state(entry, models.is_present(entry)), _size(entry.bytes), entry.licence)
         for entry in models.entries()
@@ -43,11 +44,9 @@ def _size(count: int | None) -> str:
 @models_app.command()
 def pull(names: Names, quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False) -> None:
     """Fetch models, resumed where they were cut off, and check their SHA-256."""
-    from revisage.models import pull as fetch
-
     for name in names:
         with _byte_bar(name, quiet) as progress:
-            path = fetch(name, progress=progress, on_licence=_say_licence, on_warning=warn)
+            path = models.pull(name, progress=progress, on_licence=_say_licence, on_warning=warn)
         print_lines([str(path)])
 
 
@@ -73,8 +72,6 @@ def _byte_bar(name: str, quiet: bool) -> Iterator[Callable[[int, int | None], No
 @models_app.command()
 def path(names: Names) -> None:
     """Print where model files are, or will be once they are fetched."""
-    from revisage import models
-
     print_lines(str(models.local_path(name)) for name in names)
 
 
@@ -85,8 +82,6 @@ def verify(
     ] = None,
 ) -> int:
     """Compare model files with their SHA-256."""
-    from revisage import models
-
     chosen = names or [entry.name for entry in models.entries() if models.is_present(entry)]
     for name in chosen:
         models.find(name)
@@ -95,9 +90,6 @@ def verify(
 
 
 def _sound(name: str) -> bool:
-    from revisage import models
-    from revisage.core import ModelError
-
     try:
         found = models.verify(name)
     except ModelError as error:
@@ -109,3 +101,50 @@ def _sound(name: str) -> bool:
 
 def _basis(source: str) -> str:
     return {"registry": "as published", "recorded": "as at its first download"}.get(source, "nothing to compare with")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of `revisage train`.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="NAME.safetensors, NAME.onnx or NAME.xml (OpenVINO).")
+    ],
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="safetensors|onnx|openvino", help="By default what FILE ends in.", show_default=False
+        ),
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise an OpenVINO file; refused below 40 dB.")] = False,
+    without_lattice: Annotated[
+        bool, typer.Option("--without-lattice", help="Take the lattice of rows and columns out of a compact's head.")
+    ] = False,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option("--checkpoint", metavar="best|last", help="By default the best there is.", show_default=False),
+    ] = None,
+    faces: Annotated[
+        Path | None,
+        typer.Option("--faces", metavar="DIR", help="Aligned faces to check with; by default the run's own."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+) -> None:
+    """Export a trained model, checked against the trained network, with a model card beside it."""
+    for name, value, allowed in (
+        ("--format", format_, tuple(train.FORMATS.values())),
+        ("--checkpoint", checkpoint, ("best", "last")),
+    ):
+        if value is not None and value not in allowed:
+            raise ConfigError(f"{name} cannot be '{value}': choose one of {', '.join(allowed)}")
+    lines: list[str] = []
+    written = train.export_run(
+        run,
+        output,
+        format=format_,  # type: ignore[arg-type]
+        int8=int8,
+        without_lattice=without_lattice,
+        checkpoint=checkpoint,  # type: ignore[arg-type]
+        faces=faces,
+        overwrite=overwrite,
+        say=lines.append,
+    )
+    print_lines([str(written), *(f"  {line}" for line in lines), f"  card: {train.card_path(written)}"])

@@ -1,33 +1,78 @@
-"""Command-line options made from the fields of RestoreConfig: names, ranges, defaults and help stand there once."""
+"""Options: those that several commands have, and those that are made from the fields of RestoreConfig."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
+from typer.core import TyperGroup
 
 from revisage.core import RestoreConfig, fields_about, option_of
 
-__all__ = ["RESTORE_FIELDS", "SCAN_FIELDS", "with_config_options"]
+__all__ = [
+    "RESTORE_FIELDS",
+    "SCAN_FIELDS",
+    "JsonOption",
+    "OverwriteOption",
+    "QuietOption",
+    "StoreArgument",
+    "option",
+    "plain_by_default",
+    "with_config_options",
+    "with_options",
+]
+
+_Command = Callable[..., Any]
+
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no summary; warnings and errors only.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+StoreArgument = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the face store.")]
+
+
+def plain_by_default(plain: str) -> type[TyperGroup]:
+    """A group of commands whose words are those of one of them, unless the first word names another."""
+
+    class PlainByDefault(TyperGroup):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            """Put the plain command's name before words that begin with no command's."""
+            if not args or args[0] not in self.commands:
+                args = [plain, *(args or ["--help"])]
+            return super().parse_args(ctx, args)
+
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            """The command; the plain one without its name, so that its help reads as the user types it."""
+            name, command, rest = super().resolve_command(ctx, args)
+            return ("" if name == plain else name), command, rest
+
+    return PlainByDefault
+
 
 RESTORE_FIELDS = tuple(RestoreConfig.model_fields)
 SCAN_FIELDS = fields_about("scan")
 
 
-def with_config_options(fields: Iterable[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_config_options(fields: Iterable[str]) -> Callable[[_Command], _Command]:
     """Give a command one option for each of these fields; it takes them as ``**options``, None where not given.
 
     Values arrive as text: RestoreConfig checks them, so that the message is the same for a config file and for Python.
     """
+    return with_options(_parameter(name, RestoreConfig.model_fields[name]) for name in fields)
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+
+def with_options(more: Iterable[inspect.Parameter]) -> Callable[[_Command], _Command]:
+    """Give a command further options, declared elsewhere; it takes them as ``**options``."""
+
+    def decorate(command: _Command) -> _Command:
         signature = inspect.signature(command, eval_str=True)
         own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        made = [_parameter(name, RestoreConfig.model_fields[name]) for name in fields]
-        parameters = sorted([*own, *made], key=lambda p: p.kind)
+        parameters = sorted([*own, *more], key=lambda p: p.kind)
         command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         return command
@@ -35,17 +80,21 @@ def with_config_options(fields: Iterable[str]) -> Callable[[Callable[..., Any]],
     return decorate
 
 
+def option(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    """An option for :func:`with_options`; ``annotation`` is as in the signature of a command."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     flag = field.annotation is bool
-    option = typer.Option(
+    declared = typer.Option(
         f"--{name.replace('_', '-')}",
         help=_help(field),
         metavar=None if flag else _metavar(name, field),
         rich_help_panel=option_of(name).panel,
         show_default=False,
     )
-    kind: Any = Annotated[bool | None if flag else str | None, option]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+    return option(name, None, Annotated[bool | None if flag else str | None, declared])
 
 
 def _help(field: FieldInfo) -> str:

@@ -1,4 +1,4 @@
-"""``revisage serve``, ``revisage worker`` and ``revisage token``: restoration behind an API."""
+"""``revisage serve``, ``worker``, ``token`` and ``ui``: restoration behind an API and on a page."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from revisage import service
 from revisage.cli.show import print_lines, print_table
+from revisage.core import ConfigError
 
-__all__ = ["add_service_commands"]
+__all__ = ["add_service_commands", "ui"]
 
 DataDir = Annotated[
     Path | None,
@@ -57,15 +59,12 @@ def serve(
 
     Limits are settings in the environment, such as REVISAGE_SERVICE_MAX_UPLOAD_BYTES; docs/rest.md lists them.
     """
-    from revisage.core import ConfigError
-    from revisage.service import ServiceSettings, run_server
-
     for folder in allow_folder or ():
         if not folder.is_dir():
             raise ConfigError(f"--allow-folder: there is no folder {folder}; make it first, or name another")
     folders = tuple(allow_folder) if allow_folder else None
-    settings = ServiceSettings.load(data_dir=data_dir, database_url=database_url, allowed_folders=folders)
-    run_server(settings, host=host, port=port, workers=workers, needs_token=require_token)
+    settings = service.ServiceSettings.load(data_dir=data_dir, database_url=database_url, allowed_folders=folders)
+    service.run_server(settings, host=host, port=port, workers=workers, needs_token=require_token)
 
 
 def worker(
@@ -76,13 +75,10 @@ def worker(
     ] = "restore",
 ) -> None:
     """Work on the jobs of a service until stopped. Any number of workers may share one store."""
-    from revisage.core import ConfigError
-    from revisage.service import ServiceSettings, run_worker, set_up_log
-
     if lane not in ("restore", "quick"):
         raise ConfigError(f"lane cannot be '{lane}'; choose one of restore, quick")
-    set_up_log()
-    run_worker(ServiceSettings.load(data_dir=data_dir, database_url=database_url), lane)
+    service.set_up_log()
+    service.run_worker(service.ServiceSettings.load(data_dir=data_dir, database_url=database_url), lane)
 
 
 @token_app.command("add")
@@ -92,18 +88,14 @@ def add(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Make a token and print it. It is shown this once."""
-    from revisage.service import add_token, open_store
-
-    print_lines([add_token(open_store(data_dir=data_dir, database_url=database_url), name)])
+    print_lines([service.add_token(service.open_store(data_dir=data_dir, database_url=database_url), name)])
 
 
 @token_app.command("list")
 def list_all(data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
     """List the tokens, without their secrets."""
-    from revisage.service import iso, list_tokens, open_store
-
-    found = list_tokens(open_store(data_dir=data_dir, database_url=database_url))
-    rows = [(token.id, token.name, iso(token.created), iso(token.revoked) or "") for token in found]
+    found = service.list_tokens(service.open_store(data_dir=data_dir, database_url=database_url))
+    rows = [(token.id, token.name, service.iso(token.created), service.iso(token.revoked) or "") for token in found]
     print_table(("id", "name", "made", "revoked"), rows)
 
 
@@ -114,6 +106,21 @@ def revoke(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Make a token worthless at once."""
-    from revisage.service import open_store, revoke_token
+    service.revoke_token(service.open_store(data_dir=data_dir, database_url=database_url), token_id)
 
-    revoke_token(open_store(data_dir=data_dir, database_url=database_url), token_id)
+
+def ui(
+    host: Annotated[str, typer.Option(help="Address to listen on; 127.0.0.1 is this computer alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8501,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", metavar="DIR", help="Where uploads and results are kept.")
+    ] = None,
+    max_upload: Annotated[int | None, typer.Option(min=1, metavar="MB", help="Largest upload, in megabytes.")] = None,
+) -> int:
+    """Open the page: restore a video without the command line."""
+    from revisage.ui import run_page
+
+    limit = None if max_upload is None else max_upload * 1_000_000
+    settings = service.ServiceSettings.load(data_dir=data_dir, max_upload_bytes=limit)
+    return run_page(settings, host=host, port=port, browser=browser)

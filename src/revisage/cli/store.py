@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from revisage.cli.shared import JsonOption, StoreArgument
+from revisage import facestore
+from revisage.cli.options import JsonOption, StoreArgument
 from revisage.cli.show import print_lines, print_table
 
 if TYPE_CHECKING:
-    from revisage.facestore import FaceStore, Person
+    from revisage.facestore import Person
 
 __all__ = ["store_app"]
 
@@ -93,10 +94,6 @@ def _faces(count: int) -> str:
     return "1 face" if count == 1 else f"{count} faces"
 
 
-def _open(store: Path) -> FaceStore:
-    from revisage.facestore import find_place
-
-    find_place(store)  # names a missing extra before the import does
-    from revisage.facestore import FaceStore
-
-    return FaceStore.open(store)
+def _open(store: Path) -> facestore.FaceStore:
+    facestore.find_place(store)  # names a missing extra before the import does
+    return facestore.FaceStore.open(store)

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from revisage.cli.shared import JsonOption
+from revisage import train
+from revisage.cli.options import JsonOption
 from revisage.cli.show import print_lines
 from revisage.core import ConfigError, InputError, nearest
 
@@ -52,24 +53,20 @@ def restorer(
     resume: Resume = False,
 ) -> None:
     """Train or fine-tune a face restorer: compact, or GFP-GAN's own net."""
-    from revisage.train import RestorerTrainConfig, train_restorer
-
     options = {
         **({"start": start} if start is not None else {}),
         **({"prior": str(prior)} if prior is not None else {}),
         **({"mixture": [(preset, 1.0)]} if preset is not None else {}),
     }
-    settings = _settings(RestorerTrainConfig, _base(run, config, resume), set_, options)
-    train_restorer(settings, run, resume=resume, progress=_print_record)
+    settings = _settings(train.RestorerTrainConfig, _base(run, config, resume), set_, options)
+    train.train_restorer(settings, run, resume=resume, progress=_print_record)
 
 
 @train_app.command()
 def prior(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Resume = False) -> None:
     """Train the generative prior of a GFP-GAN: a StyleGAN2 of faces."""
-    from revisage.train import PriorTrainConfig, train_prior
-
-    settings = _settings(PriorTrainConfig, _base(run, config, resume), set_)
-    train_prior(settings, run, resume=resume, progress=_print_record)
+    settings = _settings(train.PriorTrainConfig, _base(run, config, resume), set_)
+    train.train_prior(settings, run, resume=resume, progress=_print_record)
 
 
 @train_app.command()
@@ -78,28 +75,22 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Tell how a run is doing: step, pace, time left, losses, measures, checkpoints."""
-    from revisage.train import read_status
-
-    found = read_status(run)
+    found = train.read_status(run)
     print_lines([json.dumps(found.to_json(), indent=2)] if as_json else found.lines())
 
 
 @train_app.command()
 def detector(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Resume = False) -> None:
     """Train a face detector: its first stage, which proposes faces."""
-    from revisage.train import DetectorTrainConfig, train_detector
-
-    settings = _settings(DetectorTrainConfig, _base(run, config, resume), set_)
-    train_detector(settings, run, resume=resume, progress=_print_record)
+    settings = _settings(train.DetectorTrainConfig, _base(run, config, resume), set_)
+    train.train_detector(settings, run, resume=resume, progress=_print_record)
 
 
 @train_app.command()
 def refiner(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Resume = False) -> None:
     """Train a face detector's second stage, which looks at each proposal closely."""
-    from revisage.train import RefineTrainConfig, train_refiner
-
-    settings = _settings(RefineTrainConfig, _base(run, config, resume), set_)
-    train_refiner(settings, run, resume=resume, progress=_print_record)
+    settings = _settings(train.RefineTrainConfig, _base(run, config, resume), set_)
+    train.train_refiner(settings, run, resume=resume, progress=_print_record)
 
 
 def _base(run: Path, config: Path | None, resume: bool) -> dict[str, Any]:

@@ -1,25 +1,25 @@
-from .files import DataFolder
+from .http import run_server
 from .jobs import (
+    DataFolder,
     InputFile,
     Job,
     JobStore,
     NotFoundError,
-    ensure_workers,
+    add_token,
+    iso,
+    list_tokens,
     look,
     open_store,
     preview,
     receive,
     restore,
     result_path,
+    revoke_token,
     scan,
     wait,
 )
-from .log import set_up_log
-from .server import run_server
-from .settings import ServiceSettings
-from .tokens import add_token, list_tokens, revoke_token
-from .values import iso
-from .worker import run_worker
+from .settings import ServiceSettings, set_up_log
+from .work import Supervisor, run_worker
 
 __all__ = [
     "DataFolder",
@@ -28,8 +28,8 @@ __all__ = [
     "JobStore",
     "NotFoundError",
     "ServiceSettings",
+    "Supervisor",
     "add_token",
-    "ensure_workers",
     "iso",
     "list_tokens",
     "look",

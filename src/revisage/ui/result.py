@@ -6,15 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 
-from revisage import service
-from revisage.core import RevisageError
+from revisage import media, service
+from revisage.core import Image, InputError, RevisageError
 from revisage.service import Job, JobStore
-from revisage.ui.viewers import before_after, picture, videos_in_step
-from revisage.ui.words import measures_in_words
+from revisage.ui.display import before_after, measures_in_words, picture, videos_in_step
 
 __all__ = ["frame_at", "show_result"]
 
@@ -95,15 +92,13 @@ def _show_moment(before: Path, after: Path, seconds: float, job: Job) -> None:
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def frame_at(path: Path, seconds: float) -> NDArray[np.uint8]:
+def frame_at(path: Path, seconds: float) -> Image:
     """The frame shown ``seconds`` after the first one, (H, W, 3) uint8 RGB.
 
     Raises:
         InputError: the file cannot be read.
     """
-    from revisage.media import open_source
-
-    with open_source(path) as source:
+    with media.open_source(path) as source:
         shown = None
         for frame in source.frames():
             if shown is None:
@@ -112,16 +107,12 @@ def frame_at(path: Path, seconds: float) -> NDArray[np.uint8]:
                 break
             shown = frame
         if shown is None:
-            from revisage.core import InputError
-
             raise InputError("there is no frame in it")
         return shown.rgb()
 
 
 def _seconds(path: Path) -> float:
-    from revisage.media import probe
-
-    return round(float(probe(path).duration or 0), 2)
+    return round(float(media.probe(path).duration or 0), 2)
 
 
 def _downloads(store: JobStore, job: Job) -> None:

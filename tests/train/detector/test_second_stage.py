@@ -11,7 +11,7 @@ import pytest
 import torch
 from runs import log_of, stopping_at
 
-from revisage.cli.entry import run
+from revisage.cli.app import run
 from revisage.core.errors import InputError
 from revisage.faces.detect import Found
 from revisage.nets import CROP, OUTPUTS, decode_crops

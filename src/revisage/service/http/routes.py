@@ -1,0 +1,354 @@
+"""The addresses under ``/v1``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.background import BackgroundTask
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
+
+from revisage import models
+from revisage.media import media_type
+from revisage.service.http import schemas as doc
+from revisage.service.http.requests import (
+    Owner,
+    OwnJob,
+    Store,
+    config_of,
+    digest_of,
+    finished,
+    input_of,
+    params_of,
+    read_form,
+)
+from revisage.service.http.schemas import (
+    FaceBody,
+    FaceList,
+    JobBody,
+    JobList,
+    ModelBody,
+    ModelList,
+    ProblemError,
+    ScanBody,
+    job_body,
+    problem_response,
+)
+from revisage.service.jobs import InputFile, Job, JobStore, Kind, NotFoundError, Status, result_path
+from revisage.service.jobs import preview as ask_preview
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1", responses=doc.PROBLEMS)
+
+_LOOK = 0.5
+"""Seconds between two looks at a job whose events somebody follows."""
+
+_MARKS = {"output": "restored", "report": "report", "compare": "compared", "playable": "restored"}
+"""What is added to the name of the input, by the result that is fetched."""
+
+File = Literal["output", "report", "compare", "playable"]
+Key = Annotated[
+    str | None,
+    Header(min_length=1, max_length=128, description="A second request with the same key makes no second job."),
+]
+
+
+async def _root_of(request: Request) -> str:
+    """The path under which a proxy or ``--root-path`` has put the service."""
+    root: str = request.scope.get("root_path", "")
+    return root.rstrip("/")
+
+
+Root = Annotated[str, Depends(_root_of)]
+
+
+@router.post("/jobs", status_code=202, openapi_extra=doc.JOB_REQUEST, tags=["jobs"])
+async def create_job(
+    request: Request, response: Response, store: Store, root: Root, owner: Owner, idempotency_key: Key = None
+) -> JobBody:
+    """Queue the restoration of a file.
+
+    The file is the form field `file`; `config` holds options as JSON. The answer comes when the upload is complete;
+    follow `links.events` or ask for `links.self` until the status is done, failed or cancelled.
+    """
+    async with read_form(request, store) as form:
+        config, params = await asyncio.to_thread(lambda: (config_of(form), params_of(form)))
+        digest = digest_of(form, config, params)
+        known = await asyncio.to_thread(store.job_of_key, owner, idempotency_key, digest)
+        if known is not None:
+            response.status_code = 200
+            return job_body(known, root)
+        file = await input_of(store, form)
+        job = await asyncio.to_thread(
+            _queued, store, file, config=config, params=params, owner=owner, key=idempotency_key, digest=digest
+        )
+    body = job_body(job, root)
+    response.headers["Location"] = body.links["self"]
+    return body
+
+
+def _queued(store: JobStore, file: InputFile, *, key: str | None, digest: str, **options: Any) -> Job:
+    """A job on a file; the file is forgotten when there is none, or when it was made by an equal request."""
+    try:
+        job = store.create_job(file.id, idempotency_key=key, request_digest=digest, **options)
+    except BaseException:
+        store.delete_input(file.id)
+        raise
+    if job.input.id != file.id:
+        store.delete_input(file.id)
+    return job
+
+
+@router.get("/jobs", tags=["jobs"])
+def list_jobs(
+    store: Store,
+    root: Root,
+    owner: Owner,
+    status: Status | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: Annotated[str | None, Query(max_length=32, description="`next` of the page before.")] = None,
+) -> JobList:
+    """Jobs, the newest first, a page at a time."""
+    page = store.jobs(status=status, owner=owner, limit=limit, after=after)
+    return JobList(jobs=[job_body(job, root) for job in page.jobs], next=page.next)
+
+
+@router.get("/jobs/{job_id}", response_model=JobBody, tags=["jobs"])
+async def get_job(job: OwnJob, root: Root) -> Response:
+    """A job: its status, progress, error and result."""
+    return Response(job_body(job, root).model_dump_json(), media_type="application/json")  # asked often: written once
+
+
+@router.delete("/jobs/{job_id}", status_code=204, responses={202: {"model": JobBody}}, tags=["jobs"])
+def delete_job(store: Store, job: OwnJob, root: Root) -> Response:
+    """Cancel a job that is queued or running (202: its status is cancelled within about a second); delete one that is
+    finished, with all its files (204)."""
+    if job.is_finished:
+        store.delete(job.id)
+        return Response(status_code=204)
+    return JSONResponse(job_body(store.cancel(job.id), root).model_dump(mode="json"), 202)
+
+
+@router.post("/jobs/{job_id}/retry", status_code=202, tags=["jobs"])
+def retry_job(store: Store, job: OwnJob, root: Root) -> JobBody:
+    """Queue a failed or cancelled job again. What is finished of a failed one is kept."""
+    return job_body(store.retry(job.id), root)
+
+
+@router.get("/jobs/{job_id}/events", response_class=EventSourceResponse, tags=["jobs"])
+async def job_events(store: Store, job: OwnJob, root: Root) -> AsyncIterable[ServerSentEvent]:
+    """Server-sent events: `progress` whenever it changes, and last one named like the final status. Each holds the
+    job. The stream then ends."""
+    told = -1
+    while True:
+        if job.version != told:
+            told = job.version
+            name = job.status if job.is_finished else "progress"
+            body = job_body(job, root).model_dump_json()
+            yield ServerSentEvent(raw_data=body, event=name, id=str(told), retry=2000)
+        if job.is_finished:
+            return
+        await asyncio.sleep(_LOOK)
+        try:
+            job = await asyncio.to_thread(store.job, job.id)
+        except NotFoundError:
+            yield ServerSentEvent(raw_data="{}", event="deleted")
+            return
+
+
+@router.get("/jobs/{job_id}/faces", tags=["results"])
+def job_faces(store: Store, job: OwnJob, root: Root) -> FaceList:
+    """The people of the file: when they are seen, how large and how sharp, and pictures before and after."""
+    return FaceList(faces=[_face_body(job, values, root) for values in _faces(store, job)])
+
+
+def _faces(store: JobStore, job: Job) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(_result(store, job, "faces").read_text("utf-8"))["faces"]
+    return found
+
+
+def _face_body(job: Job, values: dict[str, Any], root: str) -> FaceBody:
+    base = f"{root}/v1/jobs/{job.id}/faces/{values['id']}"
+    pictures = {name: f"{base}/{name}" for name in ("before", "after") if values.pop(name, None)}
+    return FaceBody(**values, pictures=pictures)
+
+
+@router.api_route(
+    "/jobs/{job_id}/faces/{track}/{moment}",
+    methods=["GET", "HEAD"],
+    response_class=FileResponse,
+    responses=doc.picture("image/jpeg"),
+    tags=["results"],
+)
+def job_face(store: Store, job: OwnJob, track: int, moment: Literal["before", "after"]) -> FileResponse:
+    """A face of the file, before or after its restoration."""
+    name = next((row.get(moment) for row in _faces(store, job) if row["id"] == track), None)
+    path = None if name is None else result_path(store, job, name)
+    if path is None:
+        raise ProblemError(404, "not_found", "there is no such picture")
+    return _file(path)
+
+
+@router.api_route(
+    "/jobs/{job_id}/preview",
+    methods=["GET", "HEAD"],
+    response_class=FileResponse,
+    responses=doc.picture("image/png"),
+    tags=["results"],
+)
+async def job_preview(
+    request: Request,
+    store: Store,
+    job: OwnJob,
+    time: Annotated[float | None, Query(ge=0, le=1e6, description="Seconds from the start.")] = None,
+    view: Annotated[Literal["after", "before"], Query(description="The moment restored, or as it was.")] = "after",
+) -> FileResponse:
+    """One moment of the file restored with the job's options (PNG), also before the job has run. Without `time`: a
+    poster on which the faces are outlined and numbered (JPEG)."""
+    quick = await finished(request, store, await asyncio.to_thread(_ask, store, job, time))
+    path = result_path(store, quick, "poster" if time is None else view)
+    if path is None:
+        raise ProblemError(404, "not_found", "the picture has been deleted; ask again")
+    return _file(path)
+
+
+def _ask(store: JobStore, job: Job, time: float | None) -> Job:
+    """The quick job that makes a picture of a job's file; the same one for the same picture."""
+    attempt = 0
+    while True:
+        key = f"preview {job.id} {time} {attempt}"
+        if time is None:
+            quick = store.create_job(job.input.id, kind="look", config=job.config, idempotency_key=key)
+        else:
+            quick = ask_preview(store, job.input.id, time, job.config, idempotency_key=key)
+        if quick.status not in ("failed", "cancelled"):
+            return quick
+        store.delete(quick.id)
+        attempt += 1
+
+
+@router.api_route(
+    "/jobs/{job_id}/{file}",
+    methods=["GET", "HEAD"],
+    response_class=FileResponse,
+    responses=doc.FILES,
+    tags=["results"],
+)
+def job_file(store: Store, job: OwnJob, file: File) -> FileResponse:
+    """A result: the output, the report (JSON), the side-by-side, or a copy that browsers play. Ranges are answered."""
+    path = _result(store, job, file)
+    return _file(path, f"{Path(job.input.name).stem}_{_MARKS[file]}{path.suffix}")
+
+
+def _result(store: JobStore, job: Job, name: str) -> Path:
+    if job.status != "done":
+        raise ProblemError(409, "not_done", f"the job is {job.status}; there is no {name}")
+    path = result_path(store, job, name) if name in job.result else None
+    if path is None:
+        raise ProblemError(404, "not_found", f"this job has no {name}")
+    return path
+
+
+def _file(path: Path, name: str | None = None, done: BackgroundTask | None = None) -> FileResponse:
+    return _RangedFile(path, media_type=media_type(path.suffix), filename=name, background=done)
+
+
+class _RangedFile(FileResponse):
+    """A file, or the part of it that is asked for.
+
+    FileResponse refuses a malformed range, which is to be ignored (RFC 9110, 14.2), and one that lies outside in
+    plain text.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file, its part, or a problem."""
+        refused: Message | None = None
+
+        async def send_unless_refused(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and message["status"] in (400, 416):
+                refused = message
+            if refused is None:
+                await send(message)
+
+        await super().__call__(scope, receive, send_unless_refused)
+        if refused is None:
+            return
+        if refused["status"] == 400:
+            whole = [(name, value) for name, value in scope["headers"] if name != b"range"]
+            await super().__call__({**scope, "headers": whole}, receive, send)
+            return
+        size = Headers(raw=refused["headers"])["content-range"]
+        detail = f"the range lies outside the file, which has {size.rpartition('/')[2]} bytes"
+        await problem_response(416, "range_outside", detail, headers={"Content-Range": size})(scope, receive, send)
+
+
+@router.post(
+    "/images",
+    response_class=FileResponse,
+    responses=doc.picture("image/png"),
+    openapi_extra=doc.QUICK_REQUEST,
+    tags=["at once"],
+)
+async def restore_image(request: Request, store: Store, owner: Owner) -> FileResponse:
+    """Restore a photo or a GIF: an image in, the restored image out, in the same format."""
+    job, path = await _at_once(request, store, "image", owner, "output")
+    name = f"{Path(job.input.name).stem}_restored{path.suffix}"
+    answer = _file(path, name, BackgroundTask(store.forget, job.input.id))
+    answer.headers["X-Revisage-Faces"] = str(job.result["faces_restored"])
+    return answer
+
+
+@router.post("/scan", openapi_extra=doc.QUICK_REQUEST, tags=["at once"])
+async def scan_file(request: Request, store: Store, owner: Owner) -> ScanBody:
+    """Find all faces of a video or picture without restoring them. The answer's `scan` can be sent with a job."""
+    job, path = await _at_once(request, store, "scan", owner, "scan")
+    found = json.loads(await asyncio.to_thread(path.read_text, "utf-8"))
+    tracks = [{key: value for key, value in row.items() if key != "picture"} for row in job.result["tracks"]]
+    values = {name: job.result[name] for name in ("frames", "shots", "truncated")}
+    await asyncio.to_thread(store.forget, job.input.id)
+    return ScanBody(**values, tracks=tracks, scan=found)
+
+
+async def _at_once(request: Request, store: JobStore, kind: Kind, owner: str | None, name: str) -> tuple[Job, Path]:
+    """A quick job on an upload, done, and its result of this name."""
+    async with read_form(request, store) as form:
+        config = await asyncio.to_thread(config_of, form)
+        file = await input_of(store, form)
+        try:
+            if kind == "image" and file.kind == "video":
+                raise ProblemError(415, "bad_input", f"{file.name} is a video; POST /v1/jobs restores videos")
+            job = await asyncio.to_thread(lambda: store.create_job(file.id, kind=kind, config=config, owner=owner))
+            job = await finished(request, store, job)
+        except BaseException:
+            store.forget(file.id)
+            raise
+    path = result_path(store, job, name)
+    if path is None:
+        raise ProblemError(500, "internal", "the result has been deleted")
+    return job, path
+
+
+@router.get("/models", tags=["models"])
+def list_models(_owner: Owner) -> ModelList:
+    """The models that a config may name."""
+    rows = [
+        ModelBody(
+            name=entry.name,
+            architecture=entry.arch,
+            present=models.is_present(entry),
+            embedded=entry.embedded,
+            bytes=entry.bytes,
+            licence=entry.licence,
+        )
+        for entry in models.entries()
+    ]
+    return ModelList(models=rows)

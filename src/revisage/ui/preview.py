@@ -1,0 +1,194 @@
+"""What a file holds, one moment of it restored, and whom to restore."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import cv2
+import streamlit as st
+
+from revisage import service
+from revisage.core import RevisageError
+from revisage.service import InputFile, Job, JobStore
+from revisage.ui.choices import USUAL_THRESHOLD
+from revisage.ui.display import a_while, before_after, bytes_of, picture, seconds_of, what_it_is
+
+__all__ = ["EAGER_THRESHOLD", "ask_moment", "chosen_scan", "pick_faces", "show_file", "show_preview"]
+
+EAGER_THRESHOLD = 0.30
+_SCAN_AT_ONCE = 20.0
+"""Films up to so many seconds are searched for everybody at once; longer ones when asked."""
+_LOOK_SECONDS = 90.0
+_SEARCH_FIELDS = ("detector", "detection_threshold", "start", "end", "aligned", "deinterlace")
+
+
+def show_file(store: JobStore, file: InputFile, config: dict[str, Any]) -> Job | None:
+    """Show a file and its faces; returns the look at it, None when it cannot be read."""
+    with st.spinner(f"Looking at {file.name} …"):
+        seen = _finished(store, file, "look", config)
+    if seen is None or seen.status != "done":
+        st.error(_problem(seen, file), icon=":material/error:")
+        return None
+    info = seen.result["info"]
+    poster = service.result_path(store, seen, "poster")
+    faces = seen.result["faces"]
+    if poster is not None:
+        caption = _caption(file, info, seen.result.get("time"))
+        picture(poster, alt=caption)
+        st.caption(caption)
+    _describe(faces, info, seen.result.get("estimate_seconds"))
+    if not faces:
+        _offer_eager_look()
+    return seen
+
+
+def _finished(store: JobStore, file: InputFile, kind: str, config: dict[str, Any]) -> Job | None:
+    """The finished look or scan of a file; asked for once per file and settings."""
+    search = {name: config[name] for name in _SEARCH_FIELDS if name in config}
+    asked: dict[tuple[str, str, str], str] = st.session_state.setdefault("asked", {})
+    key = (kind, file.id, repr(sorted(search.items())))
+    try:
+        if key not in asked:
+            ask = service.look if kind == "look" else service.scan
+            asked[key] = ask(store, file.id, search, keep_seconds=3600.0).id
+        return service.wait(
+            store, asked[key], timeout=_LOOK_SECONDS if kind == "look" else store.settings.max_quick_seconds
+        )
+    except RevisageError:
+        asked.pop(key, None)
+        return None
+
+
+def _problem(job: Job | None, file: InputFile) -> str:
+    if job is not None and job.error:
+        return job.error
+    return f"{file.name} could not be looked at in time; choose it again, or try a shorter part of it"
+
+
+def _caption(file: InputFile, info: dict[str, Any], seconds: float | None) -> str:
+    moment = f"; this is the frame at {seconds:.1f} s" if seconds else ""
+    text = what_it_is(info["kind"], info["width"], info["height"], seconds_of(info), info.get("frame_count"))
+    return f"{file.name}: {text}, {bytes_of(file.bytes)}{moment}"
+
+
+def _describe(faces: list[dict[str, Any]], info: dict[str, Any], estimate: float | None) -> None:
+    """What was found, what will happen, and about how long it takes."""
+    if faces:
+        names = "; ".join(f"**{face['number']}** {face['description']}" for face in faces)
+        st.markdown(f"Found here: {names}.")
+    kept = "Everything else stays as it is"
+    if info["kind"] == "video":
+        sound = any(stream["kind"] == "audio" for stream in info["streams"])
+        kept += f": background, timing{', sound and subtitles' if sound else ' and colours'}"
+    time = f" It will take {a_while(estimate)} on this computer." if estimate else ""
+    st.markdown(f"The faces will be restored. {kept}.{time}")
+
+
+def _offer_eager_look() -> None:
+    st.warning("No faces were found in this picture of it.", icon=":material/search_off:")
+    if st.session_state.get("threshold", USUAL_THRESHOLD) > EAGER_THRESHOLD:
+        st.button("Search again with a lower threshold", on_click=_search_eagerly)
+
+
+def _search_eagerly() -> None:
+    st.session_state.threshold = EAGER_THRESHOLD
+
+
+def pick_faces(store: JobStore, file: InputFile, seen: Job, config: dict[str, Any]) -> None:
+    """Everybody in the file with a box to tick; long films are searched when asked."""
+    info, wanted = seen.result["info"], f"search-{file.id}"
+    if info["kind"] != "image" and seconds_of(info) > _SCAN_AT_ONCE and wanted not in st.session_state:
+        st.button("Find everybody in it", on_click=lambda: st.session_state.update({wanted: True}))
+        return
+    with st.spinner("Finding everybody …"):
+        job = _finished(store, file, "scan", config)
+    if job is None or job.status != "done":
+        st.error(_problem(job, file), icon=":material/error:")
+        return
+    st.session_state[f"scan-{file.id}"] = job.id
+    _tick_tracks(store, job, file)
+
+
+def _tick_tracks(store: JobStore, job: Job, file: InputFile) -> None:
+    tracks = job.result["tracks"]
+    if not tracks:
+        st.write("Nobody was found.")
+        return
+    columns = st.columns(min(4, len(tracks)))
+    for at, track in enumerate(tracks):
+        with columns[at % len(columns)]:
+            face = service.result_path(store, job, track["picture"])
+            if face is not None:
+                picture(face, alt=track["description"], width=112)
+            label = f"{track['description']}, {track['first_seconds']:.1f}–{track['last_seconds']:.1f} s"
+            st.checkbox(label if file.kind != "image" else track["description"], True, key=_tick_key(file, track["id"]))
+
+
+def _tick_key(file: InputFile, track: int) -> str:
+    return f"face-{file.id}-{track}"
+
+
+def chosen_scan(store: JobStore, file: InputFile) -> dict[str, Any] | None:
+    """The scan of a file without the faces whose tick was taken away; None when all stay, or none was searched."""
+    job_id = st.session_state.get(f"scan-{file.id}")
+    if job_id is None:
+        return None
+    job = store.job(job_id)
+    unticked = {
+        track["id"] for track in job.result["tracks"] if not st.session_state.get(_tick_key(file, track["id"]), True)
+    }
+    path = service.result_path(store, job, "scan")
+    if not unticked or path is None:
+        return None
+    scan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    scan["tracks"] = [track for track in scan["tracks"] if track["id"] not in unticked]
+    return scan
+
+
+def ask_moment(seen: Job, file: InputFile) -> float:
+    """A slider over the film's time; returns seconds from its start. A photo has one moment."""
+    length = seconds_of(seen.result["info"])
+    if file.kind == "image" or length <= 0.1:
+        return 0.0
+    start = min(float(seen.result.get("time") or 0.0), length)
+    return st.slider("Moment for the preview (seconds)", 0.0, length, start, 0.1, key=f"preview-at-{file.id}")
+
+
+def show_preview(store: JobStore, file: InputFile, config: dict[str, Any], moment: float, *, wanted: bool) -> None:
+    """Restore the moment when the button was pressed, and show the last preview of this file."""
+    held: dict[str, str] = st.session_state.setdefault("previews", {})
+    if wanted:
+        with st.spinner("Restoring one moment …"):
+            job = _ask(store, file, config, moment)
+        if job is None or job.status != "done":
+            st.error((job.error if job else None) or "The preview could not be made.", icon=":material/error:")
+            return
+        held[file.id] = job.id
+    if file.id in held:
+        _show(store, file, held[file.id])
+
+
+def _ask(store: JobStore, file: InputFile, config: dict[str, Any], moment: float) -> Job | None:
+    try:
+        asked = service.preview(store, file.id, moment, config, keep_seconds=3600.0)
+        return service.wait(store, asked.id, timeout=store.settings.max_quick_seconds)
+    except RevisageError as error:
+        st.error(str(error), icon=":material/error:")
+        return None
+
+
+def _show(store: JobStore, file: InputFile, job_id: str) -> None:
+    try:
+        job = store.job(job_id)
+    except service.NotFoundError:
+        return
+    paths = [service.result_path(store, job, name) for name in ("before", "after")]
+    before, after = (None if path is None else cv2.imread(str(path), cv2.IMREAD_COLOR) for path in paths)
+    if before is None or after is None:
+        return
+    if not job.result.get("faces"):
+        st.warning("No faces were found at this moment.", icon=":material/search_off:")
+    seconds = float(job.params.get("time", 0))
+    pictures = [cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) for picture in (before, after)]
+    before_after(pictures[0], pictures[1], alt=f"{file.name} at {seconds:.1f} seconds", key=f"preview-{file.id}")
