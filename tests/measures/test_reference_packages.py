@@ -18,7 +18,7 @@ from revisage.measures import (
     Embedder,
     FrameStep,
     Lpips,
-    Motion,
+    ReferenceMotion,
     cosine,
     find_weights,
     flicker,
@@ -189,7 +189,7 @@ def test_a_moved_picture_has_next_to_no_warping_error() -> None:
     motion = motion_between(frame, moved)
     shifted = np.square(moved.astype(float) - frame)[inside.slices].mean() / 255**2 * 1000
     assert warping_error(FrameStep(frame, moved, frame, moved, motion, inside)) < 0.1 * shifted
-    nowhere = Motion(motion.flow, np.zeros_like(motion.believed), np.zeros_like(motion.still))
+    nowhere = ReferenceMotion(motion.flow, np.zeros_like(motion.believed), np.zeros_like(motion.still))
     with pytest.raises(ValueError, match="cannot be followed"):
         warping_error(FrameStep(frame, moved, frame, moved, nowhere))
     with pytest.raises(ValueError, match="nothing is still"):

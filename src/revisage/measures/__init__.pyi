@@ -3,7 +3,7 @@ from .face_fidelity import Embedder, cosine, crop_landmarks, identity_step, kept
 from .full_reference import Lpips, Vggd, feature_distance, gmsd, psnr, ssim
 from .instruments import Instruments, Measure, MeasureRegistry, WeightsWanted, find_weights
 from .no_reference import CLEAN_SHARPNESS, face_sharpness, niqe, sharpness
-from .stability import FrameStep, Motion, flicker, motion_between, t_mse, warping_error
+from .stability import FrameStep, ReferenceMotion, flicker, motion_between, t_mse, warping_error
 
 __all__ = [
     "ALEXNET",
@@ -18,7 +18,7 @@ __all__ = [
     "Lpips",
     "Measure",
     "MeasureRegistry",
-    "Motion",
+    "ReferenceMotion",
     "Vggd",
     "WeightsWanted",
     "cosine",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from revisage.core import Image, Region
 from revisage.temporal import DisFlow, Flow, FlowEstimator, consistent, warp
 
-__all__ = ["FrameStep", "Motion", "flicker", "motion_between", "t_mse", "warping_error"]
+__all__ = ["FrameStep", "ReferenceMotion", "flicker", "motion_between", "t_mse", "warping_error"]
 
 _STILL_PX = 0.5
 _STILL_STEP = 2.0
@@ -24,7 +24,7 @@ _LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Motion:
+class ReferenceMotion:
     """How the reference moves from the frame before to this one.
 
     Attributes:
@@ -38,14 +38,14 @@ class Motion:
     still: NDArray[np.bool_]
 
 
-def motion_between(before: Image, now: Image, estimator: FlowEstimator | None = None) -> Motion:
+def motion_between(before: Image, now: Image, estimator: FlowEstimator | None = None) -> ReferenceMotion:
     """The motion of a reference between two ``(H, W, 3) uint8`` RGB frames; by DIS when no estimator is given."""
     estimate = estimator or DisFlow("fast")
     old, new = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, now))
     flow, back = estimate(new, old), estimate(old, new)
     change = cv2.absdiff(*(cv2.blur(grey.astype(np.float32), (5, 5)) for grey in (old, new)))
     still = (np.square(flow).sum(axis=-1) < _STILL_PX**2) & (change <= _STILL_STEP)
-    return Motion(flow, consistent(flow, back), still)
+    return ReferenceMotion(flow, consistent(flow, back), still)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class FrameStep:
     now: Image
     reference_before: Image
     reference_now: Image
-    motion: Motion
+    motion: ReferenceMotion
     region: Region | None = None
 
     @property

@@ -40,7 +40,7 @@ class Collection:
         """For each input its output below ``folder``, with the same relative path.
 
         What cannot be written in its own format takes the ending of the nearest that can (see
-        :func:`~revisage.media.output.output_name`), after its own where another input has that name.
+        :func:`~revisage.media.output_name`), after its own where another input has that name.
 
         Raises:
             OutputError: the folder is the inputs' own, so that each would be its own output.

@@ -311,7 +311,7 @@ class JoinedPackets:
     """Reads segments one after the other. Only times are held in memory, eight bytes a frame.
 
     Args:
-        segments: files of :class:`revisage.media.segment.SegmentSink`, in order.
+        segments: files of :class:`revisage.media.video.segment_sink.SegmentSink`, in order.
         time_base: of the source.
 
     Raises:

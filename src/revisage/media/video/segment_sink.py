@@ -116,7 +116,7 @@ class SegmentSink:
         self._done = False
 
     def write(self, frame: Frame) -> None:
-        """See :meth:`revisage.media.sink.Sink.write`."""
+        """See :meth:`revisage.media.Sink.write`."""
         with muxing(self._path):
             if self._stream is None:
                 self._open(frame)
@@ -127,7 +127,7 @@ class SegmentSink:
             self._mux(self._stream.encode(native))
 
     def close(self) -> None:
-        """See :meth:`revisage.media.sink.Sink.close`."""
+        """See :meth:`revisage.media.Sink.close`."""
         if self._done:
             return
         if self._stream is None:
@@ -139,7 +139,7 @@ class SegmentSink:
         self._done = True
 
     def abort(self) -> None:
-        """See :meth:`revisage.media.sink.Sink.abort`."""
+        """See :meth:`revisage.media.Sink.abort`."""
         if self._done:
             return
         self._done = True

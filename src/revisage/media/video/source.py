@@ -31,7 +31,7 @@ least every 0.7 s; until the first of them FFmpeg guesses, so there a seek to th
 
 
 class VideoSource(OpenSource):
-    """A video file as a :class:`revisage.media.source.Source`. Each call of ``frames`` reads by itself."""
+    """A video file as a :class:`revisage.media.Source`. Each call of ``frames`` reads by itself."""
 
     def __init__(self, path: Path, *, deinterlace: bool = False, info: MediaInfo | None = None) -> None:
         self.info = info or read_info(path)
@@ -60,7 +60,7 @@ class VideoSource(OpenSource):
         )
 
     def frames(self, first: int = 0, stop: int | None = None, *, first_pts: int | None = None) -> Iterator[Frame]:
-        """See :meth:`revisage.media.source.Source.frames`."""
+        """See :meth:`revisage.media.Source.frames`."""
         if stop is not None and stop <= first:
             return
         for number, (frame, pts) in self._numbered(first, first_pts):
