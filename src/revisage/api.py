@@ -268,7 +268,8 @@ def detect_faces(
 
     Returns:
         Faces with ``.box`` (x, y, width, height), ``.landmarks`` (5 x 2: left eye, right eye, nose, left and right
-        mouth corner, as the viewer sees them) and ``.score``, the largest first.
+        mouth corner, as the viewer sees them) and ``.score``, the largest first. Faces that lie on their side or stand
+        on their head are left out: their landmarks would be wrong.
 
     Raises:
         ValueError: another shape or dtype.
@@ -278,14 +279,14 @@ def detect_faces(
     config = make_config(
         detector=detector, detection_threshold=threshold, device=device, engine=engine, precision=precision
     )
-    found = faces.load_detector(
+    loaded = faces.load_detector(
         config.detector,
         device=config.device,
         engine=config.engine,
         precision=config.precision,
         threshold=config.detection_threshold,
     )
-    return found(checked)
+    return [face for face in loaded(checked) if not loaded.is_turned(checked, face)]
 
 
 def evaluate(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_fakes import scan, track
+from pipeline_fakes import landmarks, scan, track
 
 from revisage.core.config import RestoreConfig
 from revisage.pipeline.plan import BLOCK, RUN_IN, busiest_frame, make_plan, planned_faces, usual_step, whole
@@ -17,14 +18,17 @@ SMOOTH = RestoreConfig(temporal="smooth")
 
 
 @given(lengths=st.lists(st.integers(1, 700), min_size=1, max_size=6), longest=st.integers(1, 300))
-def test_segments_cover_all_frames_and_never_cross_a_cut(lengths: list[int], longest: int) -> None:
+def test_segments_cover_all_frames_and_cross_cuts_between_short_shots_only(lengths: list[int], longest: int) -> None:
     edges = [sum(lengths[:n]) for n in range(len(lengths) + 1)]
     shots = list(itertools.pairwise(edges))
     plan = make_plan(scan(edges[-1], shots=shots), SMOOTH, longest=longest)
     assert [s.start for s in plan.segments] == [0, *(s.stop for s in plan.segments)][:-1]
     assert plan.segments[-1].stop == edges[-1]
     assert all(0 < s.frames <= longest for s in plan.segments)
-    assert all(any(a <= s.start and s.stop <= b for a, b in shots) for s in plan.segments)
+    for s in plan.segments:
+        inside = [shot for shot in shots if shot[0] < s.stop and s.start < shot[1]]
+        assert len(inside) == 1 or all(stop - start < 25 for start, stop in inside)
+        assert len(inside) == 1 or (s.start, s.stop) == (inside[0][0], inside[-1][1])
     assert [s.number for s in plan.segments] == list(range(len(plan.segments)))
     assert [s.first_pts for s in plan.segments] == [40 * s.start for s in plan.segments]
 
@@ -46,8 +50,8 @@ def test_recursions_begin_at_the_same_frames_whatever_the_segments_are(
         assert 0 < s.frames <= max(longest, BLOCK)
         assert [b.start for b in s.blocks] == [s.start, *(b.stop for b in s.blocks)][:-1]
         assert s.blocks[-1].stop == s.stop
-        shot = next((a, b) for a, b in found.shots if a <= s.start < b)
-        assert s.read == range(max(shot[0], s.start - RUN_IN), min(shot[1], s.stop + RUN_IN * (passes - 1)))
+        first, last = (next(shot for shot in found.shots if shot[0] <= n < shot[1]) for n in (s.start, s.stop - 1))
+        assert s.read == range(max(first[0], s.start - RUN_IN), min(last[1], s.stop + RUN_IN * (passes - 1)))
         assert s.first_pts == 40 * s.read.start
 
 
@@ -117,6 +121,39 @@ def test_max_faces_counts_those_in_view_together() -> None:
     found = scan(30, tracks=[track(0, 0, 10, size=60), track(1, 10, 10, size=50), track(2, 15, 15, size=40)])
     plan = make_plan(found, RestoreConfig(max_faces=1))
     assert {t for t, weights in plan.weights.items() if any(weights)} == {0, 1}
+
+
+def test_faces_beyond_the_most_are_counted() -> None:
+    found = scan(10, tracks=[track(0, 0, 10, size=60), track(1, 0, 5, size=50, left=150), track(2, 0, 7, size=8)])
+    assert make_plan(found, RestoreConfig(max_faces=1)).beyond == 5
+    assert make_plan(found, RestoreConfig(only_center_face=True)).beyond == 0
+    assert make_plan(found, DEFAULT).beyond == 0
+
+
+def test_a_face_that_leaves_the_frame_fades_out() -> None:
+    size, left = 60, [100, 0, -40, -50, -60, -70, -80, -200]
+    leaving = track(0, 0, len(left)).model_copy(
+        update={"landmarks": [[float(v) for v in landmarks(x, 60, 2 * size).ravel()] for x in left]}
+    )
+    weights = make_plan(scan(len(left), tracks=[leaving]), DEFAULT).weights[0]
+    assert weights[:2] == [1.0, 1.0]
+    assert weights == sorted(weights, reverse=True)
+    assert any(0 < weight < 1 for weight in weights)
+    assert weights[-2:] == [0.0, 0.0]
+
+
+def test_many_cuts_cost_no_squares() -> None:
+    """Of 4,000 frames that are a cut each nothing is looked through as a whole for each, and few segments are made."""
+    count = 4000
+    started = time.process_time()
+    found = scan(
+        count, shots=[(index, index + 1) for index in range(count)], tracks=[track(n, n, 1) for n in range(count)]
+    )
+    plan = make_plan(found, DEFAULT)
+    planned = [planned_faces(found, plan, segment) for segment in plan.segments]
+    assert time.process_time() - started < 10
+    assert len(plan.segments) == 16
+    assert [faces[0].track for frames in planned for faces in frames] == list(range(count))
 
 
 def test_a_face_that_shrinks_below_the_limit_fades_out() -> None:

@@ -57,7 +57,7 @@ def test_results_of_segments_add_up() -> None:
 def test_each_track_and_each_face_is_accounted_for() -> None:
     found = scan(15, tracks=[track(0, 0, 12), track(3, 10, 5), track(4, 0, 3, size=10)])
     totals = total(RESULTS)
-    counts = face_counts(found, make_plan(found, RestoreConfig()).faces, totals)
+    counts = face_counts(found, make_plan(found, RestoreConfig()), totals)
     assert (counts.tracks, counts.found, counts.restored, counts.left, counts.failed) == (3, 20, 16, 3, 1)
     first, second, third = track_summaries(found, totals)
     assert (first.restored, first.strength, first.first_seconds, first.last_seconds) == (12, 0.833, 0, 0.44)

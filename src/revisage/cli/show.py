@@ -108,8 +108,10 @@ def _done_lines(entry: FileReport) -> Iterator[str]:
     assert entry.output is not None
     yield str(entry.output["path"])
     yield f"  {counted(entry.frames, 'frame')}, {_people(entry)}, {counted(faces.restored, 'face')} restored"
-    if faces.left:
-        yield f"  {counted(faces.left, 'face')} left as found (size, choice or strength)"
+    if faces.beyond:
+        yield f"  {counted(faces.beyond, 'face')} left as found: more in one frame than --max-faces allows"
+    if faces.left > faces.beyond:
+        yield f"  {counted(faces.left - faces.beyond, 'face')} left as found (size, choice, strength, or cut off)"
     if faces.failed:
         yield f"  {counted(len(entry.failures), 'frame')} kept as found: the restoration failed there"
     yield f"  {format_seconds(timings.total_seconds)}, {timings.frames_per_second:g} frames/s"

@@ -10,7 +10,7 @@ from .alignment import (
     transform,
     warp_antialiased,
 )
-from .compositing import composite, landmark_mask, matched_difference
+from .compositing import composite, landmark_mask, matched_difference, share_in_frame
 from .detect import CloserLook, FaceDetector, Found, load_detector, suppressed, upright_crop
 from .shots import ShotDetector
 from .tracking import FaceFollower, FollowedFace, Tracker, frontality
@@ -35,6 +35,7 @@ __all__ = [
     "landmark_mask",
     "load_detector",
     "matched_difference",
+    "share_in_frame",
     "similarity",
     "suppressed",
     "transform",

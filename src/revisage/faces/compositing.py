@@ -27,7 +27,7 @@ from revisage.faces.alignment import Affine, AlignedFace, invert, transform, war
 if TYPE_CHECKING:
     from revisage.media import Frame
 
-__all__ = ["Restored", "composite", "landmark_mask", "matched_difference", "scaled_affine"]
+__all__ = ["Restored", "composite", "landmark_mask", "matched_difference", "scaled_affine", "share_in_frame"]
 
 Restored = tuple[AlignedFace, Crop, float]
 """A face, its restored crop ``(size, size, 3) uint8 RGB`` and the strength 0 to 1 to show it at."""
@@ -204,7 +204,30 @@ def landmark_mask(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
     Returns:
         ``(size, size) float32``, 1 on the face, 0 well before the crop's border, smooth between.
     """
-    points = (np.asarray(landmarks, dtype=np.float64) + 0.5) * (_GRID / size) - 0.5
+    outline = _face_outline((np.asarray(landmarks, dtype=np.float64) + 0.5) * (_GRID / size) - 0.5)
+    canvas = np.zeros((_GRID, _GRID), np.uint8)
+    cv2.fillConvexPoly(canvas, cv2.convexHull(np.round(outline * 16).astype(np.int32)), 255, cv2.LINE_AA, 4)
+    return _softened(canvas / np.float32(255), size)
+
+
+def share_in_frame(landmarks: ArrayLike, size_hw: tuple[int, int]) -> float:
+    """How much of a face, brows to chin and cheek to cheek, lies in the frame, 0 to 1.
+
+    Args:
+        landmarks: ``(5, 2)`` in frame pixels; they may lie outside.
+        size_hw: of the frame (px).
+    """
+    outline = cv2.convexHull(_face_outline(np.asarray(landmarks, dtype=np.float64)).astype(np.float32))[:, 0]
+    height, width = size_hw
+    if (outline >= -0.5).all() and (outline <= (width - 0.5, height - 0.5)).all():
+        return 1.0
+    right, bottom = width - 0.5, height - 0.5
+    frame = np.array([(-0.5, -0.5), (right, -0.5), (right, bottom), (-0.5, bottom)], np.float32)
+    return float(cv2.intersectConvexConvex(outline, frame)[0] / cv2.contourArea(outline))
+
+
+def _face_outline(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points around a face with five landmarks, ``(N, 2)`` in their pixels."""
     eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
     down = mouth - eyes
     # In profile the eyes close up while the head stays as wide: never narrower than its height asks for.
@@ -215,9 +238,8 @@ def landmark_mask(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
     # The nose leans to the side that the head turns to; the far cheek recedes behind it.
     lean = float(np.dot(points[2] - middle, across)) / width
     outline += across * width * float(np.clip(lean, -0.5, 0.5)) * -0.5
-    canvas = np.zeros((_GRID, _GRID), np.uint8)
-    cv2.fillConvexPoly(canvas, cv2.convexHull(np.round(outline * 16).astype(np.int32)), 255, cv2.LINE_AA, 4)
-    return _softened(canvas / np.float32(255), size)
+    shape: NDArray[np.float64] = outline
+    return shape
 
 
 def _softened(inside: NDArray[np.float32], size: int) -> NDArray[np.float32]:

@@ -468,7 +468,7 @@ def _report(run: Run, tally: Tally) -> FileReport:
         frames_changed=tally.changed,
         shots=len(scan.shots),
         segments=len(run.plan.segments),
-        faces=face_counts(scan, run.plan.faces, tally),
+        faces=face_counts(scan, run.plan, tally),
         tracks=track_summaries(scan, tally),
         failures=tally.failures,
         warnings=scan.warnings,

@@ -1,6 +1,6 @@
 """Plan: which frames are worked on together, and which face of them gets what strength.
 
-The segments follow from the scan alone (shot cuts first, then at most ``LONGEST`` frames), never from the number of
+The segments follow from the scan alone (shots first, then at most ``LONGEST`` frames), never from the number of
 workers: the same work gives the same bytes wherever it runs.
 
 A recursion over time remembers all that was before, so its result would depend on where a segment begins. Each shot is
@@ -17,7 +17,10 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from revisage.core import RestoreConfig
+from revisage.faces import share_in_frame
 from revisage.pipeline.restoration import Block, PlannedFace
 from revisage.pipeline.scan import Scan, ScannedTrack
 
@@ -37,6 +40,10 @@ __all__ = [
 LONGEST = 250
 """Frames of a segment at most: a key-frame distance that encoders use anyway, and little work lost in a crash."""
 
+_SHORT = 25
+"""Frames below which a shot has no segment of its own: each costs an encoder, and a source without an index, such as a
+GIF, is read from its beginning for each."""
+
 BLOCK = 32
 """Frames of a block at most: with two passes so many frames wait in memory."""
 
@@ -46,6 +53,11 @@ RUN_IN = 8
 _SOFT = 1.2
 """A face of an allowed track that gets smaller than ``min_face`` (larger than ``max_face``) fades out within this
 factor instead of switching off."""
+
+_CUT_OFF = (0.6, 0.8)
+"""Shares of a face that lie in the frame: with the first it is left alone, with the second fully restored. Outside of
+the frame the restorer is shown a mirror image. Up to a third of it does no harm; where half of the face was mirrored,
+what it changed was measured to jump from one frame to the next by four times, lashes and cheeks drawn as if in ink."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +98,22 @@ class Plan:
         segments: in presentation order.
         weights: for each track id, the strength in each of its frames.
         faces: number of faces that will be restored, over all frames.
+        beyond: number of faces left alone for ``max_faces``.
         tracks: of the scan, with their places in it, by their first frame: what a segment needs is found by bisection.
     """
 
     segments: tuple[Segment, ...]
     weights: Mapping[int, list[float]]
     faces: int
+    beyond: int
     tracks: tuple[tuple[int, ScannedTrack], ...]
 
 
 def make_plan(scan: Scan, config: RestoreConfig, *, longest: int = LONGEST) -> Plan:
     """Cut a scan into segments and settle the strength of each face."""
-    weights = _chosen_weights(scan, config)
+    weights, beyond = _chosen_weights(scan, config)
     faces = sum(weight > 0 for strengths in weights.values() for weight in strengths)
-    return Plan(_segments(scan, config, longest), weights, faces, _by_start(scan.tracks))
+    return Plan(_segments(scan, config, longest), weights, faces, beyond, _by_start(scan.tracks))
 
 
 def _by_start(tracks: Iterable[ScannedTrack]) -> tuple[tuple[int, ScannedTrack], ...]:
@@ -148,15 +162,28 @@ def whole(scan: Scan, config: RestoreConfig | None = None) -> Segment:
 def _segments(scan: Scan, config: RestoreConfig, longest: int) -> tuple[Segment, ...]:
     segments: list[Segment] = []
     step = BLOCK if config.recurrent else 1
-    for start, stop in scan.shots:
-        blocks = blocks_of(start, stop, config)
+    for shots in _joined(scan.shots, longest):
+        start, stop = shots[0][0], shots[-1][1]
+        blocks = [block for shot in shots for block in blocks_of(*shot, config)]
         steps = math.ceil((stop - start) / step)
-        pieces = math.ceil(steps / max(1, longest // step))
+        pieces = math.ceil(steps / max(1, longest // step)) if len(shots) == 1 else 1
         edges = [min(start + steps * piece // pieces * step, stop) for piece in range(pieces + 1)]
         for first, end in itertools.pairwise(edges):
             inside = [block for block in blocks if first <= block.start < end]
             segments.append(_segment(scan, len(segments), first, end, inside))
     return tuple(segments)
+
+
+def _joined(shots: Sequence[tuple[int, int]], longest: int) -> list[list[tuple[int, int]]]:
+    """Each shot by itself, but short ones in a row together, ``longest`` frames at most."""
+    joined: list[list[tuple[int, int]]] = []
+    for start, stop in shots:
+        row = joined[-1] if joined else []
+        if row and stop - row[0][0] <= longest and stop - start < _SHORT and row[0][1] - row[0][0] < _SHORT:
+            row.append((start, stop))
+        else:
+            joined.append([(start, stop)])
+    return joined
 
 
 def _segment(scan: Scan, number: int, start: int, stop: int, inside: Sequence[Block]) -> Segment:
@@ -181,8 +208,9 @@ def usual_step(pts: Sequence[int]) -> int:
     return max(1, statistics.median_low(steps)) if steps else 1
 
 
-def _chosen_weights(scan: Scan, config: RestoreConfig) -> dict[int, list[float]]:
-    """For each track id the strength of each of its frames, 0 where the face is left alone.
+def _chosen_weights(scan: Scan, config: RestoreConfig) -> tuple[dict[int, list[float]], int]:
+    """For each track id the strength of each of its frames, 0 where the face is left alone; and how many faces are left
+    alone because there are more than ``max_faces``.
 
     ``min_face`` and ``max_face`` compare with a track's median size, ``max_faces`` and ``only_center_face`` choose
     whole tracks too (the largest, the most central of those in view together): a choice made anew in each frame
@@ -190,10 +218,15 @@ def _chosen_weights(scan: Scan, config: RestoreConfig) -> dict[int, list[float]]
     """
     allowed = _by_start(track for track in scan.tracks if config.aligned or _in_limits(_typical_size(track), config))
     weights = {track.id: [0.0] * len(track.boxes) for track in scan.tracks}
+    beyond = 0
     for shot in scan.shots:
-        for track in _kept(_within(allowed, *shot), scan, config):
-            weights[track.id] = _weights(track, config)
-    return weights
+        tracks = _within(allowed, *shot)
+        kept = _kept(tracks, scan, config)
+        for track in kept:
+            weights[track.id] = _weights(track, scan.size_hw, config)
+        if not config.only_center_face:
+            beyond += sum(len(track.boxes) for track in tracks if track not in kept)
+    return weights, beyond
 
 
 def _typical_size(track: ScannedTrack) -> float:
@@ -204,14 +237,20 @@ def _in_limits(size: float, config: RestoreConfig) -> bool:
     return config.min_face <= size and (config.max_face is None or size <= config.max_face)
 
 
-def _weights(track: ScannedTrack, config: RestoreConfig) -> list[float]:
+def _weights(track: ScannedTrack, size_hw: tuple[int, int], config: RestoreConfig) -> list[float]:
     strength = config.strength if track.strength is None else track.strength
     if config.aligned:
         return [strength] * len(track.boxes)
     return [
-        round(strength * fade * _size_weight(max(box[2], box[3]), config), 4)
-        for box, fade in zip(track.boxes, track.weights, strict=True)
+        round(strength * fade * _size_weight(max(box[2], box[3]), config) * _frame_weight(points, size_hw), 4)
+        for box, points, fade in zip(track.boxes, track.landmarks, track.weights, strict=True)
     ]
+
+
+def _frame_weight(points: Sequence[float], size_hw: tuple[int, int]) -> float:
+    """1 for a face in the frame, falling to 0 where its edge cuts off too much for a restorer to know it as a face."""
+    share = share_in_frame(np.reshape(points, (5, 2)), size_hw)
+    return min(1.0, max(0.0, (share - _CUT_OFF[0]) / (_CUT_OFF[1] - _CUT_OFF[0])))
 
 
 def _size_weight(size: float, config: RestoreConfig) -> float:

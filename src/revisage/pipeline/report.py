@@ -18,6 +18,7 @@ from revisage.core import write_text
 
 if TYPE_CHECKING:
     from revisage.media import StreamTimes
+    from revisage.pipeline.plan import Plan
     from revisage.pipeline.restoration import Networks, Tally
     from revisage.pipeline.scan import Scan, ScannedTrack
 
@@ -73,7 +74,8 @@ class FaceCounts(BaseModel):
         tracks: persons per shot, summed over shots.
         found: faces over all frames, filled-in ones included.
         restored: faces restored.
-        left: faces left as they were on purpose (size, choice, strength 0).
+        left: faces left as they were on purpose (size, choice, strength 0, cut off by the frame's edge).
+        beyond: those of them that were left because a frame held more than ``max_faces``.
         failed: faces whose restoration failed; their frames were kept as they were.
     """
 
@@ -83,6 +85,7 @@ class FaceCounts(BaseModel):
     found: int = 0
     restored: int = 0
     left: int = 0
+    beyond: int = 0
     failed: int = 0
 
 
@@ -262,13 +265,14 @@ class Report(BaseModel):
         write_text(path, self.to_json(), overwrite=overwrite)
 
 
-def face_counts(scan: Scan, planned: int, tally: Tally) -> FaceCounts:
+def face_counts(scan: Scan, plan: Plan, tally: Tally) -> FaceCounts:
     """How many faces were found, restored, left and given up."""
     return FaceCounts(
         tracks=len(scan.tracks),
         found=scan.faces,
         restored=tally.faces,
-        left=scan.faces - planned,
+        left=scan.faces - plan.faces,
+        beyond=plan.beyond,
         failed=tally.failed,
     )
 

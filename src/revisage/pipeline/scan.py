@@ -6,6 +6,7 @@ run's own). Everything else belongs together and is checked.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import itertools
 import json
@@ -204,7 +205,7 @@ class Scan(BaseModel):
         if len({track.id for track in self.tracks}) != len(self.tracks):
             raise ValueError("two tracks have the same id")
         for track in self.tracks:
-            if not any(start <= track.start and track.stop <= stop for start, stop in self.shots):
+            if track.stop > edges[bisect.bisect_right(edges, track.start, hi=len(edges) - 1)]:
                 raise ValueError(f"track {track.id} does not lie within one shot")
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -26,6 +27,9 @@ _SMALL = 160
 """Longer side of the pictures that shots are told apart by (px)."""
 
 _AHEAD = 4
+
+_SAME_PLACE = 0.5
+"""A face less than this part of its size away from one of the frame before is the same."""
 
 
 @dataclass(frozen=True)
@@ -157,12 +161,39 @@ def _in_span(source: Source, config: RestoreConfig) -> Iterator[Frame]:
             yield frame
 
 
+class _Standing:
+    """The faces of one frame after another, without those that are turned by more than about 60°: as long as they are
+    not found as what they are, eyes would be painted on their chins. A face is looked at when it comes into view."""
+
+    def __init__(self, detector: FaceDetector) -> None:
+        self._detector = detector
+        self._before: list[tuple[Face, bool]] = []
+
+    def __call__(self, image: Image) -> list[Face]:
+        """What stands in the next frame, as :meth:`FaceDetector.candidates` gives it."""
+        found = self._detector.candidates(image)
+        turned = [self._is_turned(image, face) for face in found]
+        # What was too weak to be looked at is looked at when it is strong.
+        self._before = [(face, bad) for face, bad in zip(found, turned, strict=True) if bad or self._counts(face)]
+        return [face for face, bad in zip(found, turned, strict=True) if not bad]
+
+    def _is_turned(self, image: Image, face: Face) -> bool:
+        for before, turned in self._before:
+            if math.dist(face.centre, before.centre) < _SAME_PLACE * max(face.size, before.size):
+                return turned
+        return self._counts(face) and self._detector.is_turned(image, face)
+
+    def _counts(self, face: Face) -> bool:
+        return face.score >= self._detector.threshold
+
+
 def _detected(frames: Iterator[Frame], detector: FaceDetector | None) -> Iterator[_Glimpse]:
+    standing = None if detector is None else _Standing(detector)
     for frame in frames:
         height, width = frame.size_hw
         scale = min(1.0, _SMALL / max(height, width))
         small = frame.rgb(size_hw=(max(1, round(height * scale)), max(1, round(width * scale))))
-        found = [] if detector is None else detector.candidates(frame.rgb())
+        found = [] if standing is None else standing(frame.rgb())
         yield _Glimpse(frame.index, frame.pts, frame.time_base, frame.size_hw, small, found)
 
 

@@ -14,6 +14,7 @@ from revisage.faces.alignment import crop_affine
 from revisage.faces.detect.candidates import Finder, Found, suppressed, without_parts
 from revisage.faces.detect.compact_finder import CompactFinder
 from revisage.faces.detect.retinaface_finder import RetinaFaceFinder
+from revisage.faces.detect.second_stage import upright_crop
 from revisage.faces.detect.yunet_finder import YuNetFinder
 
 __all__ = ["FaceDetector", "load_detector", "working_scales"]
@@ -26,6 +27,9 @@ _REDUCED = 0.4
 """How far an image is reduced for faces larger than a network knows."""
 _WORTHWHILE = 1.25
 """A second look pays from this much more detail on."""
+_TURNED_SIDE, _SURER = 256, 0.05
+"""A face is turned in a crop of this side (px), and stands otherwise where that raises the score by this much: by 0.17
+and more on faces turned by 135° and 180°, on none of 49 faces of the test scenes."""
 _LEAST_SIDE = 64
 """Below this side a network sees hardly more than its own border (px)."""
 
@@ -57,6 +61,23 @@ class FaceDetector:
             ValueError: the image is of another shape or type.
         """
         return [face for face in self.candidates(image) if face.score >= self.threshold]
+
+    def is_turned(self, image: Image, face: Face) -> bool:
+        """Whether a face that was found lies on its side or stands on its head, more than about 60° from upright.
+
+        A network that knows upright faces finds some turned ones too, with landmarks as an upright face would have
+        them: restored by those, eyes are painted on a chin. Shown the face turned back, it is surer of it.
+
+        Args:
+            image: in which it was found.
+            face: as it was found.
+        """
+        crop = upright_crop(image, crop_affine(face.landmarks, _TURNED_SIDE), _TURNED_SIDE)
+        upright, *turned = (self._best_score(np.ascontiguousarray(np.rot90(crop, quarter))) for quarter in range(4))
+        return max(turned) > upright + _SURER
+
+    def _best_score(self, image: Image) -> float:
+        return max((face.score for face in self.candidates(image)), default=0.0)
 
     def candidates(self, image: Image) -> list[Face]:
         """Faces and what may be faces, the largest first: a tracker carries tracks on with them.
