@@ -108,7 +108,10 @@ def restore(
 
 def _in_folder(output: Path, source: Path) -> Path:
     """``output``, or the source's name in it, as it can be written, when it is a folder."""
-    return output / media.output_name(source) if output.is_dir() else output
+    try:
+        return output / media.output_name(source) if output.is_dir() else output
+    except OSError:  # a name that the system does not take is refused with the other outputs
+        return output
 
 
 def _restore_batch(

@@ -142,3 +142,12 @@ def test_the_hash_of_a_file(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000
     file.write_bytes(content)
     assert file_sha256(file) == hashlib.sha256(content).hexdigest()
+
+
+def test_names_too_long_and_read_only_folders_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OutputError, match="more than 255 bytes; name another"):
+        check_file(tmp_path / ("x" * 252 + ".mkv"), overwrite=False)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(OutputError, match="is read-only; name another"):
+        check_file(tmp_path / "a.mkv", overwrite=False)
+    check_file(tmp_path / "a.mkv", overwrite=False, writes=False)

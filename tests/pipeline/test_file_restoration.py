@@ -301,6 +301,27 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     assert (report.files[0].faces.found, report.files[0].faces.left, report.files[0].segments) == (12, 0, 1)
 
 
+@pytest.mark.parametrize("name", ["x" * 251 + ".mkv", "Movie: one.mkv", "**b** $x$ ![](y:z).mkv"])
+def test_any_name_that_the_disk_takes_is_written(
+    face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Relative, as a user in the folder names it: what stands before a colon is no protocol."""
+    monkeypatch.chdir(tmp_path)
+    report = revisage.restore(face_clip, name, model=str(tiny_model), end=0.05)
+    assert report.output == Path(name)
+    assert left_in(tmp_path) == {name}
+
+
+def test_a_dry_run_needs_no_place_to_write(
+    face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    report = revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model), dry_run=True, end=0.05)
+    assert report.dry_run
+    with pytest.raises(OutputError, match="is read-only; name another"):
+        revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model))
+
+
 def test_an_edited_scan_decides(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
     found = revisage.scan(face_clip)
     found.save(tmp_path / "scan.json")

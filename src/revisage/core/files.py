@@ -17,6 +17,7 @@ __all__ = [
     "check_file",
     "check_folder",
     "file_sha256",
+    "hidden_path",
     "is_disk_full",
     "output_error",
     "partial_path",
@@ -43,7 +44,9 @@ def check_absent(path: Path, *, overwrite: bool) -> None:
         raise OutputExistsError(f"{path} exists")
 
 
-def check_file(path: Path, *, overwrite: bool, source: Path | None = None, make_folder: bool = False) -> None:
+def check_file(
+    path: Path, *, overwrite: bool, source: Path | None = None, make_folder: bool = False, writes: bool = True
+) -> None:
     """Refuse a file that could not be written, before the work whose result it is to hold.
 
     Args:
@@ -51,11 +54,14 @@ def check_file(path: Path, *, overwrite: bool, source: Path | None = None, make_
         overwrite: whether one that is there may be replaced.
         source: what the work reads, which is never replaced.
         make_folder: whether a folder that is not there is going to be made.
+        writes: whether it will be written at all; otherwise a read-only folder will do.
 
     Raises:
         OutputExistsError: it exists and ``overwrite`` is off.
-        OutputError: it is a folder or the source, or its folder is not there or cannot be written to.
+        OutputError: it is a folder or the source, its name is too long, or its folder is not there or read-only.
     """
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise OutputError(f"{path}: the name has more than {_LONGEST_NAME} bytes; name another")
     if not path.name or path.is_dir():
         raise OutputError(f"{path} is a folder; name a file")
     if not path.parent.is_dir() and not make_folder:
@@ -63,7 +69,7 @@ def check_file(path: Path, *, overwrite: bool, source: Path | None = None, make_
     if source is not None and _is_same_file(path, source):
         raise OutputError(f"{path} is the input; a source is never overwritten, name another file")
     check_absent(path, overwrite=overwrite)
-    if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
+    if writes and path.parent.is_dir() and not os.access(path.parent, os.W_OK):
         raise OutputError(f"{path}: the folder {path.parent} is read-only; name another")
 
 
@@ -97,13 +103,15 @@ def output_error(path: Path, error: BaseException) -> OutputError:
 
 
 def partial_path(path: Path) -> Path:
-    """The hidden name beside ``path`` under which it is written; it keeps the ending, which tells encoders the format.
+    """The hidden name beside ``path`` it is written under; it keeps the ending, which tells encoders the format."""
+    return hidden_path(path, path.stem, f".part{path.suffix}")
 
-    A name that would be too long for the file system is replaced by a hash of it.
-    """
-    name = f".{path.stem}.part{path.suffix}"
+
+def hidden_path(path: Path, stem: str, ending: str) -> Path:
+    """A hidden file beside ``path``, with a hash of the name where stem and ending are too long for the file system."""
+    name = f".{stem}{ending}"
     if len(os.fsencode(name)) > _LONGEST_NAME:
-        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}.part{path.suffix}"
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}{ending}"
     return path.with_name(name)
 
 

@@ -12,7 +12,9 @@ from revisage.media.interface import EncodeOptions, MediaInfo, Sink, Source
 __all__ = ["check_output", "format_notes", "open_image_sink"]
 
 
-def check_output(output: Path, info: MediaInfo, options: EncodeOptions, *, overwrite: bool = True) -> None:
+def check_output(
+    output: Path, info: MediaInfo, options: EncodeOptions, *, overwrite: bool = True, writes: bool = True
+) -> None:
     """Refuse an output that cannot be written.
 
     Args:
@@ -20,6 +22,7 @@ def check_output(output: Path, info: MediaInfo, options: EncodeOptions, *, overw
         info: of the source.
         options: how it is to be encoded.
         overwrite: whether a file that is already there may be replaced.
+        writes: whether it will be written at all; otherwise a read-only folder will do.
 
     Raises:
         OutputExistsError: it exists and ``overwrite`` is off.
@@ -27,7 +30,7 @@ def check_output(output: Path, info: MediaInfo, options: EncodeOptions, *, overw
             codec.
         ConfigError: an unknown codec or pixel format, or settings that the encoder does not have.
     """
-    check_file(output, overwrite=overwrite, source=info.path)
+    check_file(output, overwrite=overwrite, source=info.path, writes=writes)
     if output.suffix.lower() in IMAGE_SUFFIXES:
         _image_format(output, info)
     else:

@@ -127,7 +127,7 @@ class Run:
         read = slice(segment.read.start, segment.read.stop)
         return SegmentJob(
             segment=segment,
-            source=str(self.source),
+            source=str(self.source.absolute()),
             info=self.info,
             config=self.config.model_copy(update={"precision": self.networks.config.precision}),
             first=self.scan.first,

@@ -105,7 +105,7 @@ def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConf
     _check_distinct([output, config.compare, config.report])
     for side in (config.compare, config.report):
         if side is not None:
-            check_file(side, overwrite=config.overwrite, source=source, make_folder=True)
+            check_file(side, overwrite=config.overwrite, source=source, make_folder=True, writes=not config.dry_run)
     by_segments = output.suffix.lower() not in media.IMAGE_SUFFIXES
     size_hw = media.scaled_size(info.size_hw, config.upscale, even=by_segments)
     options = media.EncodeOptions(
@@ -115,7 +115,7 @@ def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConf
         pixel_format=config.pixel_format,
         size_hw=size_hw,
     )
-    media.check_output(output, info, options, overwrite=config.overwrite)
+    media.check_output(output, info, options, overwrite=config.overwrite, writes=not config.dry_run)
     return Target(output, by_segments, options, _comparison(config.compare, output, info, options))
 
 

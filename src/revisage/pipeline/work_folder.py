@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from revisage.core import OutputError, ScanMismatchError, file_sha256, output_error
+from revisage.core import OutputError, ScanMismatchError, file_sha256, hidden_path, output_error
 from revisage.pipeline.scan import Scan, load_scan
 
 __all__ = ["WorkFolder", "output_lock"]
@@ -35,7 +35,8 @@ class WorkFolder:
     """
 
     def __init__(self, output: Path) -> None:
-        self.path = output.parent / f".{output.name}.revisage-work"
+        # Absolute: FFmpeg takes what stands before a colon for a protocol, unless a slash comes first.
+        self.path = hidden_path(output.absolute(), output.name, ".revisage-work")
         self._finished: dict[int, dict[str, Any]] = {}
 
     def open(self, key: str) -> None:
@@ -123,7 +124,7 @@ def output_lock(output: Path) -> Iterator[None]:
     Raises:
         OutputError: another run is writing it, or nothing can be written there.
     """
-    path = output.with_name(f".{output.name}.revisage-lock")
+    path = hidden_path(output, output.name, ".revisage-lock")
     try:
         handle = _locked(path)
     except OSError as error:
