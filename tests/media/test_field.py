@@ -6,10 +6,24 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
+from making import make_video
 from passing import pass_through, times
+from PIL import Image
 
-from revisage.media import open_source, probe, stream_times
+from revisage.core import OutputError, Region
+from revisage.media import (
+    EncodeOptions,
+    Sniffed,
+    check_output,
+    default_output,
+    open_image_sink,
+    open_source,
+    probe,
+    sniff_file,
+    stream_times,
+)
 
 
 @pytest.fixture
@@ -109,3 +123,82 @@ def test_a_note_on_the_aspect_does_not_blame_the_container(field: Path, tmp_path
     assert "16/15 is lost with this codec and container; MP4 keeps it" in result.notes[0]
     pass_through(field / "sar_ffv1.mkv", tmp_path / "out.mp4")
     assert probe(tmp_path / "out.mp4").sample_aspect_ratio == Fraction(16, 15)
+
+
+def restored(source: Path, output: Path) -> list[str]:
+    """Notes of a photo written again with one corner changed."""
+    with open_source(source) as opened:
+        frame = next(opened.frames())
+        sink = open_image_sink(output, opened)
+        sink.write(frame.add_rgb(Region(0, 0, 8, 8), np.full((8, 8, 3), 40, np.float32)))
+        sink.close()
+    return list(sink.notes)  # type: ignore[attr-defined]
+
+
+def test_a_tiled_photo_is_read_whole(field: Path) -> None:
+    info = probe(field / "tiled.heic")
+    assert (info.kind, info.container, info.width, info.height) == ("image", "heic", 4032, 3024)
+    assert sniff_file(field / "tiled.heic") == Sniffed("heic", "image")
+
+
+def test_heic_and_avif_are_written_with_exif_and_alpha(field: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.png"
+    samples = np.zeros((48, 64, 4), np.uint8)
+    samples[..., 0], samples[..., 3], samples[:24, :, 3] = 200, 255, 128
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    Image.fromarray(samples).save(source, exif=exif)
+    for name in ("out.heic", "out.avif"):
+        assert restored(source, tmp_path / name) == []
+        with open_source(tmp_path / name) as opened:
+            frame = next(opened.frames())
+            assert (opened.info.kind, opened.info.container) == ("image", name[4:])
+        assert np.abs(frame.rgb()[16:].astype(int) - samples[16:, :, :3]).max() < 6
+        assert frame.alpha is not None
+        assert (int(frame.alpha[4, 40]), int(frame.alpha[40, 40])) == (128, 255)
+        again = tmp_path / f"again_{name}.png"
+        restored(tmp_path / name, again)
+        with Image.open(again) as image:
+            assert image.getexif()[0x010F] == "Maker"
+
+
+def test_avif_with_exif_is_a_photo(field: Path, tmp_path: Path) -> None:
+    assert probe(field / "exif.avif").kind == "image"
+    assert restored(field / "exif.avif", tmp_path / "out.png") == []
+    assert probe(tmp_path / "out.png").size_hw == (512, 512)
+
+
+def test_a_gain_map_that_is_not_kept_is_said_and_not_promised(field: Path, tmp_path: Path) -> None:
+    notes = restored(field / "gain_map.jpg", tmp_path / "out.jpg")
+    assert "gain map" in notes[0]
+    data = (tmp_path / "out.jpg").read_bytes()
+    assert b"hdrgm:" not in data.replace(b"xmlns:hdrgm", b"")
+    assert b"Container:Directory" not in data
+    assert b"http://ns.adobe.com/xap/1.0/" in data
+
+
+@pytest.mark.parametrize(("suffix", "back"), [(".jp2", ".jp2"), (".ppm", ".ppm"), (".ico", ".png")])
+def test_rarer_pictures_are_pictures(tmp_path: Path, suffix: str, back: str) -> None:
+    source = tmp_path / f"in{suffix}"
+    samples = (np.mgrid[:48, :48].sum(axis=0)[..., None] * [2, 1, 3] % 255).astype(np.uint8)
+    Image.fromarray(samples).save(source)
+    assert (probe(source).kind, default_output(source).suffix) == ("image", back)
+    output = default_output(source)
+    assert restored(source, output) == []
+    with open_source(output) as opened:
+        assert np.array_equal(next(opened.frames()).rgb()[8:], samples[8:])
+    with pytest.raises(OutputError, match="holds one picture"):
+        check_output(tmp_path / f"out{'.jp2' if suffix == '.ico' else suffix}", probe(clip(tmp_path)), EncodeOptions())
+
+
+def clip(folder: Path) -> Path:
+    return make_video(folder / "clip.mp4", pts=range(0, 2048, 512))
+
+
+def test_a_deep_pgm_keeps_its_sixteen_bits(tmp_path: Path) -> None:
+    samples = (np.arange(48 * 64).reshape(48, 64) * 21).astype(np.uint16)
+    (tmp_path / "in.pgm").write_bytes(b"P5\n64 48\n65535\n" + samples.astype(">u2").tobytes())
+    assert probe(tmp_path / "in.pgm").bit_depth == 16
+    restored(tmp_path / "in.pgm", tmp_path / "out.png")
+    with open_source(tmp_path / "out.png") as opened:
+        assert np.array_equal(next(opened.frames()).planes[0][8:], samples[8:])

@@ -136,6 +136,20 @@ FORMATS = (
     _picture("jpeg", "jpg jpeg jpe jfif", ("image",), b"\xff\xd8\xff", readers=("JPEG", "MPO")),
     _picture("tiff", "tif tiff", ("image",), b"II*\0", b"MM\0*", readers=("TIFF",), in_browsers=()),
     _picture("bmp", "bmp dib", ("image",), b"BM", readers=("BMP", "DIB")),
+    _picture(
+        "heic", "heic heif hif", ("image",), readers=("HEIF",), in_browsers=(),
+        marks=tuple(((4, b"ftyp" + brand),) for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1")),
+    ),
+    _picture("avif", "avif", ("image",), readers=("AVIF",), marks=(((4, b"ftypavif"),),)),
+    _picture(
+        "jp2", "jp2 j2k j2c jpx jpf", ("image",), b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51",
+        readers=("JPEG2000",), in_browsers=(),
+    ),
+    _picture(
+        "ppm", "ppm pgm pbm pnm", ("image",), *(b"P%d%c" % (kind, gap) for kind in range(1, 7) for gap in b"\n \t\r"),
+        readers=("PPM",), in_browsers=(),
+    ),
+    _picture("ico", "ico", ("image",), b"\0\0\1\0", readers=("ICO",), writer=None, successors=("png",)),
     _video(
         "3gp", "3gp", "3gpp", marks=(((4, b"ftyp3gp"),),), readers=(_MOV,), writer="3gp", clock="scaled",
         in_browsers=_OF_MP4,
@@ -288,6 +302,8 @@ def written_suffix(suffix: str, info: MediaInfo) -> str:
     record = format_of(suffix) or format_of_info(info)
     if record is None or record.writer is not None:
         return suffix if record is None or suffix.lower() in record.suffixes else record.suffixes[0]
+    if not record.is_video:
+        return _BY_NAME[record.successors[0]].suffixes[0]
     codecs = [info.codec, *(stream.codec for stream in info.streams if stream.kind in ("audio", "subtitle"))]
     nearest = [_BY_NAME[name] for name in record.successors]
     fitting = (one for one in nearest if all(can_hold(one.writer or "", codec) for codec in codecs))

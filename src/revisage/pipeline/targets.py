@@ -108,6 +108,9 @@ def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConf
             check_file(side, overwrite=config.overwrite, source=source, make_folder=True, writes=not config.dry_run)
     by_segments = output.suffix.lower() not in media.IMAGE_SUFFIXES
     size_hw = media.scaled_size(info.size_hw, config.upscale, even=by_segments)
+    if by_segments and info.kind == "animation" and config.codec is None and config.pixel_format is None:
+        # Players take 4:2:0 only, and that only of even sides: an odd GIF grows by a row or a column.
+        size_hw = (size_hw[0] + size_hw[0] % 2, size_hw[1] + size_hw[1] % 2)
     options = media.EncodeOptions(
         codec=config.codec,
         crf=config.crf,

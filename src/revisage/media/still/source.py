@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,23 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from revisage.core import InputError
 from revisage.media import video
-from revisage.media.formats import FORMATS
+from revisage.media.formats import FORMATS, format_of_content
 from revisage.media.frame import Frame, Orientation
 from revisage.media.image_file import check_pixels, pillow_unlimited
 from revisage.media.interface import Extent, MediaInfo, OpenSource
 from revisage.media.png_chunks import GREY, GREY_ALPHA, RGB, SIGNATURE, Header, decode_16_bit, parse_png
 from revisage.media.webp_chunks import parse_webp
 
-__all__ = ["EXIF_ORIENTATION", "Still", "StillSource", "read_still", "rgb_to_cmyk", "still_extent"]
+__all__ = [
+    "EXIF_ORIENTATION",
+    "Still",
+    "StillSource",
+    "open_picture",
+    "read_heif",
+    "read_still",
+    "rgb_to_cmyk",
+    "still_extent",
+]
 
 Samples = NDArray[Any]
 EXIF_ORIENTATION = 274
@@ -72,6 +82,26 @@ def exif_orientation(image: Image.Image) -> Orientation:
         return Orientation()  # damaged EXIF: shown as it is stored, as browsers do
 
 
+@lru_cache(maxsize=1)
+def read_heif() -> None:
+    """Teach Pillow HEIF, once: libheif puts tiled pictures together and turns them upright."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A picture opened by Pillow, its pixels not read yet.
+
+    Raises:
+        OSError: it is none.
+    """
+    found = format_of_content(path)
+    if found is not None and found.name == "heic":
+        read_heif()
+    return Image.open(path)
+
+
 def read_still(path: Path) -> Still:
     """Decode the photo at ``path``.
 
@@ -82,7 +112,7 @@ def read_still(path: Path) -> Still:
     _check_header(path)
     with pillow_unlimited():
         try:
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 check_pixels(path, *image.size)
                 return _decode(path, image)
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, MemoryError) as error:
@@ -188,8 +218,8 @@ def _deep_tiff(path: Path, image: TiffImageFile) -> Samples:
 
 
 def _samples(still: Still, image: Image.Image) -> Samples:
-    """8-bit (or Pillow's 16-bit grey) samples of a loaded picture, as stored."""
-    if image.mode.startswith("I;16"):
+    """8-bit (or Pillow's 16-bit grey, of PGM in 32 bits) samples of a loaded picture, as stored."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and still.container == "ppm"):
         return np.asarray(image).astype(np.uint16, copy=False)
     if image.mode == "CMYK":
         still.stored = np.asarray(image)
@@ -270,7 +300,7 @@ def still_extent(path: Path) -> Extent:
     """
     with pillow_unlimited():
         try:
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 check_pixels(path, *image.size)
                 height, width = exif_orientation(image).size((image.height, image.width))
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, MemoryError):

@@ -147,8 +147,8 @@ def resolve_options(info: MediaInfo, output: Path, options: EncodeOptions) -> En
     if encoder is None:
         raise OutputError(f"{output}: no encoder is there for this kind of file; name it .mp4 or .mkv")
     _check_settings(encoder, options)
-    pixel_format = _pixel_format(encoder, info, options.pixel_format)
     size_hw = options.size_hw or info.size_hw
+    pixel_format = _pixel_format(encoder, info, size_hw, options.pixel_format)
     return replace(options, codec=encoder, pixel_format=pixel_format, size_hw=size_hw, muxer=container.writer)
 
 
@@ -234,7 +234,7 @@ def _check_preset(encoder: str, preset: str) -> None:
         )
 
 
-def _pixel_format(encoder: str, info: MediaInfo, asked: str | None) -> str:
+def _pixel_format(encoder: str, info: MediaInfo, size_hw: tuple[int, int], asked: str | None) -> str:
     formats = [entry.name for entry in av.Codec(encoder, "w").video_formats or []]
     if asked is not None:
         try:
@@ -249,7 +249,7 @@ def _pixel_format(encoder: str, info: MediaInfo, asked: str | None) -> str:
             )
         return asked
     native = native_format(info.pixel_format)
-    if native.startswith("gbr") and encoder in _FOR_PLAYERS and not any(side % 2 for side in info.size_hw):
+    if native.startswith("gbr") and encoder in _FOR_PLAYERS and not any(side % 2 for side in size_hw):
         # RGB of an animation as YUV with full chroma is not what players take.
         native = "yuv420p" if info.bit_depth <= 8 else "yuv420p10le"
     if not formats or native in formats:
