@@ -1,7 +1,7 @@
 from .comparison import AREAS, averaged, csv_text, methods_of, name_methods, rows, score_text
 from .evaluation import EvaluateSettings, Evaluation, FileEvaluation, Score, Side, make_settings
 from .evaluator import evaluate_sides
-from .page import comparison_page
+from .html_page import comparison_page
 from .study import QUESTION, key_path, load_key, make_study
 from .study_score import Preference, StudyScore, load_answers, score_study
 

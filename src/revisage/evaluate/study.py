@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from revisage._version import __version__
 from revisage.core import ConfigError, InputError, OutputError, output_error, write_text
 from revisage.evaluate.comparison import name_methods
-from revisage.evaluate.page import page_from, script_json
+from revisage.evaluate.html_page import page_from, script_json
 from revisage.media import MediaInfo, find_media, probe
 
 __all__ = ["StudyKey", "Trial", "key_path", "load_key", "make_study"]

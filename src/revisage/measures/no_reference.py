@@ -2,15 +2,15 @@
 
 NIQE, the natural image quality evaluator (Mittal, Soundararajan, Bovik, 2013): statistics of normalised luminance in
 blocks of 96 px at two scales are fitted by one Gaussian and compared with that of undamaged photographs. The published
-model was fitted on 125 photos; the one that ships with revisage was fitted by :func:`fit_pristine` on real face photos,
-so its values compare with each other, not with published ones. Give the published parameters' file as ``pristine`` to
-get those.
+model was fitted on 125 photos; the one that ships with revisage is the mean and covariance of those blocks of real face
+photos whose mean deviation reaches 0.75 of their photo's sharpest block. So its values compare with each other, not
+with published ones; give the published parameters' file as ``pristine`` to get those.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -28,7 +28,6 @@ __all__ = [
     "brisque",
     "brisque_weights",
     "face_sharpness",
-    "fit_pristine",
     "niqe",
     "sharpness",
 ]
@@ -130,22 +129,6 @@ def face_sharpness(crop: Crop) -> float:
     return round(math.sqrt((above - _ROUNDING) / below), 4) if above > _ROUNDING and below > 0 else 0.0
 
 
-def fit_pristine(images: Iterable[Image], *, sharpest: float = 0.75) -> tuple[Features, Features]:
-    """Mean ``(36,)`` and covariance ``(36, 36)`` of undamaged photos' block statistics.
-
-    Args:
-        images: ``(H, W, 3) uint8`` RGB.
-        sharpest: only blocks whose sharpness reaches this part of their image's sharpest block count.
-    """
-    rows = []
-    for image in images:
-        features, sharpness = _blocks(image)
-        rows.append(features[sharpness >= sharpest * sharpness.max()])
-    sample = np.concatenate(rows)
-    sample = sample[np.isfinite(sample).all(axis=1)]
-    return sample.mean(axis=0), np.cov(sample, rowvar=False)
-
-
 @lru_cache(maxsize=4)
 def _pristine(path: str | None) -> tuple[Features, Features]:
     if path is None:
@@ -157,29 +140,20 @@ def _pristine(path: str | None) -> tuple[Features, Features]:
 
 
 def _image_features(image: Image) -> Features:
-    return _blocks(image)[0]
-
-
-def _blocks(image: Image) -> tuple[Features, NDArray[np.float64]]:
-    """36 features and the sharpness of each block of 96 px."""
+    """36 numbers of each block of 96 px: 18 at full size, 18 at half of it."""
     luma = _luma(image)
     rows, columns = luma.shape[0] // _BLOCK, luma.shape[1] // _BLOCK
     if rows == 0 or columns == 0:
         raise ValueError(f"NIQE needs at least {_BLOCK} px a side, got {luma.shape[1]}x{luma.shape[0]}")
     luma = luma[: rows * _BLOCK, : columns * _BLOCK]
     half = cv2.resize(luma, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    features, sharpness = [], []
-    normalised = [_normalise(luma), _normalise(half)]
-    for row in range(rows):
-        for column in range(columns):
-            parts = []
-            for (mscn, _), size in zip(normalised, (_BLOCK, _BLOCK // 2), strict=True):
-                block = mscn[row * size : (row + 1) * size, column * size : (column + 1) * size]
-                parts.append(_block_features(block))
-            deviation = normalised[0][1][row * _BLOCK : (row + 1) * _BLOCK, column * _BLOCK : (column + 1) * _BLOCK]
-            features.append(np.concatenate(parts))
-            sharpness.append(deviation.mean())
-    return np.array(features), np.array(sharpness)
+    scales = [(_normalise(luma), _BLOCK), (_normalise(half), _BLOCK // 2)]
+
+    def block(row: int, column: int) -> list[float]:
+        parts = (values[row * n : (row + 1) * n, column * n : (column + 1) * n] for values, n in scales)
+        return [number for part in parts for number in _block_features(part)]
+
+    return np.array([block(row, column) for row in range(rows) for column in range(columns)])
 
 
 def _luma(image: Image) -> NDArray[np.float64]:
@@ -189,18 +163,18 @@ def _luma(image: Image) -> NDArray[np.float64]:
     return np.round(image.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255 + 16)
 
 
-def _normalise(luma: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean-subtracted, contrast-normalised coefficients and the local deviation (7x7 Gaussian, sigma 7/6)."""
+def _normalise(luma: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean-subtracted, contrast-normalised coefficients (7x7 Gaussian, sigma 7/6)."""
 
     def blurred(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(cv2.GaussianBlur(values, (7, 7), 7 / 6, borderType=cv2.BORDER_REPLICATE), np.float64)
 
     mean = blurred(luma)
     deviation = np.sqrt(np.abs(blurred(luma * luma) - mean * mean))
-    return (luma - mean) / (deviation + 1), deviation
+    return np.asarray((luma - mean) / (deviation + 1), np.float64)
 
 
-def _block_features(block: NDArray[np.float64]) -> Features:
+def _block_features(block: NDArray[np.float64]) -> list[float]:
     """18 numbers: shape and spread of the coefficients, and four of each of the four neighbour products."""
     shape, left, right = _fit_asymmetric(block)
     features = [shape, (left + right) / 2]
@@ -208,7 +182,7 @@ def _block_features(block: NDArray[np.float64]) -> Features:
         shape, left, right = _fit_asymmetric(block * np.roll(block, shift, axis=(0, 1)))
         offset = (right - left) * math.exp(math.lgamma(2 / shape) - math.lgamma(1 / shape))
         features += [shape, offset, left, right]
-    return np.array(features)
+    return features
 
 
 def _fit_asymmetric(values: NDArray[np.float64]) -> tuple[float, float, float]:
