@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
 
 import revisage
+from revisage.cli.app import run
 from revisage.core.errors import ConfigError, InputError, ModelError, OutputError
 from sample_media import face_frames, write_video
 
@@ -148,3 +150,37 @@ def test_a_clip_without_faces_gives_no_tracks(shared: Path) -> None:
     found = revisage.scan(shared / "clips" / "bottle-detection.mp4", start=15, end=20)
     assert found.frames > 100
     assert not found.tracks
+
+
+def test_options_for_type_checkers_are_the_fields_of_the_config() -> None:
+    hints = get_type_hints(revisage.RestoreOptions)
+    assert list(hints) == list(revisage.RestoreConfig.model_fields)
+    for name, field in revisage.RestoreConfig.model_fields.items():
+        if get_origin(field.annotation) is Literal:
+            assert set(get_args(field.annotation)) == set(get_args(get_args(hints[name])[0])), name
+
+
+@pytest.mark.slow
+def test_a_misspelt_option_fails_the_type_check(tmp_path: Path) -> None:
+    from mypy import api as mypy
+
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import revisage\nrevisage.restore('a.mp4', strength=0.5)\nrevisage.restore('a.mp4', strenght=1)\n"
+    )
+    out, _, _ = mypy.run([str(script), "--follow-imports=silent", "--cache-dir", str(tmp_path / "cache")])
+    lines = [line for line in out.splitlines() if "script.py" in line and "error" in line]
+    assert len(lines) == 1
+    assert ":3: error" in lines[0]
+    assert "strenght" in lines[0]
+
+
+def test_errors_speak_the_language_of_the_caller(
+    face_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = tmp_path / "there.mkv"
+    there.touch()
+    with pytest.raises(revisage.UserError, match=r"there\.mkv exists; pass overwrite=True to replace it$"):
+        revisage.restore(face_clip, there)
+    assert run(["restore", str(face_clip), str(there)]) == 2
+    assert "there.mkv exists; use --overwrite to replace it\n" in capsys.readouterr().err

@@ -1,5 +1,5 @@
 from ._version import __version__
-from .api import detect_faces, load_restorer, probe, restore, restore_image, scan
+from .api import RestoreOptions, detect_faces, load_restorer, probe, restore, restore_image, scan
 from .core import Face, RestoreConfig, RevisageError, Track, UserError
 from .pipeline import ProcessRunner, Report, Runner, SerialRunner
 
@@ -8,6 +8,7 @@ __all__ = [
     "ProcessRunner",
     "Report",
     "RestoreConfig",
+    "RestoreOptions",
     "RevisageError",
     "Runner",
     "SerialRunner",

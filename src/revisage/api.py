@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
@@ -29,15 +30,61 @@ from revisage.core import (
 )
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from revisage.evaluate import Evaluation
     from revisage.media import Collection, MediaInfo
     from revisage.pipeline import FileReport, Networks, Report, Runner, Scan
     from revisage.restorers import FaceRestorer
 
-__all__ = ["detect_faces", "evaluate", "load_restorer", "probe", "restore", "restore_image", "scan"]
+__all__ = ["RestoreOptions", "detect_faces", "evaluate", "load_restorer", "probe", "restore", "restore_image", "scan"]
 
 PathLike = str | Path
 ConfigLike = RestoreConfig | Mapping[str, Any] | PathLike
+
+
+class RestoreOptions(TypedDict, total=False):
+    """The fields of RestoreConfig as keywords, for those who check types: ``strenght=`` is found before it runs.
+
+    Times may be seconds or texts (``1:02.5``), factors texts (``3/2``). None means: not given.
+    """
+
+    model: str | None
+    strength: float | None
+    fidelity: float | None
+    upscale: float | str | None
+    background: Literal["none", "lanczos", "realesrgan-x2", "realesrgan-x4", "realesr-general-x4"] | None
+    tile: int | None
+    detector: Literal["compact", "retinaface-r50", "retinaface-mobile", "yunet"] | None
+    detection_threshold: float | None
+    min_face: int | None
+    max_face: int | None
+    max_faces: int | None
+    only_center_face: bool | None
+    aligned: bool | None
+    temporal: Literal["off", "smooth", "flow", "raft"] | None
+    temporal_passes: int | None
+    start: float | str | Fraction | None
+    end: float | str | Fraction | None
+    codec: str | None
+    crf: float | None
+    preset: str | None
+    pixel_format: str | None
+    deinterlace: bool | None
+    device: Literal["auto", "cpu", "cuda", "mps"] | None
+    engine: Literal["auto", "torch", "openvino"] | None
+    precision: Literal["auto", "fp32", "bf16", "int8"] | None
+    batch: int | None
+    workers: int | None
+    save_faces: PathLike | None
+    save_frames: PathLike | None
+    compare: PathLike | None
+    report: PathLike | None
+    collect: PathLike | None
+    consent: str | None
+    collect_frames: int | None
+    overwrite: bool | None
+    dry_run: bool | None
 
 
 def restore(
@@ -50,7 +97,7 @@ def restore(
     cancel: CancelToken | None = None,
     runner: Runner | None = None,
     segment_frames: int = 250,
-    **options: Any,
+    **options: Unpack[RestoreOptions],
 ) -> Report:
     """Restore the faces of a video, an animated image or a photo; of a folder or a glob pattern of them.
 
@@ -72,8 +119,8 @@ def restore(
         ``error`` there, and the others go on.
 
     Raises:
-        UserError: the request cannot be carried out; nothing was written.
-        ProcessingError: a step of the work failed.
+        UserError: the request cannot be carried out; nothing was written but, on a full disk, what the message says.
+        ProcessingError: a step of the work failed; doing the same again goes on where it stopped.
         CancelledError: stopped through ``cancel``; nothing partial is left.
         KeyboardInterrupt: stopped by Ctrl-C; nothing partial is left.
     """
@@ -189,7 +236,7 @@ def _read_scan(scan: Scan | PathLike | None) -> Scan | None:
     return pipeline.load_scan(Path(scan)) if isinstance(scan, (str, Path)) else scan
 
 
-def restore_image(image: Image, *, config: ConfigLike | None = None, **options: Any) -> Image:
+def restore_image(image: Image, *, config: ConfigLike | None = None, **options: Unpack[RestoreOptions]) -> Image:
     """Restore the faces in one image.
 
     Args:
@@ -222,7 +269,7 @@ def scan(
     config: ConfigLike | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
-    **options: Any,
+    **options: Unpack[RestoreOptions],
 ) -> Scan:
     """Find the shots and faces of a video, an animated image or a photo, without restoring.
 

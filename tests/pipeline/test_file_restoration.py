@@ -18,6 +18,8 @@ from revisage.core.progress import CancelToken, Progress
 from revisage.pipeline import SegmentResult, Tally, plan
 from sample_media import audio_packets, face_frames, plain_frames, read_video, write_video
 
+KEPT = "3 of 3 segments are finished and kept beside the output: do the same again to go on from there$"
+
 
 def picture(path: Path) -> np.ndarray:
     with Image.open(path) as image:
@@ -121,26 +123,29 @@ def test_a_crashed_run_is_taken_up_where_it_stopped(
 
 
 @pytest.mark.usefixtures("short_blocks")
-@pytest.mark.usefixtures("short_blocks")
+@pytest.mark.parametrize(
+    "failure", [OutputError("MP4 cannot hold this"), OSError(28, "No space left on device"), ProcessingError("torn")]
+)
 def test_an_assembly_that_fails_keeps_the_finished_segments(
-    face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     output = tmp_path / "out.mkv"
-    assemble = media.assemble
 
-    def full(*arguments: object, **options: object) -> None:
-        monkeypatch.setattr(media, "assemble", assemble)
-        raise DiskFullError(f"no space left for {output}")
+    def refuse(*arguments: object, **options: object) -> None:
+        raise failure
 
-    monkeypatch.setattr(media, "assemble", full)
-    with pytest.raises(DiskFullError, match="run the same command again to go on"):
-        revisage.restore(face_clip, output, model=str(tiny_model), segment_frames=4)
-    assert not output.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(media, "assemble", refuse)
+        with pytest.raises(revisage.RevisageError, match=KEPT) as caught:
+            revisage.restore(face_clip, output, model=str(tiny_model), segment_frames=4)
+    assert isinstance(caught.value, DiskFullError) == isinstance(failure, OSError)
+    assert left_in(tmp_path) == {".out.mkv.revisage-work"}
     report = revisage.restore(face_clip, output, model=str(tiny_model), segment_frames=4)
     assert report.files[0].timings.reused_segments == report.files[0].segments == 3
     assert left_in(tmp_path) == {"out.mkv"}
 
 
+@pytest.mark.usefixtures("short_blocks")
 def test_other_options_do_not_take_up_what_was_left(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
     def crash(progress: Progress) -> None:
         if progress.stage == "restore" and progress.done == 9:

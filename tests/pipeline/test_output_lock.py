@@ -59,6 +59,30 @@ def test_the_second_of_two_runs_is_refused_and_harms_nothing(face_clip: Path, ti
     assert len(read_video(output)) == 12
 
 
+TERMINATED_RUN = """
+import os, signal, sys
+import revisage
+
+def stop(progress):
+    if progress.stage == "restore" and progress.done == 9:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+revisage.restore(sys.argv[1], sys.argv[2], model=sys.argv[3], temporal="off", segment_frames=4, progress=stop)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_a_run_that_is_terminated_is_taken_up(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    revisage.restore(face_clip, whole, model=str(tiny_model), temporal="off", segment_frames=4)
+    command = [sys.executable, "-c", TERMINATED_RUN, *map(str, (face_clip, output, tiny_model))]
+    assert subprocess.run(command, check=False).returncode == -15
+    report = revisage.restore(face_clip, output, model=str(tiny_model), temporal="off", segment_frames=4)
+    assert report.files[0].timings.reused_segments == 2
+    assert output.read_bytes() == whole.read_bytes()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.mkv", "whole.mkv"]
+
+
 def test_a_run_that_is_killed_locks_nobody_out(tmp_path: Path) -> None:
     output = tmp_path / "out.mkv"
     run = started(HELD_LOCK, output)

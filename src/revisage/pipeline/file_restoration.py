@@ -28,7 +28,7 @@ from revisage.core import (
     Progress,
     ProgressCallback,
     RestoreConfig,
-    UserError,
+    RevisageError,
     output_error,
     publish,
 )
@@ -185,8 +185,9 @@ def restore_file(
 ) -> FileReport:
     """Restore the faces of one file.
 
-    A run that crashed is taken up again where it stopped: finished segments wait in a hidden folder beside the
-    output. That folder is removed at success, when the user stops, and when the request turns out to be impossible.
+    A run that crashed, was terminated or met a full disk is taken up again where it stopped: finished segments wait in
+    a hidden folder beside the output. That folder is removed at success, when the user stops, and where nothing is
+    finished yet.
 
     Args:
         source: a video, an animated image or a still.
@@ -200,7 +201,8 @@ def restore_file(
         segment_frames: frames of a segment at most.
 
     Raises:
-        UserError: the request cannot be carried out, or another run is writing this output; nothing was written.
+        UserError: the request cannot be carried out, or another run is writing this output; nothing was written but,
+            where the disk was full or the segments could not be joined, finished segments, as the message says.
         ProcessingError: a step failed; running again takes up where it stopped.
         CancelledError: stopped through ``cancel``; nothing is left behind.
         KeyboardInterrupt: stopped by Ctrl-C; nothing is left behind.
@@ -264,24 +266,35 @@ def restored_image(image: Image, config: RestoreConfig, networks: Networks | Non
 
 @contextmanager
 def _work_kept_after_a_crash(run: Run) -> Iterator[None]:
-    """Remove the work folder at the end, except where running again can take up what a failed run has finished."""
+    """Remove the work folder at the end, except where running again can take up what a failed run has finished.
+
+    A stop by the user wants nothing left. Whatever else ends a run, a full disk or an assembly that fails too, may be
+    mended, and what took hours to restore serves again.
+    """
     try:
         yield
     except (CancelledError, KeyboardInterrupt):
         run.folder.remove()
         raise
-    except (UserError, OSError) as error:
-        problem = output_error(run.target.output, error) if isinstance(error, OSError) else error
-        if not run.folder.holds_segments:
-            run.folder.remove()
-            raise problem from error.__cause__
-        # A full disk, or a container that refuses at the end: hours of work must not go with it.
-        raise type(problem)(f"{problem}; what is finished is kept: run the same command again to go on") from error
+    except OSError as error:
+        raise _told_what_is_kept(output_error(run.target.output, error), run) from error
+    except RevisageError as error:
+        raise _told_what_is_kept(error, run) from error.__cause__
     except BaseException:
-        if not run.folder.holds_segments:
-            run.folder.remove()
+        _told_what_is_kept(RevisageError(), run)
         raise
     run.folder.remove()
+
+
+def _told_what_is_kept(error: RevisageError, run: Run) -> RevisageError:
+    """The error, saying how many segments are kept and how to go on; the folder is removed where there are none."""
+    kept = run.folder.segments
+    if not kept:
+        run.folder.remove()
+        return error
+    count = f"{kept} of {len(run.plan.segments)} segments are"
+    error.args = (f"{error}; {count} finished and kept beside the output: do the same again to go on from there",)
+    return error
 
 
 def _restored(run: Run, started: float) -> FileReport:

@@ -165,13 +165,20 @@ def _work(tasks: Any, news: Any, threads: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     parent = multiprocessing.parent_process()
     loaded = JobNetworks()
+
+    def tell(faces: int) -> None:
+        # A parent that was terminated may be followed by another run, which writes the same segments.
+        if parent is not None and not parent.is_alive():
+            os._exit(1)
+        news.put(("frame", faces))
+
     while parent is None or parent.is_alive():
         try:
             job = tasks.get(timeout=1)
         except queue.Empty:
             continue
         try:
-            result = restore_segment(job, loaded(job), CancelToken(), lambda faces: news.put(("frame", faces)))
+            result = restore_segment(job, loaded(job), CancelToken(), tell)
             news.put(("done", result))
         except RevisageError as error:
             news.put(("failed", _plain(error)))

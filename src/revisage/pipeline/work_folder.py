@@ -79,9 +79,9 @@ class WorkFolder:
         return result
 
     @property
-    def holds_segments(self) -> bool:
-        """Whether there is anything that a later run could take up."""
-        return bool(self._finished)
+    def segments(self) -> int:
+        """How many finished segments a later run could take up."""
+        return len(self._finished)
 
     def record(self, number: int, suffix: str, result: dict[str, Any]) -> None:
         """Note that a segment is finished."""
