@@ -150,7 +150,7 @@ def restore(
         source = found.files[0]
         target = media.default_output(source) if output is None else _in_folder(Path(output), source)
         files = [one(source, target)]
-    return _report(settings, networks, files)
+    return _report(settings, networks, files, [str(path) for path in found.skipped])
 
 
 def _in_folder(output: Path, source: Path) -> Path:
@@ -200,7 +200,7 @@ def _batch_targets(found: Collection, named: PathLike, output: PathLike | None) 
     return {file: media.default_output(file) for file in found.files}
 
 
-def _report(config: RestoreConfig, networks: Networks, files: list[FileReport]) -> Report:
+def _report(config: RestoreConfig, networks: Networks, files: list[FileReport], skipped: list[str]) -> Report:
     report = pipeline.Report(
         # A report can be fed back as a config; consent is about one source and is stated anew for each.
         config=config.model_dump(mode="json", exclude_unset=True, exclude={"collect", "consent"}),
@@ -209,6 +209,7 @@ def _report(config: RestoreConfig, networks: Networks, files: list[FileReport]) 
         machine=pipeline.machine(),
         dry_run=config.dry_run,
         files=files,
+        skipped=skipped,
     )
     if config.report is not None and not config.dry_run:
         report.save(config.report, overwrite=config.overwrite)

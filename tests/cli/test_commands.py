@@ -99,6 +99,13 @@ def test_a_folder_and_a_pattern(
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.mp4", "b.mp4"]
 
 
+def test_a_folder_names_what_it_leaves_alone(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "talk.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "scan.pdf").touch()
+    assert run(["restore", str(tmp_path), "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("no video or picture has such a name: scan.pdf")
+
+
 def test_probe(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["probe", str(clip), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -77,3 +77,11 @@ def test_numbers_sort_by_value(numbers: list[int], prefix: str) -> None:
 def test_any_names_can_be_compared(names: list[str]) -> None:
     ordered = sorted(names, key=natural_key)
     assert sorted(ordered) == sorted(names)
+
+
+def test_what_is_left_alone_is_known(folder: Path) -> None:
+    (folder / "IMG_1.HEIC").touch()
+    found = find_media(folder)
+    assert "IMG_1.HEIC" in [path.name for path in found.files]
+    assert [path.name for path in found.skipped] == ["notes.txt"]
+    assert find_media(f"{folder}/*.png").skipped == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from revisage.pipeline import FileReport, Report
 
 __all__ = ["counted", "print_lines", "print_table", "progress_bar", "report_lines", "warn"]
+
+_NAMED = 10
+"""Files left alone that are named; a folder may hold thousands."""
 
 STAGES = {"scan": "Looking for faces", "restore": "Restoring", "finish": "Putting together", "evaluate": "Measuring"}
 
@@ -93,6 +97,10 @@ def report_lines(report: Report) -> Iterator[str]:
     for entry in report.files:
         if entry.error is None:
             yield from _planned_lines(entry) if report.dry_run else _done_lines(entry)
+    if report.skipped:
+        names = ", ".join(Path(path).name for path in report.skipped[:_NAMED])
+        more = f" and {len(report.skipped) - _NAMED} more" if len(report.skipped) > _NAMED else ""
+        yield f"left alone, as no video or picture has such a name: {names}{more}"
 
 
 def _planned_lines(entry: FileReport) -> Iterator[str]:

@@ -31,10 +31,11 @@ _DIGITS = re.compile(r"(\d+)")
 
 @dataclass(frozen=True)
 class Collection:
-    """Inputs in natural order, all below ``base``."""
+    """Inputs in natural order, all below ``base``; and the other files there, whose endings no format has."""
 
     base: Path
     files: tuple[Path, ...]
+    skipped: tuple[Path, ...] = ()
 
     def outputs(self, folder: Path) -> dict[Path, Path]:
         """For each input its output below ``folder``, with the same relative path.
@@ -73,19 +74,19 @@ def find_media(source: str | Path) -> Collection:
     """
     path = Path(source)
     if path.is_dir():
-        found = _media_files(path.iterdir())
+        found, skipped = _media_files(path.iterdir())
         if not found:
             raise InputError(f"{path}: no video or image in this folder; name a file, or a pattern such as {path}/**/*")
-        return Collection(path, found)
+        return Collection(path, found, skipped)
     if path.exists():
         return Collection(path.parent, (path,))
     if not is_collection(source):
         raise InputError(f"{path}: no such file or folder")
     base, pattern = _split_pattern(path)
-    found = _media_files(base.glob(pattern)) if base.is_dir() else ()
+    found, skipped = _media_files(base.glob(pattern)) if base.is_dir() else ((), ())
     if not found:
         raise InputError(f"{source}: no video or image matches this pattern")
-    return Collection(base, found)
+    return Collection(base, found, skipped)
 
 
 def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
@@ -93,11 +94,12 @@ def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in _DIGITS.split(text) if part)
 
 
-def _media_files(paths: Iterable[Path]) -> tuple[Path, ...]:
-    files = {
-        path for path in paths if path.suffix.lower() in _MEDIA and not path.name.startswith(".") and path.is_file()
-    }
-    return tuple(sorted(files, key=lambda path: ([natural_key(part) for part in path.parts], str(path))))
+def _media_files(paths: Iterable[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The media among visible files by their endings, and the rest, each in natural order."""
+    files = {path for path in paths if not path.name.startswith(".") and path.is_file()}
+    ordered = sorted(files, key=lambda path: ([natural_key(part) for part in path.parts], str(path)))
+    media = tuple(path for path in ordered if path.suffix.lower() in _MEDIA)
+    return media, tuple(path for path in ordered if path.suffix.lower() not in _MEDIA)
 
 
 def _split_pattern(path: Path) -> tuple[Path, str]:

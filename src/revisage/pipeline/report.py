@@ -194,6 +194,7 @@ class Report(BaseModel):
         machine: processor, its features that matter, cores, system, versions of the libraries.
         dry_run: True when nothing was written.
         files: one entry per input.
+        skipped: files of a folder or pattern that were left alone, because no format has their ending.
     """
 
     model_config = _RECORD
@@ -205,6 +206,7 @@ class Report(BaseModel):
     machine: dict[str, Any] = {}
     dry_run: bool = False
     files: list[FileReport]
+    skipped: list[str] = []
 
     @property
     def output(self) -> Path | None:
