@@ -102,7 +102,8 @@ def test_a_folder_and_a_pattern(
 def test_a_folder_names_what_it_leaves_alone(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "talk.mp4").write_bytes(clip.read_bytes())
     (tmp_path / "scan.pdf").touch()
-    assert run(["restore", str(tmp_path), "--dry-run"]) == 0
+    (tmp_path / "out").mkdir()
+    assert run(["restore", str(tmp_path), str(tmp_path / "out"), "--dry-run"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("no video or picture has such a name: scan.pdf")
 
 

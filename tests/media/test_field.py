@@ -202,3 +202,25 @@ def test_a_deep_pgm_keeps_its_sixteen_bits(tmp_path: Path) -> None:
     restored(tmp_path / "in.pgm", tmp_path / "out.png")
     with open_source(tmp_path / "out.png") as opened:
         assert np.array_equal(next(opened.frames()).planes[0][8:], samples[8:])
+
+
+@pytest.mark.parametrize(
+    ("name", "pixel_format"), [("raw.avi", "yuv420p"), ("raw.mkv", "yuv420p"), ("raw.nut", "yuyv422")]
+)
+def test_uncompressed_video_comes_back_without_loss(tmp_path: Path, name: str, pixel_format: str) -> None:
+    made = uncompressed(tmp_path / name, pixel_format)
+    result = pass_through(made, tmp_path / f"out{made.suffix}")
+    assert "rawvideo is written as ffv1, without loss" in result.notes[0]
+    with open_source(made) as before, open_source(tmp_path / f"out{made.suffix}") as after:
+        for one, other in zip(before.frames(), after.frames(), strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(one.planes, other.planes, strict=True))
+
+
+def test_uncompressed_mov_says_that_it_becomes_lossy(tmp_path: Path) -> None:
+    result = pass_through(uncompressed(tmp_path / "raw.mov", "uyvy422"), tmp_path / "out.mov")
+    assert "written as h264, with a little loss; name the output .mkv" in result.notes[0]
+
+
+def uncompressed(path: Path, pixel_format: str) -> Path:
+    times = {"pts": range(0, 200, 40), "time_base": Fraction(1, 1000), "rate": Fraction(25)}
+    return make_video(path, codec="rawvideo", pixel_format=pixel_format, **times)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from av.container import InputContainer, OutputContainer
 from revisage.core import ProcessingError
 from revisage.media.formats import Format, format_written_by, video_format
 from revisage.media.interface import EncodeOptions, MediaInfo
+from revisage.media.video.encoders import SUCCESSORS
 from revisage.media.video.other_streams import (
     Carried,
     carry_streams,
@@ -133,6 +134,7 @@ def assemble(
                 raise
             container.close()
     notes += [
+        *_codec_note(source_info, output),
         *_time_note(container_format, source_info, joined),
         *lost_tags(source_path, output),
         *_light_note(source_info, output),
@@ -281,6 +283,17 @@ def _muxer_options(container: Format, source: InputContainer, info: MediaInfo) -
         # Where a track begins is written in this scale; in milliseconds, the default, late starts would be rounded.
         options["movie_timescale"] = str(common if common <= _LARGEST_TIMESCALE else scale)
     return options
+
+
+def _codec_note(info: MediaInfo, output: Path) -> list[str]:
+    if info.codec not in SUCCESSORS:
+        return []
+    codec = read_info(output).codec
+    if codec == SUCCESSORS[info.codec]:
+        return [f"{info.codec} is written as {codec}, without loss, which can be read again"]
+    if codec == info.codec:
+        return []
+    return [f"{info.codec} is written as {codec}, with a little loss; name the output .mkv to have none"]
 
 
 def _time_note(container: Format, info: MediaInfo, joined: JoinedPackets) -> list[str]:

@@ -40,6 +40,9 @@ _ENCODERS = {
 }
 """The encoder for a codec where it does not bear its name."""
 
+SUCCESSORS = {"rawvideo": "ffv1"}
+"""Lossless codecs in place of one that most containers, and FFmpeg itself, cannot read again in every pixel format."""
+
 _KEPT = frozenset(
     [
         "h264",
@@ -167,7 +170,8 @@ def _named_encoder(name: str, info: MediaInfo, output: Path, container: Format) 
 def _default_encoder(info: MediaInfo, container: Format) -> str | None:
     wanted = []
     if info.codec in _KEPT:
-        wanted.append("libx264rgb" if info.codec == "h264" and _is_rgb(info) else _ENCODERS.get(info.codec, info.codec))
+        own = SUCCESSORS.get(info.codec) or _ENCODERS.get(info.codec, info.codec)
+        wanted.append("libx264rgb" if info.codec == "h264" and _is_rgb(info) else own)
     if container.preferred:
         wanted = [name for name in wanted if name not in _SHOWN_LATE]
     held = []
