@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
@@ -10,8 +14,11 @@ import numpy as np
 import pytest
 
 import revisage
+from revisage import faces
 from revisage.cli.app import run
+from revisage.core import make_config
 from revisage.core.errors import ConfigError, InputError, ModelError, OutputError
+from revisage.pipeline import kept_networks
 from sample_media import face_frames, write_video
 
 
@@ -184,3 +191,52 @@ def test_errors_speak_the_language_of_the_caller(
         revisage.restore(face_clip, there)
     assert run(["restore", str(face_clip), str(there)]) == 2
     assert "there.mkv exists; use --overwrite to replace it\n" in capsys.readouterr().err
+
+
+def test_networks_stay_loaded_until_they_are_dropped(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[dict[str, object]] = []
+    load = faces.load_detector
+    monkeypatch.setattr(
+        faces, "load_detector", lambda *name, **options: loads.append(options) or load(*name, **options)
+    )
+    revisage.drop_networks()
+    (first,) = revisage.detect_faces(picture)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(revisage.detect_faces, [picture] * 8))
+    assert [face.box for (face,) in found] == [first.box] * 8
+    assert len(loads) == 1
+    revisage.detect_faces(picture, threshold=0.4)
+    assert [options["threshold"] for options in loads] == [None, 0.4]
+    revisage.drop_networks()
+    revisage.detect_faces(picture)
+    assert len(loads) == 3
+
+
+def test_a_model_file_that_has_changed_is_loaded_anew(tiny_model: Path, tmp_path: Path) -> None:
+    model = tmp_path / tiny_model.name
+    model.write_bytes(tiny_model.read_bytes())
+    config = make_config(model=str(model))
+    networks = kept_networks(config)
+    assert kept_networks(make_config(model=str(model), strength=0.5)) is networks
+    assert kept_networks(make_config(model=str(model), detector="yunet")) is not networks
+    os.utime(model, (0, 0))
+    assert kept_networks(config) is not networks
+
+
+def test_a_detector_can_be_kept(picture: np.ndarray) -> None:
+    detector = revisage.load_detector(threshold=0.5)
+    assert [face.box for face in detector(picture)] == [face.box for face in revisage.detect_faces(picture)]
+    with pytest.raises(ConfigError, match="detector cannot be 'retina'"):
+        revisage.load_detector("retina")
+
+
+def test_a_wrong_model_is_refused_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys, revisage\n"
+        f"try: revisage.restore({str(tmp_path / 'photo.png')!r}, model='gfpgan-9')\n"
+        "except revisage.UserError as error: print(error)\n"
+        "print(*{'torch', 'openvino', 'av'} & set(sys.modules))\n"
+    )
+    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert lines[0].startswith("unknown model 'gfpgan-9'; did you mean 'gfpgan-1'?")
+    assert lines[1] == ""

@@ -1,5 +1,15 @@
 from ._version import __version__
-from .api import RestoreOptions, detect_faces, load_restorer, probe, restore, restore_image, scan
+from .api import (
+    RestoreOptions,
+    detect_faces,
+    drop_networks,
+    load_detector,
+    load_restorer,
+    probe,
+    restore,
+    restore_image,
+    scan,
+)
 from .core import Face, RestoreConfig, RevisageError, Track, UserError
 from .pipeline import ProcessRunner, Report, Runner, SerialRunner
 
@@ -16,6 +26,8 @@ __all__ = [
     "UserError",
     "__version__",
     "detect_faces",
+    "drop_networks",
+    "load_detector",
     "load_restorer",
     "probe",
     "restore",

@@ -33,11 +33,23 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from revisage.evaluate import Evaluation
+    from revisage.faces import FaceDetector
     from revisage.media import Collection, MediaInfo
     from revisage.pipeline import FileReport, Networks, Report, Runner, Scan
     from revisage.restorers import FaceRestorer
 
-__all__ = ["RestoreOptions", "detect_faces", "evaluate", "load_restorer", "probe", "restore", "restore_image", "scan"]
+__all__ = [
+    "RestoreOptions",
+    "detect_faces",
+    "drop_networks",
+    "evaluate",
+    "load_detector",
+    "load_restorer",
+    "probe",
+    "restore",
+    "restore_image",
+    "scan",
+]
 
 PathLike = str | Path
 ConfigLike = RestoreConfig | Mapping[str, Any] | PathLike
@@ -125,6 +137,7 @@ def restore(
         KeyboardInterrupt: stopped by Ctrl-C; nothing partial is left.
     """
     settings = make_config(_read_config(config), **options)
+    restorers.check_model(settings.model)
     given = _read_scan(scan)
     pipeline.check_side_folders(settings)
     pipeline.check_store(settings)
@@ -252,7 +265,8 @@ def restore_image(image: Image, *, config: ConfigLike | None = None, **options: 
         ValueError: another shape or dtype.
         UserError: an option or model is not there.
     """
-    return pipeline.restored_image(_checked(image), make_config(_read_config(config), **options))
+    settings = make_config(_read_config(config), **options)
+    return pipeline.restored_image(_checked(image), settings, networks=pipeline.kept_networks(settings))
 
 
 def _checked(image: Image) -> Image:
@@ -330,14 +344,40 @@ def detect_faces(
     config = make_config(
         detector=detector, detection_threshold=threshold, device=device, engine=engine, precision=precision
     )
-    loaded = faces.load_detector(
-        config.detector,
-        device=config.device,
-        engine=config.engine,
-        precision=config.precision,
-        threshold=config.detection_threshold,
-    )
+    loaded = pipeline.kept_networks(config).detector
     return [face for face in loaded(checked) if not loaded.is_turned(checked, face)]
+
+
+def load_detector(
+    detector: str = "compact",
+    *,
+    threshold: float | None = None,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "auto",
+) -> FaceDetector:
+    """A face detector: called with an ``(H, W, 3) uint8 RGB`` image, it gives the faces in it, the largest first.
+
+    What :func:`detect_faces` calls; but those that it leaves out because they are turned too far are among them.
+
+    Args:
+        detector: compact, retinaface-r50, retinaface-mobile or yunet; fetched when it is not there yet.
+        threshold: score from which a face counts; the detector's own when None.
+        device, engine, precision: where and how the network runs.
+
+    Raises:
+        UserError: an option is not allowed, or the model is not there.
+    """
+    config = make_config(
+        detector=detector, detection_threshold=threshold, device=device, engine=engine, precision=precision
+    )
+    place = {"device": config.device, "engine": config.engine, "precision": config.precision}
+    return faces.load_detector(config.detector, **place, threshold=config.detection_threshold)
+
+
+def drop_networks() -> None:
+    """Let go of the networks that :func:`detect_faces` and :func:`restore_image` keep loaded between calls."""
+    pipeline.drop_networks()
 
 
 def evaluate(

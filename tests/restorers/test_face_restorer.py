@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from revisage import nets
+from revisage import engines, nets
 from revisage.core import ConfigError, DeviceError, ModelError, ProcessingError, file_sha256
 from revisage.engines import cpu_info, make_engine
 from revisage.nets import build
@@ -279,3 +279,25 @@ def test_a_changed_setting_makes_another_network(tiny_file: Path, crops: np.ndar
     assert np.array_equal(changed(crops), load_restorer(tiny_file, device="cpu")(crops))
     with pytest.raises(ModelError, match="do not fit the architecture"):
         load_restorer(tiny_file, device="cpu", engine="torch", settings={"different_w": False})
+
+
+@pytest.mark.parametrize(("low", "batch"), [(-1.0, 1), (0.0, 1), (0.0, -1)])
+def test_anybodys_network_runs_in_its_own_range(low: float, batch: int, tmp_path: Path, crops: np.ndarray) -> None:
+    """A network that darkens by a fifth, of [-1, 1] or of [0, 1], as others export theirs."""
+    ops = engines.load_openvino().opset13
+    faces = ops.parameter([batch, 3, 64, 64], np.float32)
+    inside = ops.clamp(faces, low, 1.0)
+    darker = ops.add(ops.multiply(inside, np.float32(0.8)), np.float32(0.2 * low))
+    engines.load_openvino().save_model(engines.load_openvino().Model([darker], [faces]), str(tmp_path / "theirs.xml"))
+    restorer = load_restorer(tmp_path / "theirs.xml", device="cpu", precision="fp32")
+    assert restorer.size == 64
+    assert np.abs(restorer(crops) - 0.8 * crops).max() <= 0.51
+
+
+def test_a_network_of_another_form_is_refused(tmp_path: Path) -> None:
+    ops = engines.load_openvino().opset13
+    faces = ops.parameter([2, 3, 64, 64], np.float32)
+    model = engines.load_openvino().Model([ops.relu(faces)], [faces])
+    engines.load_openvino().save_model(model, str(tmp_path / "pairs.xml"))
+    with pytest.raises(ModelError, match="N free or 1"):
+        load_restorer(tmp_path / "pairs.xml", device="cpu")

@@ -104,7 +104,7 @@ def _basis(source: str) -> str:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of `revisage train`.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of `revisage train`, or embedded model.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="NAME.safetensors, NAME.onnx or NAME.xml (OpenVINO).")
     ],
@@ -135,6 +135,9 @@ def export(
     ):
         if value is not None and value not in allowed:
             raise ConfigError(f"{name} cannot be '{value}': choose one of {', '.join(allowed)}")
+    if not run.exists() and str(run) in {entry.name for entry in models.entries()}:
+        print_lines(str(path) for path in train.export_model(str(run), output, overwrite=overwrite))
+        return
     lines: list[str] = []
     written = train.export_run(
         run,

@@ -10,8 +10,11 @@ from .openvino_engine import (
     convert,
     core,
     load_openvino,
+    model_notes,
     quantise,
+    read_model,
     split,
+    write_model,
 )
 from .processor import CpuInfo, cpu_info
 
@@ -30,7 +33,10 @@ __all__ = [
     "cpu_info",
     "load_openvino",
     "make_engine",
+    "model_notes",
     "quantise",
+    "read_model",
     "resolve",
     "split",
+    "write_model",
 ]

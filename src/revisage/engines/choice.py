@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from revisage.core import ConfigError, DeviceError
+from revisage.core import ConfigError, DeviceError, MissingExtraError
 from revisage.engines.engine import Engine, FloatArray, TorchEngine
 from revisage.engines.openvino_engine import make_openvino_engine
 from revisage.engines.processor import CpuInfo, cpu_info
 
 if TYPE_CHECKING:
+    import openvino
     from torch import nn
 
 __all__ = ["Choice", "make_engine", "resolve"]
@@ -60,6 +62,7 @@ def resolve(
     Raises:
         ConfigError: a value is unknown, or they do not go together.
         DeviceError: the device is not on this machine.
+        MissingExtraError: engine torch without the extra ``torch``.
     """
     for name, value, allowed in (
         ("device", device, DEVICES),
@@ -91,6 +94,8 @@ def _engine(device: str, engine: str, precision: str) -> str:
         raise ConfigError(f"engine openvino runs on the CPU only: choose engine torch for device {device}")
     if precision == "int8" and (engine == "torch" or device != "cpu"):
         raise ConfigError("precision int8 runs with engine openvino on the CPU only: choose fp32 or bf16 here")
+    if engine == "torch" and not _has_torch():
+        raise MissingExtraError("engine torch", "torch")
     if engine == "auto":
         return "openvino" if device == "cpu" else "torch"
     return engine
@@ -108,11 +113,15 @@ def _precision(device: str, precision: str, cpu: CpuInfo, bf16_agrees: bool) -> 
 
 
 def _has_cuda() -> bool:
-    if not _has_gpu_driver():
+    if not _has_gpu_driver() or not _has_torch():
         return False
     import torch
 
     return torch.cuda.is_available()
+
+
+def _has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
 
 
 def _has_gpu_driver() -> bool:
@@ -128,6 +137,8 @@ def _has_gpu_driver() -> bool:
 
 
 def _why_no_cuda() -> str:
+    if not _has_torch():
+        return "PyTorch is not installed: pip install 'revisage[torch]'"
     import torch
 
     if torch.version.cuda is None:
@@ -136,7 +147,7 @@ def _why_no_cuda() -> str:
 
 
 def _has_mps() -> bool:
-    if platform.system() != "Darwin":
+    if platform.system() != "Darwin" or not _has_torch():
         return False
     import torch
 
@@ -152,7 +163,7 @@ def _hardware(device: str, cpu: CpuInfo) -> str:
 
 
 def make_engine(
-    net: nn.Module,
+    net: nn.Module | openvino.Model,
     size_hw: tuple[int, int] | None = None,
     *,
     device: str = "auto",
@@ -166,7 +177,7 @@ def make_engine(
 
     Args:
         net: takes one (N, 3, H, W) float32 tensor and returns a tensor or a tuple of tensors. It becomes the engine's:
-            it is set to eval mode and moved to the device.
+            it is set to eval mode and moved to the device. Or one in OpenVINO's form, which only its engine runs.
         size_hw: the only size it will see, or None where sizes vary.
         device, engine, precision: as in :func:`resolve`; ``auto`` precision is fp32 here, so that only a caller who
             knows that an image comes out asks for less.
@@ -186,5 +197,5 @@ def make_engine(
     if choice.precision == "int8" and calibration is None:
         raise ConfigError("precision int8 needs real inputs to calibrate on: hand them in, or choose fp32 or bf16")
     if choice.engine == "torch":
-        return TorchEngine(net, size_hw, device=choice.device, precision=choice.precision)
+        return TorchEngine(cast("nn.Module", net), size_hw, device=choice.device, precision=choice.precision)
     return make_openvino_engine(net, size_hw, choice.precision, cache_key, calibration, sizes)

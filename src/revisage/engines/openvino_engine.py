@@ -17,6 +17,7 @@ import functools
 import hashlib
 import inspect
 import io
+import json
 import logging
 import os
 import shutil
@@ -25,14 +26,14 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from revisage import __version__
-from revisage.core import ConfigError, MissingExtraError, ProcessingError, file_sha256
+from revisage.core import ConfigError, MissingExtraError, ModelError, ProcessingError, file_sha256
 from revisage.engines.engine import FloatArray, check_batch
 from revisage.engines.processor import cpu_info
 
@@ -52,9 +53,12 @@ __all__ = [
     "core",
     "load_openvino",
     "make_openvino_engine",
+    "model_notes",
     "quantise",
+    "read_model",
     "split",
     "threads",
+    "write_model",
 ]
 
 WANTED_DB = 40.0
@@ -130,6 +134,66 @@ def convert(net: nn.Module, size_hw: tuple[int, int] | None) -> openvino.Model:
     return model
 
 
+def read_model(path: Path) -> openvino.Model:
+    """A network from an .onnx file, or from an .xml file with its .bin beside it.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    if not path.is_file():
+        raise ModelError(f"no such model file: {path}")
+    if path.suffix.lower() == ".xml" and not path.with_suffix(".bin").is_file():
+        raise ModelError(f"{path} has no weights: {path.with_suffix('.bin').name} must lie beside it")
+    try:
+        return core().read_model(str(path))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ModelError(f"{path} is damaged or no network that OpenVINO reads ({reason})") from error
+
+
+def model_notes(model: openvino.Model) -> dict[str, Any]:
+    """What revisage's export wrote into a file; ONNX metadata come under "framework". Empty for others' files."""
+    for place in (["revisage"], ["framework", "revisage"]):
+        if model.has_rt_info(place):
+            try:
+                values = json.loads(str(model.get_rt_info(place).value))
+            except ValueError:
+                return {}
+            return values if isinstance(values, dict) else {}
+    return {}
+
+
+def write_model(model: openvino.Model, path: Path, notes: Mapping[str, Any]) -> None:
+    """Write OpenVINO's two files, `path` (.xml) and the weights beside it (.bin), with notes for `model_notes`.
+
+    Numbers that float16 holds exactly, as weights that were trained to be stored so, are written in it, all others in
+    float32: nothing is rounded. The same network gives the same bytes: names that count what the process converted
+    before are replaced.
+    """
+    ov = load_openvino()
+    for constant in [node for node in model.get_ordered_ops() if node.get_type_name() == "Constant"]:
+        _halved(ov, constant)
+    for number, node in enumerate(model.get_ordered_ops()):
+        node.set_friendly_name(f"{node.get_type_name()}_{number}")
+    model.set_friendly_name(str(notes.get("arch", "network")))
+    model.set_rt_info(json.dumps(dict(notes)), "revisage")
+    ov.save_model(model, str(path), compress_to_fp16=False)
+
+
+def _halved(ov: Any, constant: Any) -> None:
+    """Let a constant be stored in float16 where that is exact."""
+    if constant.get_element_type() != ov.Type.f32:
+        return
+    values = constant.get_data()
+    with np.errstate(over="ignore"):
+        halves = values.astype(np.float16)
+    if not np.array_equal(halves.astype(np.float32), values):
+        return
+    restored = ov.opset13.convert(ov.opset13.constant(halves), "f32")
+    for reader in constant.output(0).get_target_inputs():
+        reader.replace_source_output(restored.output(0))
+
+
 def _settings(precision: str) -> dict[str, Any]:
     ov = load_openvino()
     hints, properties = ov.properties.hint, ov.properties
@@ -199,7 +263,7 @@ class OpenVinoEngine:
 
 
 def make_openvino_engine(
-    net: nn.Module,
+    net: nn.Module | openvino.Model,
     size_hw: tuple[int, int] | None,
     precision: str,
     cache_key: str | None = None,
@@ -213,6 +277,8 @@ def make_openvino_engine(
     name = None if cache_key is None else _fingerprint(net, size_hw, cache_key)
 
     def converted() -> openvino.Model:
+        if isinstance(net, load_openvino().Model):
+            return net
         return _cached(name, lambda: convert(net, size_hw))
 
     if precision != "int8":
@@ -322,7 +388,7 @@ def _cache_folder() -> Path:
     return (Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("revisage")) / "engines"
 
 
-def _fingerprint(net: nn.Module, size_hw: tuple[int, int] | None, weights_hash: str) -> str:
+def _fingerprint(net: nn.Module | openvino.Model, size_hw: tuple[int, int] | None, weights_hash: str) -> str:
     """A name that changes with the weights, the network's code, the engine's version and the CPU."""
     cpu = cpu_info()
     version = load_openvino().get_version()
@@ -397,8 +463,10 @@ def _sums(path: Path) -> str:
     return "".join(f"{file_sha256(path / name)}  {name}\n" for name in _FILES)
 
 
-def _code_hash(net: nn.Module) -> str:
+def _code_hash(net: nn.Module | openvino.Model) -> str:
     """A hash of the source files that define the network, so that a changed forward is converted anew."""
+    if isinstance(net, load_openvino().Model):
+        return "converted before"
     names = sorted({type(m).__module__ for m in net.modules() if not type(m).__module__.startswith("torch.")})
     digest = hashlib.sha256(str(net).encode())
     for name in names:

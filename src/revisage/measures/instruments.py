@@ -156,6 +156,10 @@ class Instruments:
                 self._functions[name] = self.registry[name].load(self._find)
             except (ModelError, MissingExtraError) as error:
                 self._functions[name] = str(error)
+            except ModuleNotFoundError as error:
+                if error.name != "torch":
+                    raise
+                self._functions[name] = str(MissingExtraError(self.registry[name].title, "torch"))
         function = self._functions[name]
         return None if isinstance(function, str) else function
 
@@ -199,13 +203,14 @@ def find_weights(wanted: WeightsWanted, folder: Path | None = None) -> WeightsFi
 
 
 def _folders(folder: Path | None) -> Iterator[Path]:
-    import torch
-
     for base in (folder, models.folder()):
         if base is not None and base.is_dir():
             yield base
             yield from sorted(path for path in base.iterdir() if path.is_dir())
-    yield Path(torch.hub.get_dir()) / "checkpoints"
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        yield Path(torch.hub.get_dir()) / "checkpoints"
     package = importlib.util.find_spec("lpips")
     if package is not None and package.origin is not None:
         yield Path(package.origin).parent / "weights" / "v0.1"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisage.core import ModelError
+from revisage.core import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,9 +30,12 @@ def load_state(path: str | Path, params_key: str | None = None) -> dict[str, Ten
 
     Raises:
         ModelError: the file is missing, damaged, or holds no weights.
+        MissingExtraError: torch is not installed.
     """
     path = Path(path)
     _check_readable(path)
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError(f"reading {path.name}", "torch")
     state = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_torch(path, params_key)
     if all(key.startswith(_PARALLEL_PREFIX) for key in state):
         state = {key[len(_PARALLEL_PREFIX) :]: value for key, value in state.items()}

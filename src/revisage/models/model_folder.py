@@ -12,7 +12,7 @@ from revisage.core import ModelError, file_sha256
 from revisage.models import registry
 from revisage.models.registry import ModelEntry
 
-__all__ = ["Verified", "folder", "is_present", "local_path", "record_hash", "recorded_hash", "verify"]
+__all__ = ["Verified", "compiled_path", "folder", "is_present", "local_path", "record_hash", "recorded_hash", "verify"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,17 @@ def local_path(model: str | ModelEntry) -> Path:
         # Packages with compiled dependencies are always installed as plain files, so this is a path.
         return Path(str(importlib.resources.files("revisage.models") / "embedded" / entry.file))
     return folder() / entry.file
+
+
+def compiled_path(model: str | ModelEntry, part: str = "") -> Path | None:
+    """The OpenVINO file of an embedded model, or of a part of it, made of the weights beside it; None without one.
+
+    Raises:
+        ModelError: an unknown name.
+    """
+    entry = _entry(model)
+    path = local_path(entry).with_suffix(f".{part}.xml" if part else ".xml")
+    return path if entry.embedded and path.is_file() else None
 
 
 def is_present(model: str | ModelEntry) -> bool:

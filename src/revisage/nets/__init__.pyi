@@ -1,4 +1,4 @@
-from .arch_records import Architecture, architecture, architectures, build, infer_arch, names
+from .arch_records import Architecture, Role, architecture, architectures, build, infer_arch, names
 from .compact import CompactConfig, CompactGFPGAN
 from .compact_decoding import (
     CROP,
@@ -39,6 +39,7 @@ __all__ = [
     "EqualLinear",
     "GFPGANClean",
     "LPIPSHeads",
+    "Role",
     "ScaledActivation",
     "StyleDecoder",
     "VGG19Deep",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-import importlib
+import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from revisage.core import ModelError
+from revisage.core import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -116,7 +116,13 @@ class Architecture:
 
 @functools.cache
 def architectures() -> tuple[Architecture, ...]:
-    """All of them, by name. The first call imports the definitions, and torch with them."""
+    """All of them, by name. The first call imports the definitions, and torch with them.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError("this model", "torch")
     room = importlib.import_module("revisage.nets")
     modules = [importlib.import_module(found.name) for found in pkgutil.walk_packages(room.__path__, "revisage.nets.")]
     records = {

@@ -1,7 +1,16 @@
 from .file_restoration import restore_file, restored_image
 from .plan import LONGEST
 from .report import FileReport, Report, detector_summary, machine
-from .restoration import FrameInWork, Networks, PlannedFace, Tally, restore_frames, scaled_face
+from .restoration import (
+    FrameInWork,
+    Networks,
+    PlannedFace,
+    Tally,
+    drop_networks,
+    kept_networks,
+    restore_frames,
+    scaled_face,
+)
 from .runners import JobNetworks, ProcessRunner, Runner, SerialRunner
 from .scan import Fingerprint, Scan, ScannedTrack, ScanSettings, fingerprint, load_scan
 from .scanner import scan_frames, scan_source
@@ -29,7 +38,9 @@ __all__ = [
     "check_side_folders",
     "check_store",
     "detector_summary",
+    "drop_networks",
     "fingerprint",
+    "kept_networks",
     "load_scan",
     "machine",
     "restore_file",

@@ -1,5 +1,5 @@
 from .face_restorer import FaceRestorer, NetRestorer, load_restorer
-from .network_files import RestorerInfo, load_weights
+from .network_files import RestorerInfo, check_model, load_weights
 from .upscaler import NetUpscaler, Upscaler, load_upscaler
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "NetUpscaler",
     "RestorerInfo",
     "Upscaler",
+    "check_model",
     "load_restorer",
     "load_upscaler",
     "load_weights",

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from revisage import nets
 from revisage.core import Crop, ProcessingError
 from revisage.engines import Engine, make_engine, resolve
 from revisage.restorers.network_files import COMPILED_SUFFIXES, RestorerInfo, describe, load_compiled, load_weights
@@ -50,13 +49,21 @@ class FaceRestorer(Protocol):
 
 
 class NetRestorer:
-    """A restorer around an engine whose network maps RGB in [-1, 1] to the same. See :class:`FaceRestorer`."""
+    """A restorer around an engine whose network maps RGB in [-1, 1] to the same. See :class:`FaceRestorer`.
 
-    def __init__(self, engine: Engine, size: int, info: RestorerInfo) -> None:
+    Args:
+        one_by_one: the network takes single crops only.
+        unit_range: it maps RGB in [0, 1] instead.
+    """
+
+    def __init__(
+        self, engine: Engine, size: int, info: RestorerInfo, *, one_by_one: bool = False, unit_range: bool = False
+    ) -> None:
         self.size = size
         self.info = info
         self._engine = engine
-        self._at_once = max(1, _PIXELS_AT_ONCE[engine.device] // size**2)
+        self._at_once = 1 if one_by_one else max(1, _PIXELS_AT_ONCE[engine.device] // size**2)
+        self._unit_range = unit_range
 
     def __call__(self, crops: Crop) -> Crop:
         """Restored crops, (N, size, size, 3) uint8 RGB; see :class:`FaceRestorer`."""
@@ -64,7 +71,12 @@ class NetRestorer:
         restored = np.empty(crops.shape, np.uint8)
         for first in range(0, len(crops), self._at_once):
             part = slice(first, first + self._at_once)
-            restored[part] = _to_images(self._engine(_to_batch(crops[part]))[0], self.info)
+            batch = _to_batch(crops[part])
+            if self._unit_range:
+                output = self._engine((batch + np.float32(1)) * np.float32(0.5))[0] * np.float32(2) - np.float32(1)
+            else:
+                output = self._engine(batch)[0]
+            restored[part] = _to_images(output, self.info)
         return restored
 
 
@@ -81,7 +93,8 @@ def load_restorer(
 
     Args:
         name_or_path: a name of ``revisage models list``, or a .safetensors or .pth file of a GFP-GAN or RestoreFormer,
-            or an .onnx or .xml (OpenVINO) file as ``revisage export`` writes them.
+            or an .onnx or .xml (OpenVINO) file: of ``revisage export``, or any that maps (N, 3, size, size) RGB, N free
+            or 1, to the same; whether in [-1, 1] or [0, 1] is found out.
         device: auto, cpu, cuda or mps.
         engine: auto, torch or openvino.
         precision: auto, fp32, bf16 or int8. ``auto`` is bf16 where the CPU has it in hardware and this architecture
@@ -100,13 +113,15 @@ def load_restorer(
     """
     settled = resolve(device, engine, precision)  # before a download
     if Path(name_or_path).suffix.lower() in COMPILED_SUFFIXES:
-        return NetRestorer(*load_compiled(Path(name_or_path).expanduser(), settled))
-    weights = load_weights(name_or_path, nets.names("face restorer"), "face restorer", settings or {})
-    architecture = nets.architecture(weights.architecture)
-    size = architecture.size(architecture.settings(weights.architecture, weights.settings))
+        loaded = load_compiled(Path(name_or_path).expanduser(), settled)
+        return NetRestorer(
+            loaded.engine, loaded.size, loaded.info, one_by_one=loaded.one_by_one, unit_range=loaded.unit_range
+        )
+    weights = load_weights(name_or_path, "face restorer", changes=settings or {}, compiled=settled.engine == "openvino")
+    size = weights.size
     if calibration is not None:
         _check_crops(calibration, size)
-    choice = resolve(device, engine, precision, bf16_agrees=architecture.bf16_agrees)
+    choice = resolve(device, engine, precision, bf16_agrees=weights.bf16_agrees)
     made = make_engine(
         weights.net,
         (size, size),

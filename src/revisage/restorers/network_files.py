@@ -7,7 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from revisage import engines, models, nets
 from revisage.core import ConfigError, ModelError, file_sha256
@@ -18,7 +20,16 @@ if TYPE_CHECKING:
 
     from revisage.engines import Choice, Engine
 
-__all__ = ["COMPILED_SUFFIXES", "RestorerInfo", "Weights", "describe", "load_compiled", "load_weights"]
+__all__ = [
+    "COMPILED_SUFFIXES",
+    "Compiled",
+    "RestorerInfo",
+    "Weights",
+    "check_model",
+    "describe",
+    "load_compiled",
+    "load_weights",
+]
 
 COMPILED_SUFFIXES = (".onnx", ".xml")
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
@@ -57,16 +68,21 @@ class Weights:
     """A network with its weights loaded, and where they came from.
 
     Attributes:
+        net: in torch, or in OpenVINO's form where it ships so.
         settings: the configuration that the network was built with.
+        size: side of a restorer's crops in px; 0 for others.
+        bf16_agrees: see :class:`revisage.nets.Architecture`.
         See :class:`RestorerInfo` for the others.
     """
 
-    net: nn.Module
+    net: nn.Module | openvino.Model
     name: str
     architecture: str
     settings: dict[str, Any]
     sha256: str
     licence: str
+    size: int
+    bf16_agrees: bool
 
     @property
     def cache_key(self) -> str:
@@ -74,26 +90,63 @@ class Weights:
         return f"{self.sha256} {json.dumps(self.settings, sort_keys=True)}"
 
 
+def check_model(name_or_path: str | Path) -> None:
+    """Refuse a name that no model has, before anything is read or loaded.
+
+    Raises:
+        ModelError: it is neither a name in the registry, nor a file, nor named as files of weights are.
+    """
+    if not _is_file(Path(name_or_path).expanduser()):
+        models.find(str(name_or_path))
+
+
+def _is_file(path: Path) -> bool:
+    return path.suffix.lower() in (*_SUFFIXES, *COMPILED_SUFFIXES) or path.is_file()
+
+
 def load_weights(
-    name_or_path: str | Path, architectures: Collection[str], what: str, changes: Mapping[str, Any] = _NONE
+    name_or_path: str | Path,
+    what: str,
+    architectures: Collection[str] | None = None,
+    *,
+    changes: Mapping[str, Any] = _NONE,
+    compiled: bool = False,
 ) -> Weights:
     """The network of a registry name (fetched when it is absent) or of a .safetensors or .pth file.
 
     Args:
         name_or_path: a name of ``revisage models list``, or a file. A file's architecture comes from its metadata
             or, without any, from the shapes of its weights.
-        architectures: those that can do the task.
-        what: the task in words, for errors: ``face restorer``.
+        what: the task, for errors: ``face restorer``.
+        architectures: those that can do it; None: all whose role it is.
         changes: settings of the network to make other than the file says.
+        compiled: whether the OpenVINO file of an embedded model will do, which needs no torch.
 
     Raises:
         ModelError: the model is unknown, absent, damaged, or of another kind.
         ConfigError: its architecture has no setting of that name.
+        MissingExtraError: torch is needed and not installed.
     """
     path = Path(name_or_path).expanduser()
-    if path.suffix.lower() in _SUFFIXES or path.is_file():
+    if _is_file(path):
         return _from_file(path, architectures, what, changes)
-    return _from_registry(str(name_or_path), architectures, what, changes)
+    entry = models.find(str(name_or_path))
+    shipped = _shipped(entry, what) if compiled and not changes else None
+    return shipped or _from_registry(entry, architectures, what, changes)
+
+
+def _shipped(entry: models.ModelEntry, role: str) -> Weights | None:
+    """The OpenVINO form of an embedded model, where it is there and of the weights that are."""
+    path = models.compiled_path(entry)
+    if path is None:
+        return None
+    model = engines.read_model(path)
+    notes = engines.model_notes(model)
+    sha256 = models.verify(entry).sha256
+    if notes.get("role") != role or notes.get("weights_sha256") != sha256:
+        return None
+    agrees, config = bool(notes["bf16_agrees"]), dict(notes["config"])
+    return Weights(model, entry.name, entry.arch, config, sha256, entry.licence, _side(model, path), agrees)
 
 
 def describe(weights: Weights, engine: Engine, choice: Choice) -> RestorerInfo:
@@ -110,8 +163,9 @@ def describe(weights: Weights, engine: Engine, choice: Choice) -> RestorerInfo:
     )
 
 
-def _from_registry(name: str, architectures: Collection[str], what: str, changes: Mapping[str, Any]) -> Weights:
-    entry = models.find(name)
+def _from_registry(
+    entry: models.ModelEntry, architectures: Collection[str] | None, what: str, changes: Mapping[str, Any]
+) -> Weights:
     _check_kind(entry.name, entry.arch, architectures, what)
     _check_changes(entry.name, entry.arch, changes)
     if not entry.embedded and not models.is_present(entry):
@@ -120,10 +174,10 @@ def _from_registry(name: str, architectures: Collection[str], what: str, changes
     state = models.load_state(verified.path, entry.params_key)
     settings = {**(models.metadata(verified.path).get("config") or {}), **changes}
     net = _filled(entry.arch, settings, state, verified.path)
-    return Weights(net, entry.name, entry.arch, settings, verified.sha256, entry.licence)
+    return _in_torch(net, entry.name, entry.arch, settings, verified.sha256, entry.licence)
 
 
-def _from_file(path: Path, architectures: Collection[str], what: str, changes: Mapping[str, Any]) -> Weights:
+def _from_file(path: Path, architectures: Collection[str] | None, what: str, changes: Mapping[str, Any]) -> Weights:
     state = models.load_state(path)
     known = models.metadata(path)
     if "arch" in known:
@@ -136,10 +190,18 @@ def _from_file(path: Path, architectures: Collection[str], what: str, changes: M
     net = _filled(architecture, settings, state, path)
     published = nets.architecture(architecture).licence
     licence = str(known.get("licence", f"{_NOT_STATED} (published weights: {published})"))
-    return Weights(net, path.name, architecture, settings, file_sha256(path), licence)
+    return _in_torch(net, path.name, architecture, settings, file_sha256(path), licence)
 
 
-def _check_kind(name: str, architecture: str, architectures: Collection[str], what: str) -> None:
+def _in_torch(net: nn.Module, name: str, arch: str, settings: dict[str, Any], sha256: str, licence: str) -> Weights:
+    record = nets.architecture(arch)
+    size = record.size(record.settings(arch, settings))
+    return Weights(net, name, arch, settings, sha256, licence, size, record.bf16_agrees)
+
+
+def _check_kind(name: str, architecture: str, architectures: Collection[str] | None, what: str) -> None:
+    if architectures is None:
+        architectures = nets.names(cast("nets.Role", what))
     if architecture not in architectures:
         fitting = [entry.name for entry in models.entries() if entry.arch in architectures]
         raise ModelError(f"{name} is a {architecture} network and no {what}: choose one of {', '.join(fitting)}")
@@ -161,8 +223,25 @@ def _filled(architecture: str, settings: dict[str, Any], state: dict[str, Any], 
     return net
 
 
-def load_compiled(path: Path, choice: Choice) -> tuple[Engine, int, RestorerInfo]:
-    """Engine, side of the crops (px) and description of a file that `revisage export` wrote, or one like it.
+@dataclass(frozen=True)
+class Compiled:
+    """A restorer out of a file that OpenVINO runs as it is.
+
+    Attributes:
+        size: side of its crops, px.
+        one_by_one: whether it takes single crops only.
+        unit_range: whether it maps [0, 1] instead of [-1, 1].
+    """
+
+    engine: Engine
+    size: int
+    info: RestorerInfo
+    one_by_one: bool
+    unit_range: bool
+
+
+def load_compiled(path: Path, choice: Choice) -> Compiled:
+    """A restorer from an .onnx or .xml file that `revisage export` wrote, or from somebody else's.
 
     Raises:
         ModelError: it is absent, damaged, or maps no (N, 3, size, size) crops.
@@ -170,57 +249,47 @@ def load_compiled(path: Path, choice: Choice) -> tuple[Engine, int, RestorerInfo
     """
     if choice.engine != "openvino":
         raise ConfigError(f"{path} runs by OpenVINO on the CPU only: leave engine and device out, or use .safetensors")
-    model = _read(path)
-    about = _about(model)
+    model = engines.read_model(path)
+    notes = engines.model_notes(model)
     size = _side(model, path)
     quantised = any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
     if choice.precision == "int8" and not quantised:
         raise ConfigError(f"{path} is not an int8 file: export it with --int8, or leave precision out")
     precision = "int8" if quantised else choice.precision
-    engine = engines.OpenVinoEngine(
-        engines.compile_model(model, "fp32" if quantised else precision), (size, size), precision
-    )
+    compiled = engines.compile_model(model, "fp32" if quantised else precision)
+    engine = engines.OpenVinoEngine(compiled, (size, size), precision)
     info = RestorerInfo(
         name=path.name,
-        architecture=str(about.get("arch", _NOT_STATED)),
+        architecture=str(notes.get("arch", _NOT_STATED)),
         engine="openvino",
         precision=precision,
         device="cpu",
         hardware=choice.hardware,
         sha256=file_sha256(path),
-        licence=str(about.get("licence", _NOT_STATED)),
+        licence=str(notes.get("licence", _NOT_STATED)),
     )
-    return engine, size, info
+    return Compiled(engine, size, info, _batch(model) == 1, not notes and _takes_unit_range(engine, size))
 
 
-def _read(path: Path) -> openvino.Model:
-    if not path.is_file():
-        raise ModelError(f"no such model file: {path}")
-    if path.suffix.lower() == ".xml" and not path.with_suffix(".bin").is_file():
-        raise ModelError(f"{path} has no weights: {path.with_suffix('.bin').name} must lie beside it")
-    try:
-        return engines.core().read_model(str(path))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ModelError(f"{path} is damaged or no network that OpenVINO reads ({reason})") from error
+def _batch(model: openvino.Model) -> int | None:
+    """How many crops it takes at once; None for any number."""
+    first = model.inputs[0].get_partial_shape()[0]
+    return int(first.get_length()) if first.is_static else None
 
 
-def _about(model: openvino.Model) -> dict[str, Any]:
-    """What revisage's export wrote into the file; ONNX metadata come under "framework"."""
-    for place in (["revisage"], ["framework", "revisage"]):
-        if model.has_rt_info(place):
-            try:
-                values = json.loads(str(model.get_rt_info(place).value))
-            except ValueError:
-                return {}
-            return values if isinstance(values, dict) else {}
-    return {}
+def _takes_unit_range(engine: Engine, size: int) -> bool:
+    """Whether a restorer maps [0, 1] instead of [-1, 1], found out on a picture of one dark grey, -0.8.
+
+    A restorer of [-1, 1] gives about that back; one of [0, 1] has never learnt to give a negative number.
+    """
+    dark = np.full((1, 3, size, size), -0.8, np.float32)
+    return bool(engine(dark)[0].mean() > -0.4)
 
 
 def _side(model: openvino.Model, path: Path) -> int:
     shapes = [port.get_partial_shape() for port in (*model.inputs, *model.outputs)]
     sides = [[dim.get_length() if dim.is_static else None for dim in shape] for shape in shapes if len(shape) == 4]
     right = len(shapes) == len(sides) == 2 and sides[0][1:] == sides[1][1:] and sides[0][1] == 3
-    if not right or sides[0][2] is None or sides[0][2] != sides[0][3] or sides[0][0] is not None:
-        raise ModelError(f"{path} is no face restorer: it must map (N, 3, size, size) to the same")
+    if not right or sides[0][2] is None or sides[0][2] != sides[0][3] or sides[0][0] not in (None, 1):
+        raise ModelError(f"{path} is no face restorer: it must map (N, 3, size, size) to the same, N free or 1")
     return int(sides[0][2])

@@ -9,7 +9,6 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from revisage import nets
 from revisage.core import ConfigError, Image, ProcessingError
 from revisage.engines import Engine, make_engine, resolve
 from revisage.restorers.network_files import RestorerInfo, describe, load_weights
@@ -163,8 +162,8 @@ def load_upscaler(
         raise ConfigError(f"tile cannot be {tile}: give a size in px, or 0 for the whole image")
     precision = "auto" if precision == "int8" else precision
     resolve(device, engine, precision)  # before a download
-    weights = load_weights(name_or_path, nets.names("upscaler"), "upscaler")
-    choice = resolve(device, engine, precision, bf16_agrees=nets.architecture(weights.architecture).bf16_agrees)
+    weights = load_weights(name_or_path, "upscaler")
+    choice = resolve(device, engine, precision, bf16_agrees=weights.bf16_agrees)
     reach = cast(_Reach, weights.net)
     scale, overlap, multiple = reach.scale, reach.overlap, reach.multiple
     made = make_engine(

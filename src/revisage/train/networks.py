@@ -107,7 +107,7 @@ def starting_net(name_or_path: str) -> tuple[RestorerConfig, dict[str, Tensor]]:
     if run.suffix == ".pt" and run.name in ("last.pt", "best.pt"):
         return _from_checkpoint(run)
     trainable = [name for kind in _TRAINABLE for name in nets.architecture(kind).names]
-    weights = load_weights(name_or_path, trainable, "trainable face restorer")
+    weights = load_weights(name_or_path, "trainable face restorer", trainable)
     state = {key: value.float() for key, value in weights.net.state_dict().items()}
     if weights.architecture == "compact":
         return CompactConfig.model_validate(weights.settings), state

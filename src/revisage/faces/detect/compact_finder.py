@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 from revisage import engines, models, nets
 from revisage.core import Image
@@ -50,18 +51,36 @@ class CompactFinder:
             ModelError: the file is damaged, or its weights are of another network.
             DeviceError: the device is not on this machine.
         """
-        about = models.metadata(path)
-        net = loaded_network(path, "compact-detector", about.get("config"))
         on_engine = functools.partial(engines.make_engine, device=device, engine=engine, cache_key=weight_hash)
+        first, second, threshold = (_shipped(weight_hash) if engine == "openvino" else None) or _in_torch(path)
         second_look = None
-        if about.get("config", {}).get("refine"):
-            second = net.get_submodule("refine")
+        if second is not None:
             second_look = CloserLook(on_engine(second, (nets.CROP, nets.CROP), precision="fp32", sizes=_CROWDS))
         # Without a second stage the first one's coordinates stand, and bf16 would make them jitter.
-        first = on_engine(net, None, precision=precision if second_look else "fp32", sizes=_SCALES)
-        return cls(first, second_look, float(about.get("threshold", _THRESHOLD)))
+        proposing = on_engine(first, None, precision=precision if second_look else "fp32", sizes=_SCALES)
+        return cls(proposing, second_look, threshold)
 
     def __call__(self, image: Image, min_score: float) -> Found:
         """Detections in an ``(H, W, 3) uint8 RGB`` image."""
         maps = self._engine(planes(padded(image, 32))[None])
         return Found(*nets.decode_maps(maps, min_score=min_score))
+
+
+def _shipped(weight_hash: str) -> tuple[Any, Any, float] | None:
+    """Both stages and the threshold in OpenVINO's form, which needs no torch, where it was made of these weights."""
+    paths = [models.compiled_path("compact-detector", part) for part in ("", "refine")]
+    first, second = (None if path is None else engines.read_model(path) for path in paths)
+    if first is None or second is None:
+        return None
+    notes = engines.model_notes(first)
+    if notes.get("weights_sha256") != weight_hash:
+        return None
+    return first, second, float(notes.get("threshold", _THRESHOLD))
+
+
+def _in_torch(path: Path) -> tuple[Any, Any, float]:
+    """The same from a weights file; None in place of a second stage that it has not."""
+    about = models.metadata(path)
+    net = loaded_network(path, "compact-detector", about.get("config"))
+    second = net.get_submodule("refine") if about.get("config", {}).get("refine") else None
+    return net, second, float(about.get("threshold", _THRESHOLD))

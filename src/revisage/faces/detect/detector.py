@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from revisage import engines, models
+from revisage import engines, models, nets
 from revisage.core import DETECTORS, ConfigError, Face, Image, nearest
 from revisage.faces.alignment import crop_affine
 from revisage.faces.detect.candidates import Finder, Found, suppressed, without_parts
@@ -199,6 +199,8 @@ def load_detector(
     settled = engines.resolve(device, engine, precision)
     entry = models.find(_MODELS.get(name, name))
     if not entry.embedded and not models.is_present(entry):
+        if entry.arch != "yunet":
+            nets.architecture(entry.arch)  # it could not run without torch: that is said before a download
         models.pull(entry)
     file = models.verify(entry)
     asked = "auto" if precision == "int8" else precision

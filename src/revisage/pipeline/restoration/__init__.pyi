@@ -11,7 +11,7 @@ from .frame_stages import (
     restore_faces,
     show_faces,
 )
-from .run_networks import Networks
+from .run_networks import Networks, drop_networks, kept_networks
 
 __all__ = [
     "Block",
@@ -27,6 +27,8 @@ __all__ = [
     "align_faces",
     "average_inputs",
     "average_restored",
+    "drop_networks",
+    "kept_networks",
     "plan_frames",
     "restore_faces",
     "restore_frames",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from collections import OrderedDict
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revisage import engines, faces, restorers, temporal
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
     from revisage.restorers import FaceRestorer, Upscaler
     from revisage.temporal import FlowEstimator
 
-__all__ = ["Networks"]
+__all__ = ["Networks", "drop_networks", "kept_networks"]
 
 
 class Networks:
@@ -104,3 +108,31 @@ class Networks:
             "calibrated": self.config.precision == "int8",
             "upscaler": None if self.upscaler is None else self.upscaler.info.sha256,
         }
+
+
+_KEPT = 4
+"""Sets of networks that stay loaded between calls: who goes through settings holds no more than these in memory."""
+_kept: OrderedDict[str, Networks] = OrderedDict()
+_keeping = threading.Lock()
+
+
+def kept_networks(config: RestoreConfig) -> Networks:
+    """The networks that a config asks for, loaded once for all calls with the same settings, from any thread.
+
+    Those of the last few settings stay loaded; see :func:`drop_networks`. A model file that has changed is loaded anew.
+    """
+    model = Path(config.model)
+    state = model.stat() if model.is_file() else None
+    key = json.dumps([config.about("networks"), state and [state.st_mtime_ns, state.st_size]], sort_keys=True)
+    with _keeping:
+        networks = _kept.pop(key, None) or Networks(config)
+        _kept[key] = networks
+        while len(_kept) > _KEPT:
+            _kept.popitem(last=False)
+    return networks
+
+
+def drop_networks() -> None:
+    """Let go of the networks that stay loaded between calls; the next call loads its own again."""
+    with _keeping:
+        _kept.clear()

@@ -1,0 +1,90 @@
+"""The embedded models restore, scan and detect where torch is not installed; what needs it says so in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from revisage import engines, models
+
+PHOTO = Path(models.__file__).parents[1] / "demo_data" / "astronaut.webp"
+# What `import torch` and `find_spec` give where it is not installed.
+WITHOUT = "import sys; sys.modules['torch'] = None; sys.modules['torchvision'] = None\n"
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", WITHOUT + code], capture_output=True, text=True, check=False)
+
+
+def test_a_photo_is_restored_scanned_and_searched(tmp_path: Path) -> None:
+    code = f"""
+import json, numpy as np, revisage
+from PIL import Image
+from pathlib import Path
+photo, out = Path({str(PHOTO)!r}), Path({str(tmp_path)!r})
+revisage.restore(photo, out / "restored.png", report=out / "report.json")
+image = np.asarray(Image.open(photo).convert("RGB"))
+faces = revisage.detect_faces(image)
+restored = revisage.restore_image(image)
+assert len(faces) == 1 and (restored != image).any()
+assert np.array_equal(np.asarray(Image.open(out / "restored.png").convert("RGB")), restored)
+assert len(revisage.scan(photo).shots) == 1
+frames = [Image.fromarray(np.roll(image, shift, 1)) for shift in (0, 2)]
+frames[0].save(out / "moving.gif", save_all=True, append_images=frames[1:], duration=80)
+assert revisage.restore(out / "moving.gif", out / "restored.gif").to_json()
+assert revisage.load_restorer().info.sha256 == {models.verify("compact").sha256!r}
+assert revisage.load_detector()(image)[0].box == faces[0].box
+assert sys.modules["torch"] is None
+"""
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "revisage.load_restorer('gfpgan-1.4')",
+        "revisage.load_restorer(engine='torch')",
+        "revisage.load_detector('retinaface-r50')",
+        f"revisage.load_restorer({str(models.local_path('compact'))!r})",
+    ],
+)
+def test_what_needs_torch_names_the_extra(call: str) -> None:
+    code = f"""
+import revisage
+try:
+    {call}
+except revisage.RevisageError as error:
+    print(error)
+"""
+    result = run(code)
+    assert "pip install 'revisage[torch]'" in result.stdout, result.stderr
+    assert result.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["compact", "compact-detector"])
+def test_embedded_files_are_what_the_export_makes_of_the_weights(name: str, tmp_path: Path) -> None:
+    from revisage.train import export_model
+
+    written = export_model(name, tmp_path / f"{name}.xml")
+    again = export_model(name, tmp_path / "again.xml")
+    weights = models.verify(name).sha256
+    for path, twin in zip(written, again, strict=True):
+        shipped = models.local_path(name).with_name(path.name)
+        for ours, second, theirs in zip(*(both(file) for file in (path, twin, shipped)), strict=True):
+            assert ours.read_bytes() == second.read_bytes(), "the same weights gave other bytes"
+            if _made_by(shipped) == _made_by(path):
+                assert ours.read_bytes() == theirs.read_bytes(), f"run  revisage export {name} -o {shipped}"
+        assert engines.model_notes(engines.read_model(shipped))["weights_sha256"] == weights
+    assert sum(file.stat().st_size for file in models.local_path(name).parent.iterdir()) <= 30_000_000
+
+
+def both(file: Path) -> tuple[Path, Path]:
+    return file, file.with_suffix(".bin")
+
+
+def _made_by(file: Path) -> str:
+    return str(engines.read_model(file).get_rt_info(["Runtime_version"]).value)
