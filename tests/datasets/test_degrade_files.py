@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_pixels(inputs: Path, made: tuple[Path, Deg
 def test_what_is_there_is_not_replaced_unasked(inputs: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     degrade_files([inputs / "photo.jpg"], output, preset="mild")
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(OutputError, match="pass overwrite=True to replace it"):
         degrade_files([inputs / "photo.jpg"], output, preset="mild")
     degrade_files([inputs / "photo.jpg"], output, preset="mild", overwrite=True)
 

@@ -25,6 +25,7 @@ from revisage.core import (
     OutputError,
     Progress,
     ProgressCallback,
+    check_absent,
     check_folder,
     make_config,
     output_error,
@@ -155,8 +156,7 @@ def align_files(
         raise OutputError(f"{output}: the output folder is the input's; name another folder")
     check_folder(output)
     files = _media_files(inputs, output)
-    if (output / INDEX).exists() and not overwrite:
-        raise OutputError(f"{output / INDEX} exists; use --overwrite to replace it")
+    check_absent(output / INDEX, overwrite=overwrite)
     recogniser = _recogniser(options.identity)
     networks = Networks(make_config(detector=options.detector, detection_threshold=options.detection_threshold))
     report = AlignReport(known_people=recogniser is not None)

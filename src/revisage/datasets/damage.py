@@ -32,6 +32,7 @@ from revisage.core import (
     Progress,
     ProgressCallback,
     RevisageError,
+    check_absent,
     check_folder,
     file_sha256,
     output_error,
@@ -374,10 +375,8 @@ def _check_targets(tasks: Sequence[_Task], output: Path, overwrite: bool) -> Non
         seen[task.target] = task.source
         if task.target.resolve() == task.source.resolve():
             raise OutputError(f"{task.source} would be written over; name another output folder")
-        if task.target.exists() and not overwrite:
-            raise OutputError(f"{task.target} exists; use --overwrite to replace it")
-    if (output / MANIFEST).exists() and not overwrite:
-        raise OutputError(f"{output / MANIFEST} exists; use --overwrite to replace it")
+        check_absent(task.target, overwrite=overwrite)
+    check_absent(output / MANIFEST, overwrite=overwrite)
 
 
 def _unit(size_hw: tuple[int, int], aligned: bool) -> float:

@@ -32,6 +32,7 @@ from revisage.core import (
     Image,
     InputError,
     OutputError,
+    OutputExistsError,
     Progress,
     ProgressCallback,
     Region,
@@ -118,7 +119,7 @@ def _opened(folder: Path, options: GifSetOptions, overwrite: bool) -> GifSet:
     if (folder / MANIFEST).exists():
         found = load_gif_set(folder)
         if found.options != options:
-            raise OutputError(f"{folder} holds a set made with other options; use --overwrite, or name another folder")
+            raise OutputExistsError(f"{folder} holds a set made with other options", "name another folder")
         return found
     if folder.is_file():
         raise OutputError(f"{folder} is a file; name a folder for the set")
@@ -205,7 +206,7 @@ def restore_gif_set(
     made = load_gif_set(folder)
     settings = config.settings()
     if made.restoration not in (None, settings):
-        raise OutputError(f"{folder} was restored with other options; use --overwrite, or name another folder")
+        raise OutputExistsError(f"{folder} was restored with other options", "name another folder")
     made = made.model_copy(update={"restoration": settings})
     networks = Networks(config)
     for place, clip in enumerate(made.clips):

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage import facestore
-from revisage.core import Face, Image, InputError, OutputError, check_folder
+from revisage.core import Face, Image, InputError, OutputError, check_absent, check_folder
 from revisage.faces import ffhq_template, load_detector
 from revisage.facestore import StoredFace
 from revisage.measures import CLEAN_SHARPNESS
@@ -308,8 +308,7 @@ def _check_output(output: Path, overwrite: bool) -> None:
     check_folder(output)
     if output.is_dir() and not any(output.iterdir()):
         return
-    if output.exists() and not overwrite:
-        raise OutputError(f"{output} exists; use --overwrite to replace it")
+    check_absent(output, overwrite=overwrite)
     if output.exists() and not (output / LIST).is_file():
         raise OutputError(f"{output} is no training set of a face store and is left as it is; name another folder")
     if not output.parent.is_dir():

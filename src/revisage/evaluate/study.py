@@ -19,7 +19,15 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from revisage._version import __version__
-from revisage.core import ConfigError, InputError, OutputError, output_error, write_text
+from revisage.core import (
+    ConfigError,
+    InputError,
+    OutputError,
+    OutputExistsError,
+    check_absent,
+    output_error,
+    write_text,
+)
 from revisage.evaluate.comparison import name_methods
 from revisage.evaluate.html_page import page_from, script_json
 from revisage.media import MediaInfo, find_media, probe
@@ -214,11 +222,10 @@ def _check_target(folder: Path, overwrite: bool) -> None:
         raise OutputError(f"{folder} is a file; name a folder for the study")
     taken = folder.is_dir() and any(folder.iterdir())
     if taken and not overwrite:
-        raise OutputError(f"{folder} is not empty; use --overwrite, or name another folder")
+        raise OutputExistsError(f"{folder} is not empty", "name another folder")
     if taken and not (folder / "index.html").exists():
         raise OutputError(f"{folder} holds something other than a study; name another folder")
-    if key_path(folder).exists() and not overwrite:
-        raise OutputError(f"{key_path(folder)} exists; use --overwrite to replace it")
+    check_absent(key_path(folder), overwrite=overwrite)
 
 
 def _write(folder: Path, key: StudyKey, shown: dict[tuple[str, str], _Shown], overwrite: bool) -> None:
