@@ -78,6 +78,8 @@ class RestoreOptions(TypedDict, total=False):
     temporal_passes: int | None
     start: float | str | Fraction | None
     end: float | str | Fraction | None
+    suffix: str | None
+    ext: str | None
     codec: str | None
     crf: float | None
     preset: str | None
@@ -161,17 +163,24 @@ def restore(
         files = _restore_batch(found, input, output, settings, one, given)
     else:
         source = found.files[0]
-        target = media.default_output(source) if output is None else _in_folder(Path(output), source)
+        target = _target(source, output, settings)
         files = [one(source, target)]
     return _report(settings, networks, files, [str(path) for path in found.skipped])
 
 
-def _in_folder(output: Path, source: Path) -> Path:
-    """``output``, or the source's name in it, as it can be written, when it is a folder."""
+def _target(source: Path, output: PathLike | None, config: RestoreConfig) -> Path:
+    """Where the output of one file goes: beside it, into a folder under its name as it can be written, or as named."""
+    if output is None:
+        return media.default_output(source, **_named(config, "_restored"))
+    path = Path(output)
     try:
-        return output / media.output_name(source) if output.is_dir() else output
+        return path / media.output_name(source, **_named(config, "")) if path.is_dir() else path
     except OSError:  # a name that the system does not take is refused with the other outputs
-        return output
+        return path
+
+
+def _named(config: RestoreConfig, suffix: str) -> dict[str, Any]:
+    return {"suffix": suffix if config.suffix is None else config.suffix, "ext": config.ext}
 
 
 def _restore_batch(
@@ -198,19 +207,21 @@ def _restore_batch(
         except RevisageError as error:
             return pipeline.FileReport(input={"path": str(source)}, error=str(error), error_code=error.exit_code)
 
-    return [tried(source, target) for source, target in _batch_targets(found, named, output).items()]
+    return [tried(source, target) for source, target in _batch_targets(found, named, output, config).items()]
 
 
-def _batch_targets(found: Collection, named: PathLike, output: PathLike | None) -> dict[Path, Path]:
+def _batch_targets(
+    found: Collection, named: PathLike, output: PathLike | None, config: RestoreConfig
+) -> dict[Path, Path]:
     if output is not None:
         if Path(output).is_file():
             raise OutputError(f"{output} is a file; {named} needs a folder for its outputs")
-        return found.outputs(Path(output))
+        return found.outputs(Path(output), **_named(config, ""))
     folder = Path(named)
     if folder.is_dir():
         resolved = folder.resolve()
-        return found.outputs(resolved.with_name(f"{resolved.name}_restored"))
-    return {file: media.default_output(file) for file in found.files}
+        return found.outputs(resolved.with_name(f"{resolved.name}_restored"), **_named(config, ""))
+    return {file: media.default_output(file, **_named(config, "_restored")) for file in found.files}
 
 
 def _report(config: RestoreConfig, networks: Networks, files: list[FileReport], skipped: list[str]) -> Report:

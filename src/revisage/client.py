@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from revisage.core import InputError, MissingExtraError, OutputError, RevisageError
+from revisage.core import InputError, MissingExtraError, RevisageError, check_absent, written_beside
 
 try:
     import httpx
@@ -162,24 +162,22 @@ class Client:
         """Write a result (output, report, compare, playable) to ``target``; it appears when it is complete.
 
         Raises:
-            OutputError: it exists, or cannot be written.
+            OutputExistsError: it exists.
+            OutputError: it cannot be written.
         """
         path = Path(target)
-        if path.exists():
-            raise OutputError(f"{path} exists; name another file")
-        partial = path.with_name(f".{path.name}.part")
+        check_absent(path, overwrite=False)
         try:
-            with self._http.stream("GET", f"/v1/jobs/{job_id}/{file}") as answer, partial.open("wb") as stream:
+            with (
+                written_beside(path) as partial,
+                self._http.stream("GET", f"/v1/jobs/{job_id}/{file}") as answer,
+                partial.open("wb") as stream,
+            ):
                 _check(answer)
                 for chunk in answer.iter_bytes(_CHUNK):
                     stream.write(chunk)
-            partial.replace(path)
         except httpx.TransportError as error:
             raise ServiceError(f"the service does not answer ({type(error).__name__})") from None
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
-        finally:
-            partial.unlink(missing_ok=True)
         return path
 
     def cancel(self, job_id: str) -> dict[str, Any]:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from revisage.core import OutputError, ProgressCallback
+from revisage.api import restore
+from revisage.core import Image, ProgressCallback, output_error
+from revisage.demo_scene import clean_frames, face_region, write_demo_clip
+from revisage.measures import niqe, psnr
+from revisage.media import open_source
 
 __all__ = ["DemoResult", "run_demo"]
 
@@ -65,15 +68,13 @@ def run_demo(folder: Path, *, progress: ProgressCallback | None = None) -> DemoR
     Raises:
         OutputError: the folder cannot be written.
     """
-    from revisage.api import restore
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot create {folder}: {error.strerror or error}") from None
+        raise output_error(folder, error) from None
     damaged, restored = folder / "damaged.mp4", folder / "restored.mp4"
     comparison, report_path = folder / "side_by_side.mp4", folder / "report.json"
-    _write_damaged(damaged)
+    write_demo_clip(damaged)
     report = restore(
         damaged, restored, compare=comparison, report=report_path, overwrite=True, progress=progress
     ).files[0]
@@ -83,30 +84,10 @@ def run_demo(folder: Path, *, progress: ProgressCallback | None = None) -> DemoR
     )
 
 
-def _write_damaged(path: Path) -> None:
-    from revisage import demo_scene
-    from revisage.media import open_plain_video
-
-    with open_plain_video(
-        path,
-        size_hw=demo_scene.SIZE_HW,
-        rate=demo_scene.RATE,
-        crf=28,
-        audio=demo_scene.speech()[:, None],
-        sample_rate=demo_scene.SAMPLE_RATE,
-    ) as video:
-        for index, frame in enumerate(demo_scene.clean_frames()):
-            video.write(demo_scene.damage(frame, index))
-
-
 def _measure(damaged: Path, restored: Path) -> tuple[tuple[float, float], tuple[float, float, float]]:
     """PSNR of both against the undamaged face, mean over frames; NIQE of all three."""
-    from revisage.demo_scene import clean_frames, face_region
-    from revisage.measures import niqe, psnr
-    from revisage.media import open_source
-
     psnrs: list[tuple[float, float]] = []
-    kept: list[tuple[NDArray[np.uint8], ...]] = []
+    kept: list[tuple[Image, ...]] = []
     with open_source(damaged) as before, open_source(restored) as after:
         for index, (clean, one, other) in enumerate(zip(clean_frames(), before.frames(), after.frames(), strict=True)):
             region = face_region(index)

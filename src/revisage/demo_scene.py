@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core import Region
+from revisage import media
+from revisage.core import Image, Region
 
-__all__ = ["FRAMES", "RATE", "SAMPLE_RATE", "SIZE_HW", "clean_frames", "damage", "face_region", "speech"]
-
-Image = NDArray[np.uint8]
+__all__ = [
+    "FRAMES",
+    "RATE",
+    "SAMPLE_RATE",
+    "SIZE_HW",
+    "clean_frames",
+    "damage",
+    "face_region",
+    "speech",
+    "write_demo_clip",
+]
 
 SIZE_HW = (270, 480)
 RATE = 25
@@ -24,6 +34,19 @@ _SCALE = 1.35  # output px per px of the portrait: the face is about 115 px wide
 _CENTRE = (233.0, 122.0)  # of the window, in the portrait
 _MOUTH = (224.0, 147.0)
 _FACE = (225.0, 128.0)  # middle of the face, in the portrait
+
+
+def write_demo_clip(path: Path) -> None:
+    """Write the damaged clip, with its sound.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with media.open_plain_video(
+        path, size_hw=SIZE_HW, rate=RATE, crf=28, audio=speech()[:, None], sample_rate=SAMPLE_RATE
+    ) as video:
+        for index, frame in enumerate(clean_frames()):
+            video.write(damage(frame, index))
 
 
 def clean_frames() -> Iterator[Image]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import revisage
@@ -134,6 +137,42 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"revisage {revisage.__version__}\n"
     assert run(["--help"]) == 0
     assert "restore" in capsys.readouterr().out
+
+
+def test_help_of_restore_opens_with_examples_and_what_matters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setenv("TERMINAL_WIDTH", "140")
+    assert run(["restore", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert (
+        text.index("revisage restore tape.mp4") < text.index("revisage restore album/ better/") < text.index("--model")
+    )
+    first = text.partition("─ Options")[2].partition("─ Faces")[0]
+    assert re.findall(r"--[a-z-]+", first) == [
+        "--model",
+        "--strength",
+        "--upscale",
+        "--temporal",
+        "--overwrite",
+        "--help",
+    ]
+    assert "Default: compact." in first
+    assert "Default: 1." in first
+
+
+def test_names_of_outputs_take_a_suffix_and_an_ending(tiny_model: Path, tmp_path: Path) -> None:
+    album = tmp_path / "album"
+    album.mkdir()
+    for name in ("a.png", "b.bmp", "b.tif"):
+        cv2.imwrite(str(album / name), np.full((64, 64, 3), 90, np.uint8))
+    words = ["--model", str(tiny_model), "--quiet", "--suffix", "_new", "--ext", "jpg"]
+    assert run(["restore", str(album), str(tmp_path / "out"), *words]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_new.jpg", "b.tif.jpg", "b_new.jpg"]
+    assert run(["restore", str(album / "a.png"), *words]) == 0
+    assert (album / "a_new.jpg").exists()
+    assert run(["restore", str(album / "a.png"), "--suffix", "../x"]) == 2
 
 
 def test_restore_has_an_option_for_every_field_with_its_help(

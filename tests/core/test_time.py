@@ -18,6 +18,11 @@ def test_clock_times_are_read_exactly(hours: int, minutes: int, milliseconds: in
     assert parse_time(text) == hours * 3600 + minutes * 60 + Fraction(milliseconds, 1000)
 
 
+def test_subtitles_write_a_comma_before_the_milliseconds() -> None:
+    assert parse_time("1:02:03,250") == 3723 + Fraction(1, 4)
+    assert parse_time("00:00:01,5") == Fraction(3, 2)
+
+
 @pytest.mark.parametrize("text", ["", "-1", "1:2:3:4", "5s", "1.", "nan"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="not a time"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import sqlalchemy as sa
@@ -215,7 +215,7 @@ def test_every_text_option_was_looked_at() -> None:
     """A new option that takes free text may name a file: look at it, then add it here or refuse it."""
     fields = RestoreConfig.model_fields
     text = {name for name, field in fields.items() if str in (field.annotation, *get_args(field.annotation))}
-    assert text == {"model", "codec", "preset", "pixel_format", "consent"}
+    assert text == {"model", "codec", "preset", "pixel_format", "consent", "suffix", "ext"}
 
 
 @given(st.text())
@@ -223,3 +223,19 @@ def test_names_never_are_paths(name: str) -> None:
     cleaned = clean_name(name)
     assert 0 < len(cleaned) <= 200
     assert not set(cleaned) & set("/\\\0\n\r")
+
+
+def test_a_queued_job_overtakes_the_one_before_it(open_store: Opened, clock: Any) -> None:
+    store = open_store()
+    file = service.receive(store, io.BytesIO(GIF), "a.gif")
+    made = []
+    for _ in range(3):
+        clock.now += 1
+        made.append(service.restore(store, file.id).id)
+    store.overtake(made[0])  # nobody waits before it
+    store.overtake(made[2])
+    taken = [Leases(store, "restore").take() for _ in range(3)]
+    assert [lease.job.id for lease in taken if lease is not None] == [made[0], made[2], made[1]]
+    store.overtake(made[1])  # at work by now
+    with pytest.raises(NotFoundError):
+        store.overtake("none")

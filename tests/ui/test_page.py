@@ -17,8 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
+
+from sample_media import face_frames
 
 pytest.importorskip("streamlit", reason="the extra `ui` is not installed")
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -86,7 +91,7 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
     page.goto(address)
-    button(page, "Restore").wait_for()
+    button(page, "Try the demo clip").wait_for()
     yield page
     remote = [
         url for url in requested if not url.startswith((address, "data:", "blob:", address.replace("http", "ws")))
@@ -115,9 +120,9 @@ def talking(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_valid_mp4(page: Any, talking: Path) -> None:
     choose(page, talking)
-    page.get_by_text("Found here").wait_for()
+    page.get_by_text("1 face in this frame").wait_for()
     page.get_by_role("img", name=re.compile(r"talking\.mp4")).first.wait_for()
-    button(page, "Preview").click()
+    page.get_by_text("Before and after", exact=True).click()
     page.get_by_role("img", name=re.compile(r"^After: talking\.mp4")).wait_for()
     button(page, "Restore").click()
     button(page, "Download video").wait_for()
@@ -138,6 +143,7 @@ def test_valid_mp4(page: Any, talking: Path) -> None:
     restored, original = probe(Path(download.value.path())), probe(talking)
     assert restored.frame_count == original.frame_count == 25
     assert [stream.codec for stream in restored.audio] == [stream.codec for stream in original.audio]
+    button(page, "More").click()
     with page.expect_download() as download:
         button(page, "Download report").click()
     assert '"faces"' in Path(download.value.path()).read_text(encoding="utf-8")
@@ -153,11 +159,59 @@ def test_wrong_format(page: Any, tmp_path: Path) -> None:
     assert "Traceback" not in page.content()
 
 
-def test_missing_upload(page: Any) -> None:
+def test_an_empty_page_says_what_works_and_offers_a_clip(page: Any) -> None:
+    page.get_by_text("animations (GIF, APNG, WebP)").wait_for()
+    assert button(page, "Restore").count() == 0
+    button(page, "Try the demo clip").click()
+    page.get_by_text("1 face in this frame").wait_for()
+    button(page, "Restore").wait_for()
+    page.get_by_role("button", name="Take out demo.mp4").click()
+    button(page, "Try the demo clip").wait_for()
+
+
+def test_a_name_is_shown_as_it_is_and_asks_no_other_host(page: Any, tmp_path: Path) -> None:
+    """That no other host is asked is seen to by the page's fixture, for all tests."""
+    name = "![x](https:evil.example) **b** $x^2$ :smile: <i>.png"
+    cv2.imwrite(str(tmp_path / "sky.png"), np.full((120, 160, 3), (230, 200, 120), np.uint8))
+    (tmp_path / "sky.png").rename(tmp_path / name)
+    choose(page, tmp_path / name)
+    page.get_by_text("No faces were found").wait_for()
+    assert page.get_by_text(name, exact=True).count() >= 2
     button(page, "Restore").click()
-    page.get_by_text("Choose a video first.").wait_for()
-    button(page, "Preview").click()
-    page.get_by_text("Choose a video first.").wait_for()
+    page.get_by_text(f"{name}, restored", exact=True).wait_for()
+    button(page, "Download photo").wait_for()
+
+
+def test_an_animation_is_shown_as_pictures(page: Any, tmp_path: Path) -> None:
+    frames = [Image.fromarray(frame).resize((240, 136)) for frame in face_frames(3)]
+    frames[0].save(tmp_path / "wave.gif", save_all=True, append_images=frames[1:], duration=80, loop=0)
+    choose(page, tmp_path / "wave.gif")
+    button(page, "Restore").click()
+    button(page, "Download animation").wait_for()
+    for name in ("Original: wave.gif", "Restored: wave.gif"):
+        shown = page.get_by_role("img", name=name, exact=True)
+        shown.wait_for()
+        assert shown.evaluate("image => image.complete && image.naturalWidth > 0")
+        assert shown.get_attribute("src").startswith("data:image/gif")
+    assert page.locator("video").count() == 0
+
+
+def test_several_files_wait_in_a_queue(page: Any, talking: Path, tmp_path: Path) -> None:
+    names = ["one.mp4", "two.mp4", "three.mp4"]
+    for name in names:
+        shutil.copy(talking, tmp_path / name)
+    choose(page, *(tmp_path / name for name in names))
+    page.get_by_text("3 files chosen").wait_for()
+    button(page, "Restore").click()
+    button(page, "Sooner").first.wait_for()
+    assert button(page, "Cancel").count() >= 2
+    button(page, "Sooner").last.click()
+    order = page.locator(".stProgress").filter(has_text=re.compile(r"three|two"))
+    page.wait_for_function("[...document.querySelectorAll('.stProgress')].at(-1)?.textContent.includes('two')")
+    assert order.count() >= 1
+    while button(page, "Cancel").count():
+        button(page, "Cancel").last.click()
+        page.wait_for_timeout(1500)
 
 
 def test_broken_file(page: Any, talking: Path, tmp_path: Path) -> None:
@@ -170,7 +224,7 @@ def test_broken_file(page: Any, talking: Path, tmp_path: Path) -> None:
 
 def test_a_job_survives_a_reload_and_can_be_cancelled(page: Any, shared: Path) -> None:
     choose(page, shared / "clips" / "s18.mp4")
-    page.get_by_text("Found here").wait_for()
+    page.get_by_text("in this frame").wait_for()
     button(page, "Restore").click()
     page.get_by_text(re.compile(r"s18\.mp4: (Waiting|Looking|Restoring)")).wait_for()
     page.reload()
@@ -180,9 +234,6 @@ def test_a_job_survives_a_reload_and_can_be_cancelled(page: Any, shared: Path) -
 
 
 def test_nobody_in_the_picture(page: Any, tmp_path: Path) -> None:
-    import cv2
-    import numpy as np
-
     empty = tmp_path / "sky.png"
     cv2.imwrite(str(empty), np.full((200, 300, 3), (230, 200, 120), np.uint8))
     choose(page, empty)
@@ -195,7 +246,7 @@ def test_narrow_and_dark(browser: Any, address: str) -> None:
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     page.goto(address)
-    button(page, "Restore").wait_for()
+    button(page, "Try the demo clip").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     background = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
     assert sum(map(int, re.findall(r"\d+", background)[:3])) < 200

@@ -48,7 +48,12 @@ app.command()(export)
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Take options from a JSON file; a report will do. Options win."),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Take options from a JSON file; a report will do. Options win.",
+        rich_help_panel="Run",
+    ),
 ]
 
 _TRUNCATED = 3
@@ -81,14 +86,26 @@ def restore(
         typer.Argument(metavar="[OUTPUT]", help="By default NAME_restored.EXT beside the input.", show_default=False),
     ] = None,
     scan: Annotated[
-        Path | None, typer.Option("--scan", metavar="FILE", help="Restore the faces of this scan.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--scan",
+            metavar="FILE",
+            help="Restore the faces of this scan.",
+            show_default=False,
+            rich_help_panel="Faces",
+        ),
     ] = None,
     config: Config = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
     **options: Any,
 ) -> int:
-    """Restore the faces of a video, an animated image or a photo."""
+    """Restore the faces of a video, an animated image or a photo.
+
+    \b
+    revisage restore tape.mp4                        makes tape_restored.mp4
+    revisage restore album/ better/ --strength 0.8   every file of a folder, less strongly
+    """
     with progress_bar(quiet) as progress:
         report = revisage.restore(input, output, config=config, scan=scan, progress=progress, **options)
     for text in report.warnings:

@@ -29,9 +29,13 @@ __all__ = [
 _Command = Callable[..., Any]
 
 QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress and no summary; warnings and errors only.")
+    bool,
+    typer.Option("--quiet", "-q", help="No progress and no summary; warnings and errors only.", rich_help_panel="Run"),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object on stdout and nothing else there.", rich_help_panel="Run"),
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 StoreArgument = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the face store.")]
 
@@ -102,7 +106,7 @@ def _help(field: FieldInfo) -> str:
     if field.default is None or field.default is False:
         return text
     default = f"{field.default:g}" if isinstance(field.default, float) else field.default
-    return f"{text} [default: {default}]"
+    return f"{text} Default: {default}."  # in brackets it would be taken for markup, and not shown
 
 
 def _metavar(name: str, field: FieldInfo) -> str:

@@ -53,6 +53,15 @@ def serve(
         int, typer.Option("--workers", min=0, max=64, help="Restorations side by side; 0: `revisage worker` does it.")
     ] = 1,
     allow_folder: Allowed = None,
+    root_path: Annotated[
+        str,
+        typer.Option(
+            "--root-path",
+            metavar="PATH",
+            help="Where a proxy has put the service, such as /revisage.",
+            show_default=False,
+        ),
+    ] = "",
     require_token: Annotated[bool, typer.Option("--require-token", help="Ask for a token on 127.0.0.1 too.")] = False,
 ) -> None:
     """Serve restoration over HTTP: POST /v1/jobs and so on, see /openapi.json.
@@ -64,7 +73,7 @@ def serve(
             raise ConfigError(f"--allow-folder: there is no folder {folder}; make it first, or name another")
     folders = tuple(allow_folder) if allow_folder else None
     settings = service.ServiceSettings.load(data_dir=data_dir, database_url=database_url, allowed_folders=folders)
-    service.run_server(settings, host=host, port=port, workers=workers, needs_token=require_token)
+    service.run_server(settings, host=host, port=port, workers=workers, needs_token=require_token, root_path=root_path)
 
 
 def worker(

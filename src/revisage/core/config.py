@@ -39,7 +39,7 @@ __all__ = [
 Background = Literal["none", "lanczos", "realesrgan-x2", "realesrgan-x4", "realesr-general-x4"]
 Detector = Literal["compact", "retinaface-r50", "retinaface-mobile", "yunet"]
 Temporal = Literal["off", "smooth", "flow", "raft"]
-Panel = Literal["Restoration", "Faces", "Stability", "File", "Machine", "Face store", "Beside the output"]
+Panel = Literal["Options", "Restoration", "Faces", "Stability", "File", "Machine", "Face store", "Beside the output"]
 Scope = Literal["networks", "scan", "result", "side output", "run switch"]
 BACKGROUNDS: tuple[str, ...] = get_args(Background)
 DETECTORS: tuple[str, ...] = get_args(Detector)
@@ -52,7 +52,7 @@ class Option:
     Command line, REST, OpenAPI description, page, cache keys and manifests are made from this and nothing else.
 
     Attributes:
-        panel: the heading that it stands under.
+        panel: the heading that it stands under; ``Options`` holds the few that matter most, and comes first.
         scopes: what its value decides about: ``networks`` (which are loaded, and how), ``scan`` (the faces that are
             found), ``result`` (pixels and file), ``side output`` (files beside the output), ``run switch`` (how the
             run goes about it; the output is the same).
@@ -103,10 +103,10 @@ class RestoreConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: Annotated[str, Option("Restoration", ("networks",))] = Field(
+    model: Annotated[str, Option("Options", ("networks",))] = Field(
         "compact", description="Restorer: a name of `revisage models list` or a file (.safetensors, .pth, .onnx, .xml)."
     )
-    strength: Annotated[float, Option("Restoration", ("result",))] = Field(
+    strength: Annotated[float, Option("Options", ("result",))] = Field(
         1.0, ge=0, le=1, description="0 leaves faces as they are, 1 restores them fully."
     )
     fidelity: Annotated[float | None, Option("Restoration", ("networks", "result"), of_net=True)] = Field(
@@ -115,7 +115,7 @@ class RestoreConfig(BaseModel):
         le=1,
         description="Of codeformer: 0 paints the best face, 1 keeps to the source; 0.5 if not given.",
     )
-    upscale: Annotated[Factor, Option("Restoration", ("result",))] = Field(
+    upscale: Annotated[Factor, Option("Options", ("result",))] = Field(
         1.0, description="Size of the output, as a factor (2, 1.5, 3/2)."
     )
     background: Annotated[Background, Option("Restoration", ("networks", "result"))] = Field(
@@ -150,7 +150,7 @@ class RestoreConfig(BaseModel):
         False, description="The input already is one aligned face (FFHQ framing) per image."
     )
 
-    temporal: Annotated[Temporal, Option("Stability", ("networks", "scan", "result"))] = Field(
+    temporal: Annotated[Temporal, Option("Options", ("networks", "scan", "result"))] = Field(
         "flow",
         description="Stability: off (each frame by itself), smooth (steady landmarks), flow or raft (average along the "
         "motion too; raft needs the extra 'flow' and is slow without a GPU).",
@@ -169,6 +169,16 @@ class RestoreConfig(BaseModel):
         None, description="Stop here: seconds or h:mm:ss."
     )
 
+    suffix: Annotated[str | None, Option("File", ("run switch",), served=False, metavar="TEXT")] = Field(
+        None,
+        pattern=r"^[^/\\\x00]*$",
+        description="Added to the names of outputs; _restored beside the inputs, nothing in a folder of outputs.",
+    )
+    ext: Annotated[str | None, Option("File", ("run switch",), served=False)] = Field(
+        None,
+        pattern=r"^\.?[A-Za-z0-9]+$",
+        description="Ending of outputs that are not named, such as png or mp4; by default the input's own.",
+    )
     codec: Annotated[str | None, Option("File", ("result",))] = Field(
         None, description="Video encoder; by default the one nearest to the source's codec."
     )
@@ -220,7 +230,7 @@ class RestoreConfig(BaseModel):
     collect_frames: Annotated[int, Option("Face store", ("side output",), served=False)] = Field(
         3, ge=1, le=100, description="Frames kept of each face track, the best ones."
     )
-    overwrite: Annotated[bool, Option("Beside the output", ("run switch",), served=False)] = Field(
+    overwrite: Annotated[bool, Option("Options", ("run switch",), served=False)] = Field(
         False, description="Replace existing output files."
     )
     dry_run: Annotated[bool, Option("Beside the output", ("run switch",), served=False)] = Field(

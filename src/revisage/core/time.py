@@ -10,11 +10,11 @@ from revisage.core.errors import ConfigError
 __all__ = ["format_seconds", "parse_time"]
 
 _FRACTION = re.compile(r"\d+/[1-9]\d*")
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
+_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d+)?)")
 
 
 def parse_time(text: str) -> Fraction:
-    """Seconds from ``12``, ``12.5``, ``1:02.5``, ``1:00:02.5`` or the exact ``125/2``.
+    """Seconds from ``12``, ``12.5``, ``1:02.5``, ``1:00:02.5``, subtitles' ``1:00:02,500`` or the exact ``125/2``.
 
     Raises:
         ConfigError: the text is none of these.
@@ -25,7 +25,7 @@ def parse_time(text: str) -> Fraction:
     if match is None:
         raise ConfigError(f"not a time: '{text}'; write seconds (12.5) or a clock time (1:02.5)")
     hours, minutes, secs = match.groups()
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + Fraction(secs)
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + Fraction(secs.replace(",", "."))
 
 
 def format_seconds(value: float | Fraction) -> str:

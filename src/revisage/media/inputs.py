@@ -37,11 +37,11 @@ class Collection:
     files: tuple[Path, ...]
     skipped: tuple[Path, ...] = ()
 
-    def outputs(self, folder: Path) -> dict[Path, Path]:
+    def outputs(self, folder: Path, *, suffix: str = "", ext: str | None = None) -> dict[Path, Path]:
         """For each input its output below ``folder``, with the same relative path.
 
         What cannot be written in its own format takes the ending of the nearest that can (see
-        :func:`~revisage.media.output_name`), after its own where another input has that name.
+        :func:`~revisage.media.output_name`), after its own where another input or output has that name.
 
         Raises:
             OutputError: the folder is the inputs' own, so that each would be its own output.
@@ -50,10 +50,11 @@ class Collection:
             raise OutputError(f"{folder}: the output folder is the input's; name another folder")
         outputs: dict[Path, Path] = {}
         for file in self.files:
-            name = output_name(file)
-            if name != file.name and file.with_name(name) in self.files:
-                name = f"{file.name}{Path(name).suffix}"
-            outputs[file] = folder / file.relative_to(self.base).with_name(name)
+            name = output_name(file, suffix=suffix, ext=ext)
+            target = folder / file.relative_to(self.base).with_name(name)
+            if target in outputs.values() or (name != file.name and file.with_name(name) in self.files):
+                target = target.with_name(f"{file.name}{Path(name).suffix}")
+            outputs[file] = target
         return outputs
 
 
@@ -166,13 +167,24 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path} is empty")
 
 
-def default_output(source: Path) -> Path:
+def default_output(source: Path, *, suffix: str = "_restored", ext: str | None = None) -> Path:
     """``NAME_restored.EXT`` beside the input, see :func:`output_name`."""
-    return source.with_name(output_name(source)).with_stem(f"{source.stem}_restored")
+    return source.with_name(output_name(source, suffix=suffix, ext=ext))
 
 
-def output_name(source: Path) -> str:
-    """The source's name, with the ending of the nearest format where the source's own cannot be written."""
+def output_name(source: Path, *, suffix: str = "", ext: str | None = None) -> str:
+    """The source's name, with the ending of the nearest format where the source's own cannot be written.
+
+    Args:
+        source: a media file.
+        suffix: added to the name before its ending.
+        ext: the ending, instead of the source's.
+    """
+    name = _with_own_ending(source) if ext is None else source.with_suffix(f".{ext.removeprefix('.')}").name
+    return Path(name).with_stem(f"{source.stem}{suffix}").name
+
+
+def _with_own_ending(source: Path) -> str:
     own = format_of(source.suffix)
     if own is not None and own.writer is not None:
         return source.name

@@ -1,51 +1,68 @@
-"""What the user chooses: files, and settings with a person's words first and the rest folded away."""
+"""What the user chooses: files, settings with a person's words first and the rest folded away, and presets of them."""
 
 from __future__ import annotations
 
 import ipaddress
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import streamlit as st
 
 from revisage import service
-from revisage.core import ConfigError, RevisageError, make_config
+from revisage.core import ConfigError, RestoreConfig, RevisageError, make_config, write_text
 from revisage.service import InputFile, JobStore
+from revisage.ui.display import alert, plain
 
-__all__ = ["LOOKS", "USUAL_THRESHOLD", "ask_settings", "choose_files"]
+__all__ = ["LOOKS", "USUAL_THRESHOLD", "ask_settings", "choose_files", "chosen_files", "take_in"]
 
-_HELP = "Videos (mp4, mov, mkv, webm, avi, mpg), animations (GIF, APNG, WebP) and photos (jpg, png, webp, tif)."
+
+def chosen_files() -> list[InputFile]:
+    """The files that are chosen, in order."""
+    files: list[InputFile] = st.session_state.setdefault("files", [])
+    return files
 
 
 def choose_files(store: JobStore) -> list[InputFile]:
-    """Show the chooser; returns the files that are chosen, in order. What cannot be used is said beneath it."""
-    sent = st.file_uploader("Videos, GIFs or photos", accept_multiple_files=True, key="chooser", help=_HELP)
-    known: dict[str, InputFile] = st.session_state.setdefault("received", {})
-    refused: dict[str, str] = st.session_state.setdefault("refused", {})
-    chosen = [file for upload in sent if (file := _received(store, upload, known, refused))]
-    _forget_removed(store, known, {upload.file_id for upload in sent})
-    for upload in sent:
-        if upload.file_id in refused:
-            st.error(refused[upload.file_id], icon=":material/error:")
+    """Show the chooser and what is chosen, each with a way to take it out; returns the files that are chosen.
+
+    An upload is copied into the store and the chooser emptied at once: Streamlit holds in memory what it shows as
+    chosen.
+    """
+    turn = st.session_state.setdefault("turn", 0)
+    files = chosen_files()
+    label = "Add videos, GIFs or photos" if files else "Videos, GIFs or photos"
+    sent = st.file_uploader(label, accept_multiple_files=True, key=f"chooser-{turn}")
+    if sent:
+        st.session_state.refused = []
+        for upload in sent:
+            take_in(store, upload, upload.name)
+        st.session_state.turn = turn + 1
+        st.rerun()
+    for message in st.session_state.get("refused", []):
+        alert(message)
+    for file in files:
+        _row(store, file)
     if _is_own_computer():
-        named = _named_by_path(store)
-        chosen += [named] if named else []
-    return chosen
+        _name_by_path(store)
+    return files
 
 
-def _received(store: JobStore, upload: Any, known: dict[str, InputFile], refused: dict[str, str]) -> InputFile | None:
-    """The store's copy of an upload; taken in when it is seen for the first time."""
-    if upload.file_id not in known and upload.file_id not in refused:
-        try:
-            known[upload.file_id] = service.receive(store, upload, upload.name)
-        except RevisageError as error:
-            refused[upload.file_id] = str(error)
-    return known.get(upload.file_id)
+def take_in(store: JobStore, stream: BinaryIO, name: str) -> None:
+    """Add a file to those that are chosen, or note why it cannot be used."""
+    try:
+        chosen_files().append(service.receive(store, stream, name))
+    except RevisageError as error:
+        st.session_state.setdefault("refused", []).append(str(error))
 
 
-def _forget_removed(store: JobStore, known: dict[str, InputFile], present: set[str]) -> None:
-    for file_id in set(known) - present:
-        store.delete_input(known.pop(file_id).id)
+def _row(store: JobStore, file: InputFile) -> None:
+    name, removing = st.columns([6, 1], vertical_alignment="center")
+    name.markdown(plain(file.name))
+    if removing.button("", icon=":material/close:", help=f"Take out {plain(file.name)}", key=f"out-{file.id}"):
+        chosen_files().remove(file)
+        store.delete_input(file.id)
+        st.rerun()
 
 
 def _is_own_computer() -> bool:
@@ -57,19 +74,19 @@ def _is_own_computer() -> bool:
         return False
 
 
-def _named_by_path(store: JobStore) -> InputFile | None:
+def _name_by_path(store: JobStore) -> None:
     with st.expander("Or name a file on this computer"):
         text = st.text_input("Path of the file", key="path", placeholder="/home/me/tape.mpg").strip()
-        if not text:
-            return None
         known: dict[str, InputFile] = st.session_state.setdefault("named", {})
-        if text not in known:
-            try:
-                known[text] = store.add_path(Path(text).expanduser())
-            except RevisageError as error:
-                st.error(str(error), icon=":material/error:")
-                return None
-        return known[text]
+        if not text or text in known:
+            return
+        try:
+            known[text] = store.add_path(Path(text).expanduser())
+        except RevisageError as error:
+            alert(str(error))
+            return
+    chosen_files().append(known[text])
+    st.rerun()
 
 
 USUAL_THRESHOLD = 0.48
@@ -84,21 +101,75 @@ _BACKGROUNDS = {
     "Sharpen it, twice the size (Real-ESRGAN, slow)": "realesrgan-x2",
     "Sharpen it, four times the size (Real-ESRGAN, very slow)": "realesrgan-x4",
 }
+_USUAL: dict[str, Any] = {
+    "look": "Maximum",
+    "strength": 100,
+    "size": "Same size",
+    "background": "Leave it as it is",
+    "steady": True,
+    "threshold": USUAL_THRESHOLD,
+    "smallest": RestoreConfig.model_fields["min_face"].default,
+    "center": False,
+    "begin": "",
+    "end": "",
+    "crf": 16,
+}
+"""The state of each setting of the page before anybody touches it; presets hold the same keys."""
 
 
-def ask_settings() -> dict[str, Any]:
+def ask_settings(store: JobStore) -> dict[str, Any]:
     """Show the settings; returns the fields of a RestoreConfig that differ from their defaults, as JSON values."""
+    for key, value in _USUAL.items():
+        st.session_state[key] = st.session_state.get(key, value)  # set anew: Streamlit forgets what was not drawn
     values = {"strength": _strength(), "upscale": _size(), "background": _background()}
     steady = st.toggle(
         "Keep faces steady from frame to frame",
-        value=True,
         key="steady",
         help="Smooths what flickers in a video. Photos are not affected.",
     )
     values["temporal"] = "flow" if steady else "off"
     with st.expander("More settings"):
         values |= _more()
+    _presets(store.settings.data_dir / "presets.json")
     return _changed(values)
+
+
+def _presets(path: Path) -> None:
+    """Settings to keep under a name and to take again."""
+    kept = _read_presets(path)
+    with st.expander(f"Presets ({len(kept)})"):
+        name = st.selectbox("Kept settings", list(kept), index=None, key="preset", placeholder="None chosen")
+        using, deleting = st.columns(2)
+        if using.button("Use", disabled=name is None, width="stretch", on_click=_use, args=(kept.get(name or ""),)):
+            st.toast("Settings taken from the preset")
+        if deleting.button("Delete preset", disabled=name is None, width="stretch") and name is not None:
+            del kept[name]
+            _write_presets(path, kept)
+        new = st.text_input("Keep the settings above as", key="preset-name", max_chars=60).strip()
+        if st.button("Keep", disabled=not new, width="stretch"):
+            kept[new] = {key: st.session_state[key] for key in _USUAL}
+            _write_presets(path, kept)
+
+
+def _use(preset: dict[str, Any] | None) -> None:
+    """Take the settings of a preset; what this version does not offer is left out."""
+    offered: dict[str, Any] = {"look": LOOKS, "size": _SIZES, "background": _BACKGROUNDS}
+    for key, value in (preset or {}).items():
+        if isinstance(value, type(_USUAL.get(key))) and value in offered.get(key, (value,)):
+            st.session_state[key] = value
+
+
+def _read_presets(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write_presets(path: Path, presets: dict[str, dict[str, Any]]) -> None:
+    write_text(path, json.dumps(presets, indent=2) + "\n", overwrite=True)
+    st.rerun()
 
 
 def _strength() -> float:
@@ -110,8 +181,6 @@ def _strength() -> float:
         percent = st.session_state.strength
         st.session_state.look = next((name for name, value in LOOKS.items() if value == percent), None)
 
-    st.session_state.setdefault("strength", 100)
-    st.session_state.setdefault("look", "Maximum")
     st.segmented_control("Look", list(LOOKS), key="look", on_change=take_look, help="How far faces are restored.")
     st.slider("Strength", 0, 100, key="strength", format="%d %%", on_change=forget_look)
     return st.session_state.strength / 100
@@ -127,7 +196,6 @@ def _background() -> str:
 
 
 def _more() -> dict[str, Any]:
-    st.session_state.setdefault("threshold", USUAL_THRESHOLD)
     threshold = st.slider(
         "How sure the search for faces must be",
         0.20,
@@ -136,15 +204,15 @@ def _more() -> dict[str, Any]:
         key="threshold",
         help="Lower finds more faces, and more that are none.",
     )
-    smallest = st.number_input("Smallest face to restore (px)", 1, 1000, 16, key="smallest")
+    smallest = st.number_input("Smallest face to restore (px)", 1, 1000, key="smallest")
     center = st.checkbox("Only the face nearest to the middle", key="center")
     begin = st.text_input("Begin at (seconds or h:mm:ss)", key="begin", placeholder="from the start")
     end = st.text_input("Stop at (seconds or h:mm:ss)", key="end", placeholder="to the end")
-    crf = st.slider("Quality of the video file (CRF, lower is better and larger)", 0, 40, 16, key="crf")
+    crf = st.slider("Quality of the video file (CRF, lower is better and larger)", 0, 40, key="crf")
     values: dict[str, Any] = {"min_face": int(smallest), "only_center_face": center}
     if threshold != USUAL_THRESHOLD:
         values["detection_threshold"] = threshold
-    if crf != 16:
+    if crf != _USUAL["crf"]:
         values["crf"] = crf
     return values | {name: text for name, text in (("start", begin.strip()), ("end", end.strip())) if text}
 
@@ -154,7 +222,7 @@ def _changed(values: dict[str, Any]) -> dict[str, Any]:
     try:
         config = make_config(values)
     except ConfigError as error:
-        st.error(str(error), icon=":material/error:")
+        alert(str(error))
         return {}
     given: dict[str, Any] = config.model_dump(mode="json", exclude_defaults=True)
     return given

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import html
+import re
+import string
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cache
@@ -11,23 +13,48 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import streamlit as st
 
 from revisage.core import Image
+from revisage.media import media_type
 
 __all__ = [
     "a_while",
+    "alert",
     "before_after",
     "bytes_of",
+    "counted",
     "data_url",
     "measures_in_words",
+    "moving_picture",
     "picture",
+    "plain",
     "seconds_of",
     "videos_in_step",
     "what_it_is",
 ]
 
+_MEANT = re.compile(rf"([{re.escape(string.punctuation)}])")
+_RECODED = 10
+"""Smaller differences (of 255) come from encoding the video again, everywhere in the frame."""
+
 _KINDS = {"video": "Video", "animation": "Animation", "image": "Photo"}
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it is: a name may hold stars, formulas, HTML, or a picture of another host's."""
+    return _MEANT.sub(r"\\\1", text)
+
+
+def alert(message: str) -> None:
+    """A message about something that went wrong, shown as it is."""
+    st.error(plain(message), icon=":material/error:")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: ``1 frame``, ``2 frames``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def a_while(seconds: float) -> str:
@@ -61,13 +88,13 @@ def what_it_is(kind: str, width: int, height: int, seconds: float | None, frames
         if seconds:
             parts.append(f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)}:{int(seconds % 60):02d} min")
         if frames:
-            parts.append(f"{frames} frames")
+            parts.append(counted(frames, "frame"))
     return ", ".join(parts)
 
 
 def measures_in_words(measures: dict[str, Any], *, faces: int, frames: int, seconds: float) -> list[tuple[str, str]]:
     """(sentence, number) pairs from the measures of a report; what was not measured is left out."""
-    rows = [(f"{faces} faces restored in {frames} frames", f"{seconds:.1f} s")]
+    rows = [(f"{counted(faces, 'face')} restored in {counted(frames, 'frame')}", f"{seconds:.1f} s")]
     rows += [row for row in (_rate(measures), _change(measures), _sync(measures), _quality(measures)) if row]
     fpa = measures.get("fpa")
     if fpa is not None:
@@ -217,6 +244,10 @@ export default function ({ parentElement, data }) {
   part('before').alt = 'Before: ' + data.alt;
   part('after').alt = 'After: ' + data.alt;
   const cut = part('cut');
+  if (cut.dataset.of !== data.before) {       // another picture: begin at the face again
+    cut.dataset.of = data.before;
+    cut.value = String(data.cut);
+  }
   cut.setAttribute('aria-label', 'How much of the frame shows the state before');
   const show = () => {
     part('clip').style.clipPath = `inset(0 ${100 - cut.value}% 0 0)`;
@@ -255,10 +286,31 @@ def before_after(before: Image, after: Image, *, alt: str, key: str) -> None:
         alt: what the frame shows, for those who cannot see it.
         key: of this viewer.
     """
-    values = {"before": data_url(before), "after": data_url(after), "alt": alt}
+    values = {"before": data_url(before), "after": data_url(after), "alt": alt, "cut": _middle_of_change(before, after)}
     _component("revisage_before_after", html=_SLIDER_HTML, css=_SLIDER_CSS, js=_SLIDER_JS)(
         data=values, key=key, height="content"
     )
+
+
+def _middle_of_change(before: Image, after: Image) -> int:
+    """Where the divider begins, in percent of the width: through the middle of what was restored."""
+    height, width = before.shape[:2]
+    if (height, width) != after.shape[:2]:
+        after = cv2.resize(after, (width, height), interpolation=cv2.INTER_AREA)
+    change = cv2.absdiff(before, after)
+    change[change < _RECODED] = 0
+    columns = change.sum(axis=(0, 2), dtype=np.float64)
+    return round(100 * float(columns @ np.arange(width) / columns.sum()) / width) if columns.any() else 50
+
+
+def moving_picture(path: Path, *, alt: str) -> None:
+    """A GIF, APNG or animated WebP, which browsers play as a picture.
+
+    Args:
+        path: of the file, up to about 100 MB: it travels with the page.
+        alt: what it shows.
+    """
+    _show_picture(path, alt, "width: 100%")
 
 
 def picture(path: Path, *, alt: str, width: int | None = None) -> None:
@@ -269,10 +321,12 @@ def picture(path: Path, *, alt: str, width: int | None = None) -> None:
         alt: what it shows.
         width: in px; by default as wide as its place.
     """
-    kind = {".jpg": "jpeg", ".png": "png", ".webp": "webp"}[path.suffix]
+    _show_picture(path, alt, f"width: {width}px" if width else "width: 100%")
+
+
+def _show_picture(path: Path, alt: str, style: str) -> None:
     data = base64.b64encode(path.read_bytes()).decode("ascii")
-    style = f"width: {width}px" if width else "width: 100%"
-    source = f"data:image/{kind};base64,{data}"
+    source = f"data:{media_type(path.suffix)};base64,{data}"
     st.html(f'<img src="{source}" alt="{html.escape(alt, quote=True)}" style="{style}; border-radius: 0.5rem">')
 
 

@@ -1,23 +1,37 @@
-"""The page: choose, look, set, preview, restore, compare, take away. Run by ``revisage ui``."""
+"""The page: choose, look, set, restore, compare, take away. Run by ``revisage ui``.
+
+What is under way stands first, then what came of it, then what can be restored next. Names of files and messages that
+hold them are shown literally (:func:`revisage.ui.display.plain`): Streamlit would read them as Markdown, and a picture
+in it would be fetched from wherever it says.
+"""
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from revisage import service
 from revisage.core import RevisageError
+from revisage.demo_scene import write_demo_clip
 from revisage.service import InputFile, Job, JobStore
-from revisage.ui.choices import ask_settings, choose_files
+from revisage.ui.choices import ask_settings, choose_files, chosen_files, take_in
+from revisage.ui.display import alert, plain
 from revisage.ui.job_list import show_history, watch
-from revisage.ui.preview import ask_moment, chosen_scan, pick_faces, show_file, show_preview
+from revisage.ui.preview import chosen_scan, show_file
 from revisage.ui.result import show_result
 
 __all__ = ["main"]
 
 _HALF_A_DAY = 12 * 3600.0
-_NOTHING_CHOSEN = "Choose a video first."
+
+_STYLE = """<style>
+.stMainBlockContainer { max-width: 1280px; padding-top: 2.5rem; padding-bottom: 3rem; }
+.stMainBlockContainer h1 { padding: 0; }
+.st-key-invitation [data-testid="stFileUploaderDropzone"] { min-height: 11rem; justify-content: center; }
+</style>"""
 
 
 @st.cache_resource(show_spinner=False)
@@ -30,63 +44,31 @@ def _open_store() -> JobStore:
 
 def main() -> None:
     """Draw the page."""
-    st.set_page_config(page_title="revisage", layout="centered")
+    st.set_page_config(page_title="revisage", layout="wide")
+    st.html(_STYLE)
     st.title("revisage")
     st.markdown(
         "Restores the faces in videos, GIFs and photos, and leaves everything else as it was. "
         "*What comes out is a plausible restoration, not evidence: a network paints detail that was never recorded.*"
     )
     try:
-        store = _open_store()
-        _page(store)
+        _page(_open_store())
     except RevisageError as error:
-        st.error(str(error), icon=":material/error:")
+        alert(str(error))
 
 
 def _page(store: JobStore) -> None:
-    """Everything that can be drawn at once is drawn first; what waits for a worker fills its place later."""
-    files = choose_files(store)
-    poster_place = st.container()
-    config = _settings(files)
-    moment_place, button_place = st.container(), st.container()
-    current = _jobs_at_hand(store)
-    with button_place:
-        wanted = _buttons(store, current)
-    message_place, job_place, people_place = st.container(), st.container(), st.container()
-    if wanted and not files:
-        message_place.warning(_NOTHING_CHOSEN, icon=":material/video_file:")
-    if wanted == "restore" and files:
-        _start(store, files, config)
-    with job_place:
-        _show_jobs(store, current)
+    jobs = _jobs_at_hand(store)
+    active = [job.id for job in jobs if not job.is_finished]
+    if active:
+        watch(store, active)
+    _show_finished(store, [job for job in jobs if job.is_finished])
+    if jobs:
+        with st.expander("Restore something else"):
+            _workbench(store, jobs)
+    else:
+        _workbench(store, jobs)
     show_history(store)
-    if not files:
-        return
-    file = _file_at_hand(files, poster_place)
-    with poster_place:
-        seen = show_file(store, file, config)
-    if seen is not None:
-        with moment_place:
-            moment = ask_moment(seen, file)
-        with message_place:
-            show_preview(store, file, config, moment, wanted=wanted == "preview")
-        with people_place, st.expander("Choose faces"):
-            pick_faces(store, file, seen, config)
-
-
-def _settings(files: list[InputFile]) -> dict[str, Any]:
-    """The settings, once there is something to set them for."""
-    if not files:
-        return {}
-    with st.container(border=True):
-        config = ask_settings()
-    days = round(st.session_state.get("keep_days", 7))
-    st.checkbox(
-        f"Keep the files and the result on this computer for {days} days",
-        key="keep",
-        help="Otherwise everything is deleted twelve hours after the work is done. Nothing ever leaves this computer.",
-    )
-    return config
 
 
 def _jobs_at_hand(store: JobStore) -> list[Job]:
@@ -104,24 +86,65 @@ def _job(store: JobStore, job_id: str) -> Job | None:
         return None
 
 
-def _buttons(store: JobStore, current: list[Job]) -> str | None:
-    """The three buttons; returns what is wanted: ``preview`` or ``restore``."""
-    active = [job for job in current if not job.is_finished]
-    preview, restore, cancel = st.columns(3)
-    wanted = None
-    if preview.button("Preview", width="stretch", help="Restore one moment first, in a second or two."):
-        wanted = "preview"
-    if restore.button("Restore", type="primary", width="stretch", disabled=bool(active)):
-        wanted = "restore"
-    if cancel.button("Cancel", width="stretch", disabled=not active):
-        for job in active:
-            store.cancel(job.id)
+def _show_finished(store: JobStore, jobs: list[Job]) -> None:
+    """The result of the only job, or of the one that is picked."""
+    if len(jobs) > 1:
+        at = st.selectbox(
+            f"{len(jobs)} files are finished; this one is shown",
+            range(len(jobs)),
+            format_func=lambda at: f"{jobs[at].input.name} ({jobs[at].status})",
+        )
+        jobs = [jobs[at or 0]]
+    for job in jobs:
+        show_result(store, job)
+
+
+def _workbench(store: JobStore, jobs: list[Job]) -> None:
+    """Files, settings and the one view of the file at hand; an invitation while there is no file."""
+    if not chosen_files():
+        _invite(store)
+        return
+    view, side = st.columns([3, 2], gap="large")
+    with side:
+        with st.container(border=True):
+            config = ask_settings(store)
+        _keep_or_not()
+        wanted = st.button("Restore", type="primary", width="stretch", icon=":material/auto_fix_high:")
+        files = choose_files(store)
+    if wanted:
+        _start(store, files, config, jobs)
+    with view:
+        show_file(store, _file_at_hand(files), config)
+
+
+def _invite(store: JobStore) -> None:
+    """The empty page: where to put files, what works, and something to try it with."""
+    with st.container(key="invitation"):
+        choose_files(store)
+    st.caption(
+        "Videos (mp4, mov, mkv, webm, avi, mpg and more), animations (GIF, APNG, WebP) and photos (jpg, png, webp, "
+        "tif). Nothing ever leaves this computer."
+    )
+    if st.button("Try the demo clip", icon=":material/play_circle:"):
+        with st.spinner("Making four seconds of a damaged talking face …"), tempfile.TemporaryDirectory() as folder:
+            clip = Path(folder) / "demo.mp4"
+            write_demo_clip(clip)
+            with clip.open("rb") as stream:
+                take_in(store, stream, "demo.mp4")
         st.rerun()
-    return wanted
 
 
-def _start(store: JobStore, files: list[InputFile], config: dict[str, Any]) -> None:
-    """Queue all chosen files, and put the jobs into the address."""
+def _keep_or_not() -> None:
+    days = round(st.session_state.get("keep_days", 7))
+    st.checkbox(
+        f"Keep the files and the result on this computer for {days} days",
+        key="keep",
+        help="Otherwise everything is deleted twelve hours after the work is done. Nothing ever leaves this computer.",
+    )
+
+
+def _start(store: JobStore, files: list[InputFile], config: dict[str, Any], jobs: list[Job]) -> None:
+    """Queue all chosen files, and put the jobs into the address, behind those that are not finished."""
     keep = None if st.session_state.get("keep") else _HALF_A_DAY
     made = [
         service.restore(
@@ -129,27 +152,18 @@ def _start(store: JobStore, files: list[InputFile], config: dict[str, Any]) -> N
         )
         for file in files
     ]
-    st.query_params["job"] = [job.id for job in made]
+    st.query_params["job"] = [job.id for job in jobs if not job.is_finished] + [job.id for job in made]
     st.rerun()
 
 
-def _show_jobs(store: JobStore, current: list[Job]) -> None:
-    active = [job.id for job in current if not job.is_finished]
-    if active:
-        watch(store, active)
-    for job in current:
-        if job.is_finished:
-            show_result(store, job)
-
-
-def _file_at_hand(files: list[InputFile], place: Any) -> InputFile:
-    """The file that the picture, the preview and the ticks are about."""
+def _file_at_hand(files: list[InputFile]) -> InputFile:
+    """The file that the view and the ticks are about."""
     if len(files) == 1:
+        st.markdown(f"**{plain(files[0].name)}**")
         return files[0]
-    with place:
-        at = st.selectbox(
-            f"{len(files)} files chosen; this one is shown", range(len(files)), format_func=lambda at: files[at].name
-        )
+    at = st.selectbox(
+        f"{len(files)} files chosen; this one is shown", range(len(files)), format_func=lambda at: files[at].name
+    )
     return files[at or 0]
 
 

@@ -1,4 +1,4 @@
-"""What a file holds, one moment of it restored, and whom to restore."""
+"""What a file holds: one view of any moment of it, with its faces outlined or restored; and whom to restore."""
 
 from __future__ import annotations
 
@@ -12,35 +12,39 @@ from revisage import service
 from revisage.core import RevisageError
 from revisage.service import InputFile, Job, JobStore
 from revisage.ui.choices import USUAL_THRESHOLD
-from revisage.ui.display import a_while, before_after, bytes_of, picture, seconds_of, what_it_is
+from revisage.ui.display import a_while, alert, before_after, bytes_of, counted, picture, plain, seconds_of, what_it_is
 
-__all__ = ["EAGER_THRESHOLD", "ask_moment", "chosen_scan", "pick_faces", "show_file", "show_preview"]
+__all__ = ["EAGER_THRESHOLD", "chosen_scan", "show_file"]
 
 EAGER_THRESHOLD = 0.30
 _SCAN_AT_ONCE = 20.0
 """Films up to so many seconds are searched for everybody at once; longer ones when asked."""
-_LOOK_SECONDS = 90.0
+
 _SEARCH_FIELDS = ("detector", "detection_threshold", "start", "end", "aligned", "deinterlace")
+_VIEWS = ("Faces found", "Before and after")
 
 
-def show_file(store: JobStore, file: InputFile, config: dict[str, Any]) -> Job | None:
-    """Show a file and its faces; returns the look at it, None when it cannot be read."""
-    with st.spinner(f"Looking at {file.name} …"):
+def show_file(store: JobStore, file: InputFile, config: dict[str, Any]) -> None:
+    """Show a file: the view with its time bar, what was found, and everybody in it with a box to tick."""
+    with st.spinner(f"Looking at {plain(file.name)} …"):
         seen = _finished(store, file, "look", config)
     if seen is None or seen.status != "done":
-        st.error(_problem(seen, file), icon=":material/error:")
-        return None
-    info = seen.result["info"]
-    poster = service.result_path(store, seen, "poster")
-    faces = seen.result["faces"]
-    if poster is not None:
-        caption = _caption(file, info, seen.result.get("time"))
-        picture(poster, alt=caption)
-        st.caption(caption)
-    _describe(faces, info, seen.result.get("estimate_seconds"))
-    if not faces:
+        alert(_problem(seen, file))
+        return
+    view = st.segmented_control(
+        "What to show", _VIEWS, default=_VIEWS[0], key=f"view-{file.id}", label_visibility="collapsed", required=True
+    )
+    place, moment = st.container(), _ask_moment(seen, file)
+    with place:
+        if view == _VIEWS[1]:
+            _show_restored(store, file, config, moment)
+        else:
+            _show_poster(store, seen, file)
+    _describe(seen.result["faces"], seen.result["info"], seen.result.get("estimate_seconds"))
+    if not seen.result["faces"]:
         _offer_eager_look()
-    return seen
+    st.markdown("**Whom to restore**")
+    _pick_faces(store, file, seen, config)
 
 
 def _finished(store: JobStore, file: InputFile, kind: str, config: dict[str, Any]) -> Job | None:
@@ -52,9 +56,7 @@ def _finished(store: JobStore, file: InputFile, kind: str, config: dict[str, Any
         if key not in asked:
             ask = service.look if kind == "look" else service.scan
             asked[key] = ask(store, file.id, search, keep_seconds=3600.0).id
-        return service.wait(
-            store, asked[key], timeout=_LOOK_SECONDS if kind == "look" else store.settings.max_quick_seconds
-        )
+        return service.wait(store, asked[key], timeout=store.settings.max_quick_seconds)
     except RevisageError:
         asked.pop(key, None)
         return None
@@ -66,17 +68,62 @@ def _problem(job: Job | None, file: InputFile) -> str:
     return f"{file.name} could not be looked at in time; choose it again, or try a shorter part of it"
 
 
-def _caption(file: InputFile, info: dict[str, Any], seconds: float | None) -> str:
-    moment = f"; this is the frame at {seconds:.1f} s" if seconds else ""
+def _ask_moment(seen: Job, file: InputFile) -> float:
+    """A bar over the film's time; returns seconds from its start. A photo has one moment."""
+    length = seconds_of(seen.result["info"])
+    if file.kind == "image" or length <= 0.1:
+        return 0.0
+    start = min(float(seen.result.get("time") or 0.0), length)
+
+    def restore_it() -> None:
+        st.session_state[f"view-{file.id}"] = _VIEWS[1]
+
+    return st.slider(
+        "Moment to restore (seconds)", 0.0, length, start, 0.1, key=f"preview-at-{file.id}", on_change=restore_it
+    )
+
+
+def _show_poster(store: JobStore, seen: Job, file: InputFile) -> None:
+    info, poster = seen.result["info"], service.result_path(store, seen, "poster")
     text = what_it_is(info["kind"], info["width"], info["height"], seconds_of(info), info.get("frame_count"))
-    return f"{file.name}: {text}, {bytes_of(file.bytes)}{moment}"
+    seconds = seen.result.get("time")
+    caption = f"{text}, {bytes_of(file.bytes)}" + (f"; this is the frame at {seconds:.1f} s" if seconds else "")
+    if poster is not None:
+        picture(poster, alt=f"{file.name}: {caption}")
+    st.caption(caption)
+
+
+def _show_restored(store: JobStore, file: InputFile, config: dict[str, Any], moment: float) -> None:
+    """The moment before and after; restored once per moment and settings."""
+    held: dict[tuple[str, float, str], str] = st.session_state.setdefault("previews", {})
+    key = (file.id, moment, repr(sorted(config.items())))
+    try:
+        with st.spinner("Restoring this moment …"):
+            if key not in held:
+                held[key] = service.preview(store, file.id, moment, config, keep_seconds=3600.0).id
+            job = service.wait(store, held[key], timeout=store.settings.max_quick_seconds)
+    except RevisageError as error:
+        held.pop(key, None)
+        alert(str(error))
+        return
+    paths = [service.result_path(store, job, name) for name in ("before", "after")]
+    before, after = (None if path is None else cv2.imread(str(path), cv2.IMREAD_COLOR) for path in paths)
+    if job.status != "done" or before is None or after is None:
+        held.pop(key)
+        alert(job.error or "This moment could not be restored.")
+        return
+    if not job.result.get("faces"):
+        st.warning("No faces were found at this moment.", icon=":material/search_off:")
+    pictures = [cv2.cvtColor(found, cv2.COLOR_BGR2RGB) for found in (before, after)]
+    before_after(pictures[0], pictures[1], alt=f"{file.name} at {moment:.1f} seconds", key=f"preview-{file.id}")
 
 
 def _describe(faces: list[dict[str, Any]], info: dict[str, Any], estimate: float | None) -> None:
     """What was found, what will happen, and about how long it takes."""
     if faces:
-        names = "; ".join(f"**{face['number']}** {face['description']}" for face in faces)
-        st.markdown(f"Found here: {names}.")
+        names = "; ".join(f"no. {face['number']} {plain(face['description'])}" for face in faces)
+        where = "it" if info["kind"] == "image" else "this frame"
+        st.markdown(f"{counted(len(faces), 'face')} in {where}: {names}.")
     kept = "Everything else stays as it is"
     if info["kind"] == "video":
         sound = any(stream["kind"] == "audio" for stream in info["streams"])
@@ -95,7 +142,7 @@ def _search_eagerly() -> None:
     st.session_state.threshold = EAGER_THRESHOLD
 
 
-def pick_faces(store: JobStore, file: InputFile, seen: Job, config: dict[str, Any]) -> None:
+def _pick_faces(store: JobStore, file: InputFile, seen: Job, config: dict[str, Any]) -> None:
     """Everybody in the file with a box to tick; long films are searched when asked."""
     info, wanted = seen.result["info"], f"search-{file.id}"
     if info["kind"] != "image" and seconds_of(info) > _SCAN_AT_ONCE and wanted not in st.session_state:
@@ -104,7 +151,7 @@ def pick_faces(store: JobStore, file: InputFile, seen: Job, config: dict[str, An
     with st.spinner("Finding everybody …"):
         job = _finished(store, file, "scan", config)
     if job is None or job.status != "done":
-        st.error(_problem(job, file), icon=":material/error:")
+        alert(_problem(job, file))
         return
     st.session_state[f"scan-{file.id}"] = job.id
     _tick_tracks(store, job, file)
@@ -121,8 +168,8 @@ def _tick_tracks(store: JobStore, job: Job, file: InputFile) -> None:
             face = service.result_path(store, job, track["picture"])
             if face is not None:
                 picture(face, alt=track["description"], width=112)
-            label = f"{track['description']}, {track['first_seconds']:.1f}–{track['last_seconds']:.1f} s"
-            st.checkbox(label if file.kind != "image" else track["description"], True, key=_tick_key(file, track["id"]))
+            span = "" if file.kind == "image" else f", {track['first_seconds']:.1f}–{track['last_seconds']:.1f} s"
+            st.checkbox(plain(track["description"] + span), True, key=_tick_key(file, track["id"]))
 
 
 def _tick_key(file: InputFile, track: int) -> str:
@@ -144,51 +191,3 @@ def chosen_scan(store: JobStore, file: InputFile) -> dict[str, Any] | None:
     scan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     scan["tracks"] = [track for track in scan["tracks"] if track["id"] not in unticked]
     return scan
-
-
-def ask_moment(seen: Job, file: InputFile) -> float:
-    """A slider over the film's time; returns seconds from its start. A photo has one moment."""
-    length = seconds_of(seen.result["info"])
-    if file.kind == "image" or length <= 0.1:
-        return 0.0
-    start = min(float(seen.result.get("time") or 0.0), length)
-    return st.slider("Moment for the preview (seconds)", 0.0, length, start, 0.1, key=f"preview-at-{file.id}")
-
-
-def show_preview(store: JobStore, file: InputFile, config: dict[str, Any], moment: float, *, wanted: bool) -> None:
-    """Restore the moment when the button was pressed, and show the last preview of this file."""
-    held: dict[str, str] = st.session_state.setdefault("previews", {})
-    if wanted:
-        with st.spinner("Restoring one moment …"):
-            job = _ask(store, file, config, moment)
-        if job is None or job.status != "done":
-            st.error((job.error if job else None) or "The preview could not be made.", icon=":material/error:")
-            return
-        held[file.id] = job.id
-    if file.id in held:
-        _show(store, file, held[file.id])
-
-
-def _ask(store: JobStore, file: InputFile, config: dict[str, Any], moment: float) -> Job | None:
-    try:
-        asked = service.preview(store, file.id, moment, config, keep_seconds=3600.0)
-        return service.wait(store, asked.id, timeout=store.settings.max_quick_seconds)
-    except RevisageError as error:
-        st.error(str(error), icon=":material/error:")
-        return None
-
-
-def _show(store: JobStore, file: InputFile, job_id: str) -> None:
-    try:
-        job = store.job(job_id)
-    except service.NotFoundError:
-        return
-    paths = [service.result_path(store, job, name) for name in ("before", "after")]
-    before, after = (None if path is None else cv2.imread(str(path), cv2.IMREAD_COLOR) for path in paths)
-    if before is None or after is None:
-        return
-    if not job.result.get("faces"):
-        st.warning("No faces were found at this moment.", icon=":material/search_off:")
-    seconds = float(job.params.get("time", 0))
-    pictures = [cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) for picture in (before, after)]
-    before_after(pictures[0], pictures[1], alt=f"{file.name} at {seconds:.1f} seconds", key=f"preview-{file.id}")

@@ -1,8 +1,9 @@
-"""What came of a job: original and restored side by side, faces before and after, the measures, the downloads."""
+"""What came of a job: one view before and after, both in motion, faces, measures, and what there is to take away."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import streamlit as st
 from revisage import media, service
 from revisage.core import Image, InputError, RevisageError
 from revisage.service import Job, JobStore
-from revisage.ui.display import before_after, measures_in_words, picture, videos_in_step
+from revisage.ui.display import alert, before_after, measures_in_words, moving_picture, picture, plain, videos_in_step
 
 __all__ = ["frame_at", "show_result"]
 
 _FACES_SHOWN = 12
+_KINDS = {"video": "video", "animation": "animation", "image": "photo"}
 _HINTS = {
     "disk_full": "Make room on the disk, or delete earlier work below; then try again.",
     "worker_died": "What is finished is kept: try again, and the work goes on where it stopped.",
@@ -27,30 +29,28 @@ _HINTS = {
 def show_result(store: JobStore, job: Job) -> None:
     """Everything about a finished job."""
     if job.status == "cancelled":
-        st.info(f"{job.input.name}: stopped. Nothing was kept.", icon=":material/cancel:")
+        st.info(f"{plain(job.input.name)}: stopped. Nothing was kept.", icon=":material/cancel:")
         return
     if job.status == "failed":
         _show_failure(store, job)
         return
-    st.subheader(f"{job.input.name}, restored")
     report = _json(store, job, "report")
     entry = report["files"][0] if report else {}
+    _head(store, job)
     if not entry.get("faces", {}).get("restored"):
         st.warning(
             "No faces were found, so nothing was changed. Under “More settings” you can lower how sure the search "
             "must be.",
             icon=":material/search_off:",
         )
-    for note in [*entry.get("warnings", []), *entry.get("notes", [])]:
-        st.caption(note)
     _show_pictures(store, job)
-    _downloads(store, job)
-    _show_faces(store, job)
+    for note in [*entry.get("warnings", []), *entry.get("notes", [])]:
+        st.caption(plain(note))
     _show_measures(entry)
 
 
 def _show_failure(store: JobStore, job: Job) -> None:
-    st.error(job.error or f"{job.input.name} could not be restored.", icon=":material/error:")
+    alert(job.error or f"{job.input.name} could not be restored.")
     hint = _HINTS.get(job.error_code or "")
     if hint:
         st.write(hint)
@@ -60,33 +60,78 @@ def _show_failure(store: JobStore, job: Job) -> None:
         st.rerun()
 
 
+def _head(store: JobStore, job: Job) -> None:
+    """The name, the one thing that everybody wants beside it, and the rest folded."""
+    stem, kind = Path(job.input.name).stem, _KINDS[job.input.kind]
+    heading, main, more = st.columns([5, 2, 1], vertical_alignment="bottom")
+    heading.subheader(f"{plain(job.input.name)}, restored", anchor=False)
+    with main:
+        _download(store, job, "output", f"Download {kind}", f"{stem}_restored", main=True)
+    with more.popover("More", width="stretch"):
+        _download(store, job, "compare", "Download comparison", f"{stem}_comparison")
+        _download(store, job, "report", "Download report", f"{stem}_report")
+
+
+def _download(store: JobStore, job: Job, name: str, label: str, stem: str, *, main: bool = False) -> None:
+    path = service.result_path(store, job, name)
+    if path is None:
+        return
+    st.download_button(
+        label,
+        partial(path.open, "rb"),  # read when it is asked for, not for each drawing of the page
+        f"{stem}{path.suffix}",
+        media.media_type(path.suffix),
+        key=f"{name}-{job.id}",
+        on_click="ignore",
+        type="primary" if main else "secondary",
+        icon=":material/download:",
+        width="stretch",
+    )
+
+
 def _show_pictures(store: JobStore, job: Job) -> None:
+    """One large view with a bar between before and after, and beside it both in motion; faces beneath."""
     # There is no playable copy of an input that browsers play as it is.
     original = service.result_path(store, job, "playable_input") or store.input_path(job.input)
-    restored = service.result_path(store, job, "playable")
-    if job.input.kind == "image" or restored is None:
-        output = service.result_path(store, job, "output")
-        if output is not None:
-            _show_moment(store.input_path(job.input), output, 0.0, job)
+    restored = service.result_path(store, job, "playable") or service.result_path(store, job, "output")
+    if restored is None:
         return
-    columns = st.columns(2)
-    for column, name, path in zip(columns, ("Original", "Restored"), (original, restored), strict=True):
-        with column:
-            st.markdown(f"**{name}**")
-            with st.container(key=f"{name.lower()}-{job.id}"):
-                st.video(str(path))
+    if job.input.kind == "image":
+        _show_moment(store.input_path(job.input), restored, 0.0, job)
+        _show_faces(store, job, 4)
+        return
+    large, side = st.columns([3, 2], gap="large")
+    with side:
+        (_play if job.input.kind == "video" else _show_moving)(original, restored, job)
+    with large:
+        place, length = st.container(), _seconds(restored)
+        moment = st.slider("Moment (seconds)", 0.0, length, 0.0, 0.04, key=f"moment-{job.id}") if length else 0.0
+        with place:
+            _show_moment(original, restored, moment, job)
+    _show_faces(store, job, 4)
+
+
+def _play(original: Path, restored: Path, job: Job) -> None:
+    """Both videos, under one control."""
+    for name, path in (("Original", original), ("Restored", restored)):
+        st.caption(name)
+        with st.container(key=f"{name.lower()}-{job.id}"):
+            st.video(str(path))
     videos_in_step(original=f"original-{job.id}", restored=f"restored-{job.id}", key=f"step-{job.id}")
-    length = _seconds(restored)
-    st.markdown("**One moment, before and after**")
-    moment = st.slider("Moment (seconds)", 0.0, max(0.1, length), 0.0, 0.04, key=f"moment-{job.id}") if length else 0.0
-    _show_moment(original, restored, moment, job)
+
+
+def _show_moving(original: Path, restored: Path, job: Job) -> None:
+    """Both animations: browsers play GIF, APNG and WebP as pictures, not as videos."""
+    for name, path in (("Original", original), ("Restored", restored)):
+        st.caption(name)
+        moving_picture(path, alt=f"{name}: {job.input.name}")
 
 
 def _show_moment(before: Path, after: Path, seconds: float, job: Job) -> None:
     try:
         pictures = frame_at(before, seconds), frame_at(after, seconds)
     except RevisageError as error:
-        st.caption(f"This moment cannot be shown: {error}")
+        st.caption(plain(f"This moment cannot be shown: {error}"))
         return
     before_after(*pictures, alt=f"{job.input.name} at {seconds:.1f} seconds", key=f"cut-{job.id}")
 
@@ -115,30 +160,14 @@ def _seconds(path: Path) -> float:
     return round(float(media.probe(path).duration or 0), 2)
 
 
-def _downloads(store: JobStore, job: Job) -> None:
-    stem = Path(job.input.name).stem
-    output, report = (service.result_path(store, job, name) for name in ("output", "report"))
-    compare = service.result_path(store, job, "compare")
-    buttons = [
-        ("Download video" if job.input.kind != "image" else "Download photo", output, f"{stem}_restored"),
-        ("Download comparison", compare, f"{stem}_comparison"),
-        ("Download report", report, f"{stem}_report"),
-    ]
-    shown = [button for button in buttons if button[1] is not None]
-    for column, (label, path, name) in zip(st.columns(len(shown)), shown, strict=True):
-        if path is not None:
-            with column, path.open("rb") as stream:
-                st.download_button(label, stream, f"{name}{path.suffix}", key=f"{label}-{job.id}", on_click="ignore")
-
-
-def _show_faces(store: JobStore, job: Job) -> None:
+def _show_faces(store: JobStore, job: Job, columns: int) -> None:
     faces = (_json(store, job, "faces") or {}).get("faces")
     if not faces:
         return
     st.markdown("**Faces, before and after**")
-    columns = st.columns(2)
+    places = st.columns(columns)
     for at, face in enumerate(faces[:_FACES_SHOWN]):
-        with columns[at % 2]:
+        with places[at % columns]:
             _show_face(store, job, face)
     if len(faces) > _FACES_SHOWN:
         st.caption(f"and {len(faces) - _FACES_SHOWN} more; the report has them all")
@@ -150,8 +179,7 @@ def _show_face(store: JobStore, job: Job, face: dict[str, Any]) -> None:
         if path is not None:
             with column:
                 picture(path, alt=f"Face {face['number']} {name}: {face['description']}")
-                st.caption(name)
-    st.caption(face["description"])
+    st.caption(plain(face["description"]))
 
 
 def _show_measures(entry: dict[str, Any]) -> None:

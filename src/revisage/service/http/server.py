@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -44,6 +45,8 @@ _CLOSE_SECONDS = 5
 _KEEP_ALIVE_SECONDS = 75
 """Longer than clients and proxies keep idle connections, so that they close first."""
 
+_PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
+
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
@@ -54,13 +57,16 @@ _HEADERS = {
 }
 
 
-def create_app(store: JobStore, *, needs_token: bool = False, supervisor: Supervisor | None = None) -> FastAPI:
+def create_app(
+    store: JobStore, *, needs_token: bool = False, supervisor: Supervisor | None = None, root_path: str = ""
+) -> FastAPI:
     """The service.
 
     Args:
         store: its jobs.
         needs_token: every request must come with a bearer token; otherwise only this machine is answered.
         supervisor: of worker processes, started and stopped with the app.
+        root_path: the path under which a proxy has put the service.
     """
 
     @asynccontextmanager
@@ -78,6 +84,7 @@ def create_app(store: JobStore, *, needs_token: bool = False, supervisor: Superv
         version=__version__,
         description=_ABOUT,
         lifespan=life,
+        root_path=root_path,
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
     )
@@ -120,7 +127,13 @@ def _ready(store: JobStore) -> dict[str, int]:
 
 
 def run_server(
-    settings: ServiceSettings, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1, needs_token: bool = False
+    settings: ServiceSettings,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,
+    needs_token: bool = False,
+    root_path: str = "",
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -129,18 +142,24 @@ def run_server(
         host, port: to listen at. Any other host than this machine alone needs a token in the store.
         workers: worker processes for restorations, with one more for quick jobs; 0: others see to that.
         needs_token: ask for a token also on this machine alone.
+        root_path: the path under which a proxy has put the service, such as ``/revisage``. A proxy on this machine
+            may tell it in ``X-Forwarded-Prefix`` instead.
 
     Raises:
+        ConfigError: the root path is none.
         ConfigError: the host is open to others and there is no token.
         OutputError: the port is taken.
     """
+    root_path = root_path.rstrip("/")
+    if root_path and not _PREFIX.fullmatch(root_path):
+        raise ConfigError(f"--root-path cannot be '{root_path}'; write a path such as /revisage")
     os.umask(0o077)
     set_up_log()
     store = JobStore(settings)
     needs_token = needs_token or not _is_loopback(host)
     if needs_token and all(token.revoked is not None for token in list_tokens(store)):
         raise ConfigError(f"refusing to listen on {host} without a token; make one with: revisage token add NAME")
-    app = create_app(store, needs_token=needs_token, supervisor=Supervisor(store, workers))
+    app = create_app(store, needs_token=needs_token, supervisor=Supervisor(store, workers), root_path=root_path)
     listener = _listener(host, port)
     config = uvicorn.Config(
         app,
@@ -213,7 +232,15 @@ class _Guard:
             refusal = problem_response(403, "foreign", "this service answers to this machine only")
             await refusal(scope, receive, send_guarded)
             return
-        await self._app(scope, receive, send_guarded)
+        await self._app(_under_prefix(scope), receive, send_guarded)
+
+
+def _under_prefix(scope: Scope) -> Scope:
+    """The request with the path that a proxy on this machine has put the service under, where it tells one: links,
+    Location and the servers of the description begin with it."""
+    told = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
+    peer = (scope.get("client") or ("", 0))[0]
+    return {**scope, "root_path": told} if _PREFIX.fullmatch(told) and _is_loopback(peer) else scope
 
 
 def _is_foreign(headers: Headers) -> bool:

@@ -392,6 +392,27 @@ class JobStore:
             connection.execute(jobs.update().where(active).values(**asked))
         return self.job(job_id)
 
+    def overtake(self, job_id: str) -> Job:
+        """Let a queued job change places (the time that it was queued) with the one of its lane that waits before it;
+        nothing happens when there is none.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        waits = jobs.c.status == "queued"
+        with self.database.write() as connection:
+            mine = connection.execute(sa.select(jobs.c.lane, jobs.c.created).where(jobs.c.id == job_id, waits)).first()
+            if mine is not None:
+                before = sa.select(jobs.c.id, jobs.c.created).where(
+                    waits, jobs.c.lane == mine.lane, jobs.c.created < mine.created
+                )
+                other = connection.execute(before.order_by(jobs.c.created.desc()).limit(1)).first()
+                if other is not None:
+                    for which, moment in ((job_id, other.created), (other.id, mine.created)):
+                        moved = {"created": moment, "version": jobs.c.version + 1}
+                        connection.execute(jobs.update().where(jobs.c.id == which).values(**moved))
+        return self.job(job_id)
+
     def delete(self, job_id: str) -> None:
         """Delete a finished job, its results, and its upload when no other job needs it.
 
