@@ -167,21 +167,6 @@ def test_options_for_type_checkers_are_the_fields_of_the_config() -> None:
             assert set(get_args(field.annotation)) == set(get_args(get_args(hints[name])[0])), name
 
 
-@pytest.mark.slow
-def test_a_misspelt_option_fails_the_type_check(tmp_path: Path) -> None:
-    from mypy import api as mypy
-
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import revisage\nrevisage.restore('a.mp4', strength=0.5)\nrevisage.restore('a.mp4', strenght=1)\n"
-    )
-    out, _, _ = mypy.run([str(script), "--follow-imports=silent", "--cache-dir", str(tmp_path / "cache")])
-    lines = [line for line in out.splitlines() if "script.py" in line and "error" in line]
-    assert len(lines) == 1
-    assert ":3: error" in lines[0]
-    assert "strenght" in lines[0]
-
-
 def test_errors_speak_the_language_of_the_caller(
     face_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
