@@ -1,6 +1,7 @@
 from ._version import __version__
 from .api import (
     RestoreOptions,
+    batch,
     detect_faces,
     drop_networks,
     load_detector,
@@ -25,6 +26,7 @@ __all__ = [
     "Track",
     "UserError",
     "__version__",
+    "batch",
     "detect_faces",
     "drop_networks",
     "load_detector",

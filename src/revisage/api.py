@@ -7,7 +7,7 @@ needed when a function is called.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -17,7 +17,6 @@ import numpy as np
 from revisage import evaluate as evaluation
 from revisage import faces, media, pipeline, restorers
 from revisage.core import (
-    CancelledError,
     CancelToken,
     ConfigError,
     Face,
@@ -25,7 +24,7 @@ from revisage.core import (
     OutputError,
     ProgressCallback,
     RestoreConfig,
-    RevisageError,
+    check_folder,
     make_config,
 )
 
@@ -35,11 +34,12 @@ if TYPE_CHECKING:
     from revisage.evaluate import Evaluation
     from revisage.faces import FaceDetector
     from revisage.media import Collection, MediaInfo
-    from revisage.pipeline import FileReport, Networks, Report, Runner, Scan
+    from revisage.pipeline import BatchEntry, BatchReport, FileReport, Networks, Report, Runner, Scan
     from revisage.restorers import FaceRestorer
 
 __all__ = [
     "RestoreOptions",
+    "batch",
     "detect_faces",
     "drop_networks",
     "evaluate",
@@ -168,6 +168,74 @@ def restore(
     return _report(settings, networks, files, [str(path) for path in found.skipped])
 
 
+def batch(
+    inputs: Sequence[PathLike],
+    output: PathLike,
+    *,
+    listed: PathLike | None = None,
+    config: ConfigLike | None = None,
+    recursive: bool = False,
+    jobs: int = 1,
+    retry: int = 0,
+    progress: ProgressCallback | None = None,
+    on_entry: Callable[[BatchEntry, int, int], None] | None = None,
+    cancel: CancelToken | None = None,
+    **options: Unpack[RestoreOptions],
+) -> BatchReport:
+    """Restore many files into a folder, keeping their tree. What an earlier run finished is skipped; a file that cannot
+    be restored does not stop the others.
+
+    Args:
+        inputs: files, folders (their media files) and patterns.
+        output: folder; it also gets a journal (``batch.jsonl``) and a page about the run (``batch.html``).
+        listed: a text file with further inputs, one to a line.
+        config: a RestoreConfig, a mapping, or a JSON file of one (a report will do).
+        recursive: search folders to their depth.
+        jobs: files at work at once, each in a process of its own.
+        retry: how often a file is tried again whose restoration failed by no mistake of the user's.
+        progress: told of each frame.
+        on_entry: told of each file that is finished, how many are, and of how many.
+        cancel: stops the work from another thread.
+        **options: fields of RestoreConfig; they override ``config``.
+
+    Returns:
+        An entry for each file, and the exit code that the command line would give.
+
+    Raises:
+        UserError: the request cannot be carried out; nothing was written.
+        CancelledError: stopped through ``cancel``; what is finished stays, and is skipped by the next run.
+    """
+    settings, folder = make_config(_read_config(config), **options), Path(output)
+    if settings.report is not None or settings.compare is not None:
+        raise ConfigError(f"{'report' if settings.report else 'compare'} belongs to one file; leave it out of a batch")
+    check_folder(folder)
+    pipeline.check_side_folders(settings)
+    pipeline.check_store(settings)
+    named = [*inputs, *(pipeline.read_list(Path(listed)) if listed is not None else ())]
+    if not named:
+        raise ConfigError("a batch needs inputs: name files, folders or patterns, or a list of them")
+    files = pipeline.batch_files(named, folder, recursive=recursive, **_named(settings, ""))
+    networks = pipeline.Networks(settings)
+
+    def one(source: Path, target: Path) -> FileReport:
+        return pipeline.restore_file(source, target, settings, networks, progress=progress, cancel=cancel)
+
+    report = pipeline.run_batch(
+        files,
+        settings,
+        one,
+        jobs=jobs,
+        retry=retry,
+        journal=folder / pipeline.JOURNAL,
+        progress=progress,
+        on_entry=on_entry,
+        cancel=cancel,
+    )
+    if not settings.dry_run:
+        pipeline.save_summary(report, folder)
+    return report
+
+
 def _target(source: Path, output: PathLike | None, config: RestoreConfig) -> Path:
     """Where the output of one file goes: beside it, into a folder under its name as it can be written, or as named."""
     if output is None:
@@ -196,18 +264,9 @@ def _restore_batch(
         option = "scan" if given is not None else "compare"
         raise ConfigError(f"{option} belongs to one file, {named} stands for several; name one file")
     single = config.model_copy(update={"report": None})
-
-    def tried(source: Path, target: Path) -> FileReport:
-        try:
-            if not config.dry_run:
-                target.parent.mkdir(parents=True, exist_ok=True)
-            return one(source, target, single)
-        except CancelledError:
-            raise
-        except RevisageError as error:
-            return pipeline.FileReport(input={"path": str(source)}, error=str(error), error_code=error.exit_code)
-
-    return [tried(source, target) for source, target in _batch_targets(found, named, output, config).items()]
+    targets = _batch_targets(found, named, output, config)
+    done = pipeline.run_batch(targets, single, lambda source, target: one(source, target, single))
+    return [entry.report for entry in done.entries]
 
 
 def _batch_targets(

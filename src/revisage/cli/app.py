@@ -17,12 +17,13 @@ import typer
 
 import revisage
 from revisage._version import __version__
+from revisage.cli.batch import batch
 from revisage.cli.dataset import dataset_app
 from revisage.cli.evaluate import evaluate_app
 from revisage.cli.models import export, models_app
 from revisage.cli.options import RESTORE_FIELDS, SCAN_FIELDS, JsonOption, QuietOption, with_config_options
 from revisage.cli.serve import add_service_commands, ui
-from revisage.cli.show import counted, print_lines, print_table, progress_bar, report_lines, warn
+from revisage.cli.show import as_option, counted, print_lines, print_table, progress_bar, report_lines, warn
 from revisage.cli.store import store_app
 from revisage.cli.train import train_app
 from revisage.core import CancelledError, OutputError, OutputExistsError, RevisageError, check_file, check_folder
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
+app.command()(batch)
 app.command()(ui)
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(evaluate_app, name="evaluate")
@@ -111,7 +113,7 @@ def restore(
     for text in report.warnings:
         warn(f"warning: {text}")
     for entry in report.failed:
-        warn(f"error: {entry.error}")
+        warn(f"error: {as_option(str(entry.error))}")
     if as_json:
         print_lines([report.to_json().rstrip()])
     elif not quiet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,9 @@ from revisage.core import Progress as Moment
 from revisage.core import ProgressCallback, format_seconds
 
 if TYPE_CHECKING:
-    from revisage.pipeline import FileReport, Report
+    from revisage.pipeline import BatchEntry, FileReport, Report
 
-__all__ = ["counted", "print_lines", "print_table", "progress_bar", "report_lines", "warn"]
+__all__ = ["as_option", "batch_bar", "counted", "print_lines", "print_table", "progress_bar", "report_lines", "warn"]
 
 _NAMED = 10
 """Files left alone that are named; a folder may hold thousands."""
@@ -36,6 +36,11 @@ def print_lines(lines: Iterable[str]) -> None:
 def warn(text: str) -> None:
     """One line on stderr."""
     print(f"revisage: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
+
+
+def as_option(text: str) -> str:
+    """An error of one of several files, with the command line's words for replacing what is there."""
+    return text.replace("pass overwrite=True", "use --overwrite")
 
 
 def print_table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
@@ -71,6 +76,59 @@ def progress_bar(quiet: bool) -> Iterator[ProgressCallback | None]:
     )
     with Progress(*columns, console=console, transient=True) as bar:
         yield _Drawer(bar)
+
+
+@contextmanager
+def batch_bar(
+    quiet: bool,
+) -> Iterator[tuple[ProgressCallback | None, Callable[[BatchEntry, int, int], None] | None]]:
+    """Callbacks of a batch: a bar on stderr for the files at work and one for all; a line for each finished file
+    where stderr is no terminal; nothing when it is not wanted."""
+    console = Console(stderr=True)
+    if quiet:
+        yield None, None
+        return
+    if not console.is_terminal:
+        yield None, lambda entry, done, total: warn(f"{done}/{total} {entry.state} {entry.source}")
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:g}/{task.fields[frames]} {task.fields[noun]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        drawer = _BatchDrawer(bar)
+        yield drawer.draw, drawer.finished
+
+
+class _BatchDrawer:
+    """A bar for all files, whose end is told from the files so far, and one for each file at work."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._all = bar.add_task("All", total=None, frames="?", noun="files")
+        self._tasks: dict[str, tuple[str, TaskID]] = {}
+
+    def draw(self, moment: Moment) -> None:
+        """Take a moment of one file's work."""
+        stage, task = self._tasks.get(moment.file, ("", self._all))
+        if stage != moment.stage:
+            self._remove(moment.file)
+            text = f"{STAGES.get(moment.stage, moment.stage)} {moment.file}".rstrip()
+            task = self._bar.add_task(text, total=moment.total, frames="?", noun="frames")
+            self._tasks[moment.file] = (moment.stage, task)
+        frames = "?" if moment.total is None else str(moment.total)
+        self._bar.update(task, completed=moment.done, total=moment.total, frames=frames)
+
+    def finished(self, entry: BatchEntry, done: int, total: int) -> None:
+        """Take a file that is finished."""
+        self._remove(entry.source.name)
+        self._bar.update(self._all, completed=done, total=total, frames=total)
+
+    def _remove(self, file: str) -> None:
+        if file in self._tasks:
+            self._bar.remove_task(self._tasks.pop(file)[1])
 
 
 class _Drawer:

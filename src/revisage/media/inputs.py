@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,18 +64,24 @@ def is_collection(source: str | Path) -> bool:
     return path.is_dir() or (glob.has_magic(str(source)) and not path.exists())
 
 
-def find_media(source: str | Path) -> Collection:
+def find_media(source: str | Path, *, recursive: bool = False, leave_out: Path | None = None) -> Collection:
     """The media files that ``source`` stands for: one file, a folder's own files, or a glob pattern's matches.
 
-    A folder is not searched below its first level (write ``folder/**/*`` for that); hidden files and files whose
-    extension no format of ours has are left out.
+    Hidden files and files whose extension no format of ours has are left out.
+
+    Args:
+        source: a file, a folder or a pattern.
+        recursive: search a folder below its first level too, but for hidden folders.
+        leave_out: a folder whose files are none of them, wherever it lies.
 
     Raises:
         InputError: no such file, or no media file in the folder or among the matches.
     """
     path = Path(source)
+    if leave_out is not None and leave_out.resolve() == (path if path.is_dir() else path.parent).resolve():
+        leave_out = None  # the inputs' own folder: what is said of it is said when outputs are named
     if path.is_dir():
-        found, skipped = _media_files(path.iterdir())
+        found, skipped = _media_files(_below(path) if recursive else path.iterdir(), leave_out)
         if not found:
             raise InputError(f"{path}: no video or image in this folder; name a file, or a pattern such as {path}/**/*")
         return Collection(path, found, skipped)
@@ -84,7 +90,7 @@ def find_media(source: str | Path) -> Collection:
     if not is_collection(source):
         raise InputError(f"{path}: no such file or folder")
     base, pattern = _split_pattern(path)
-    found, skipped = _media_files(base.glob(pattern)) if base.is_dir() else ((), ())
+    found, skipped = _media_files(base.glob(pattern), leave_out) if base.is_dir() else ((), ())
     if not found:
         raise InputError(f"{source}: no video or image matches this pattern")
     return Collection(base, found, skipped)
@@ -95,9 +101,18 @@ def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in _DIGITS.split(text) if part)
 
 
-def _media_files(paths: Iterable[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+def _below(folder: Path) -> Iterator[Path]:
+    """All files of a folder's tree that are in no hidden folder."""
+    for path in folder.rglob("*"):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
+
+
+def _media_files(paths: Iterable[Path], leave_out: Path | None = None) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """The media among visible files by their endings, and the rest, each in natural order."""
-    files = {path for path in paths if not path.name.startswith(".") and path.is_file()}
+    out = leave_out.resolve() if leave_out is not None else None
+    visible = (path for path in paths if not path.name.startswith(".") and path.is_file())
+    files = {path for path in visible if out is None or out not in path.resolve().parents}
     ordered = sorted(files, key=lambda path: ([natural_key(part) for part in path.parts], str(path)))
     media = tuple(path for path in ordered if path.suffix.lower() in _MEDIA)
     return media, tuple(path for path in ordered if path.suffix.lower() not in _MEDIA)

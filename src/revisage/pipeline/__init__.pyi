@@ -1,3 +1,4 @@
+from .batch import JOURNAL, BatchEntry, BatchReport, batch_files, read_list, run_batch, save_summary
 from .file_restoration import restore_file, restored_image
 from .plan import LONGEST
 from .report import FileReport, Report, detector_summary, machine
@@ -18,7 +19,10 @@ from .segment_job import SegmentJob, SegmentResult, restore_segment
 from .targets import check_side_folders, check_store
 
 __all__ = [
+    "JOURNAL",
     "LONGEST",
+    "BatchEntry",
+    "BatchReport",
     "FileReport",
     "Fingerprint",
     "FrameInWork",
@@ -35,6 +39,7 @@ __all__ = [
     "SegmentResult",
     "SerialRunner",
     "Tally",
+    "batch_files",
     "check_side_folders",
     "check_store",
     "detector_summary",
@@ -43,10 +48,13 @@ __all__ = [
     "kept_networks",
     "load_scan",
     "machine",
+    "read_list",
     "restore_file",
     "restore_frames",
     "restore_segment",
     "restored_image",
+    "run_batch",
+    "save_summary",
     "scaled_face",
     "scan_frames",
     "scan_source",
