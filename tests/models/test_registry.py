@@ -52,7 +52,11 @@ def test_every_architecture_can_be_built() -> None:
 
 
 def test_embedded_models_are_the_compact_ones() -> None:
-    assert [entry.name for entry in registry.entries() if entry.embedded] == ["compact", "compact-detector"]
+    assert [entry.name for entry in registry.entries() if entry.embedded] == [
+        "compact",
+        "compact-detector",
+        "compact-fine",
+    ]
 
 
 def test_name_in_any_case_and_with_blanks() -> None:

@@ -183,7 +183,7 @@ def test_off_is_each_frame_by_itself_with_raw_landmarks(face_clip: Path, tiny_mo
     found = revisage.scan(face_clip, temporal="off")
     assert found.settings.smooth is False
     assert found.tracks[0].landmarks != revisage.scan(face_clip).tracks[0].landmarks
-    revisage.restore(face_clip, tmp_path / "off.mkv", model=str(tiny_model), codec="ffv1", temporal="off")
+    revisage.restore(face_clip, tmp_path / "off.mkv", model=str(tiny_model), codec="ffv1", temporal="off", fine="keep")
     restorer = revisage.load_restorer(tiny_model)
     (track,) = found.tracks
     with open_source(face_clip) as source, open_source(tmp_path / "off.mkv") as output:

@@ -38,6 +38,7 @@ __all__ = [
 
 Background = Literal["none", "lanczos", "realesrgan-x2", "realesrgan-x4", "realesr-general-x4"]
 Detector = Literal["compact", "retinaface-r50", "retinaface-mobile", "yunet"]
+Fine = Literal["auto", "keep", "clean"]
 Temporal = Literal["off", "smooth", "flow", "raft"]
 Panel = Literal["Options", "Restoration", "Faces", "Stability", "File", "Machine", "Face store", "Beside the output"]
 Scope = Literal["networks", "scan", "result", "side output", "run switch"]
@@ -114,6 +115,11 @@ class RestoreConfig(BaseModel):
         ge=0,
         le=1,
         description="Of codeformer: 0 paints the best face, 1 keeps to the source; 0.5 if not given.",
+    )
+    fine: Annotated[Fine, Option("Restoration", ("networks", "result"))] = Field(
+        "auto",
+        description="What is finer than a restorer's crops in large faces: auto takes noise, blocks and blur away, "
+        "keep leaves it as it is, clean takes them from small faces too.",
     )
     upscale: Annotated[Factor, Option("Options", ("result",))] = Field(
         1.0, description="Size of the output, as a factor (2, 1.5, 3/2)."

@@ -1,6 +1,7 @@
 from .alignment import (
     ARCFACE_112,
     AlignedFace,
+    FineChange,
     align,
     crop_affine,
     crop_scale,
@@ -12,6 +13,7 @@ from .alignment import (
 )
 from .compositing import composite, landmark_mask, matched_difference, share_in_frame
 from .detect import CloserLook, FaceDetector, Found, load_detector, suppressed, upright_crop
+from .fine import fine_share, with_fine
 from .shots import ShotDetector
 from .tracking import FaceFollower, FollowedFace, Tracker, frontality
 
@@ -21,6 +23,7 @@ __all__ = [
     "CloserLook",
     "FaceDetector",
     "FaceFollower",
+    "FineChange",
     "FollowedFace",
     "Found",
     "ShotDetector",
@@ -30,6 +33,7 @@ __all__ = [
     "crop_affine",
     "crop_scale",
     "ffhq_template",
+    "fine_share",
     "frontality",
     "invert",
     "landmark_mask",
@@ -41,4 +45,5 @@ __all__ = [
     "transform",
     "upright_crop",
     "warp_antialiased",
+    "with_fine",
 ]

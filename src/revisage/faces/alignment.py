@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ARCFACE_112",
     "AlignedFace",
+    "FineChange",
     "align",
     "crop_affine",
     "crop_scale",
@@ -55,6 +56,23 @@ _MARGIN = 4
 
 
 @dataclass(frozen=True, eq=False)
+class FineChange:
+    """What a fine restorer changes in a frame, before any crop of it is restored.
+
+    Attributes:
+        region: where.
+        delta: ``(h, w, 3) float32 RGB`` in 1/255, of the region's size, not masked.
+        crop: ``(size, size, 3) uint8 RGB``, the face's crop with that change in it.
+        rest: 0 to 1, how much of what a restorer changes in that crop is shown.
+    """
+
+    region: Region
+    delta: NDArray[np.float32]
+    crop: Crop
+    rest: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
 class AlignedFace:
     """A face cut out of a frame.
 
@@ -65,6 +83,7 @@ class AlignedFace:
         landmarks: ``(5, 2) float32``, the face's landmarks in the crop (px).
         steady: ``(size, size, 3) uint8 RGB``, the crop with its noise averaged over time: what is restored, and whose
             low frequencies are kept; None takes the crop itself.
+        fine: what is changed in the frame first; None where nothing is.
     """
 
     crop: Crop
@@ -72,11 +91,17 @@ class AlignedFace:
     region: Region
     landmarks: NDArray[np.float32]
     steady: Crop | None = None
+    fine: FineChange | None = None
+
+    @property
+    def base(self) -> Crop:
+        """What a restorer's change is added to: the crop, with the fine change where there is one."""
+        return self.crop if self.fine is None else self.fine.crop
 
     @property
     def input(self) -> Crop:
-        """What a restorer is given: the crop, steady where it is."""
-        return self.crop if self.steady is None else self.steady
+        """What a restorer is given: that, steady where it is."""
+        return self.base if self.steady is None else self.steady
 
     @property
     def size(self) -> int:

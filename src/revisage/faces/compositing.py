@@ -4,17 +4,15 @@ In crop space the change is ``mask * strength * (colour-matched restored - crop)
 crop's affine into its place in the frame and added to the native planes. So a crop that was not restored, or a
 strength of 0, changes no sample at any size of the output, and the pixels under the face are interpolated once only.
 
-Detail of the frame that is finer than the crop can show stays as it was, grain included: only what the restorer saw
-is replaced. Where a face is much larger than the crop, noise finer than the crop's pixels therefore remains on the
-restored face. To take it away would also take the pores, lashes and hair that a sharp large face has, and the crop
-alone cannot tell the two apart; a restorer with a larger crop can.
+Detail of the frame that is finer than the crop can show stays as it was, grain included, unless a fine restorer took
+the noise, blocks and blur among it away before (`revisage.faces.fine`): then its change is shown by the same mask.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -22,12 +20,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revisage.core import Crop, Region
-from revisage.faces.alignment import Affine, AlignedFace, invert, transform, warp_antialiased
+from revisage.faces.alignment import Affine, AlignedFace, FineChange, invert, transform, warp_antialiased
 
 if TYPE_CHECKING:
     from revisage.media import Frame
 
-__all__ = ["Restored", "composite", "landmark_mask", "matched_difference", "scaled_affine", "share_in_frame"]
+__all__ = [
+    "Restored",
+    "composite",
+    "landmark_mask",
+    "matched_difference",
+    "scaled_affine",
+    "share_in_frame",
+    "shown_region",
+]
 
 Restored = tuple[AlignedFace, Crop, float]
 """A face, its restored crop ``(size, size, 3) uint8 RGB`` and the strength 0 to 1 to show it at."""
@@ -108,17 +114,30 @@ def _change(
         raise ValueError(f"strength must lie between 0 and 1, got {strength}")
     if restored.shape != face.crop.shape or restored.dtype != np.uint8:
         raise ValueError(f"a restored crop is {face.crop.shape} uint8, got {restored.shape} {restored.dtype}")
-    if strength == 0 or np.array_equal(restored, face.crop):
+    if strength == 0 or (face.fine is None and np.array_equal(restored, face.crop)):
         return None
     mask = landmark_mask(face.landmarks, face.size)
     to_frame = invert(scaled_affine(face.affine, factors))
-    region = _support(mask, to_frame, size_hw)
+    region = shown_region(mask, to_frame, size_hw)
     if region is None:
         return None
-    difference = matched_difference(face.crop, restored, mask, face.steady)
-    weighted = cv2.multiply(difference, cv2.merge((mask, mask, mask)), scale=strength, dst=difference)
+    difference = matched_difference(face.base, restored, mask, face.steady)
+    shown = strength if face.fine is None else strength * face.fine.rest
+    weighted = cv2.multiply(difference, cv2.merge((mask, mask, mask)), scale=shown, dst=difference)
     to_frame[:, 2] -= (region.left, region.top)
-    return _Change(region, _warp(weighted, to_frame, region.size_hw, cv2.INTER_CUBIC), mask, to_frame)
+    change = _Change(region, _warp(weighted, to_frame, region.size_hw, cv2.INTER_CUBIC), mask, to_frame)
+    return change if face.fine is None else _with_fine(change, face.fine, strength, factors)
+
+
+def _with_fine(change: _Change, fine: FineChange, strength: float, factors: tuple[float, float]) -> _Change:
+    """The change of a face with the fine one, shown by the same mask and at the same strength."""
+    scale = np.array(factors, dtype=np.float64)
+    corner = np.array([fine.region.left, fine.region.top]) + 0.5
+    place = np.column_stack((np.diag(scale), corner * scale - 0.5 - (change.region.left, change.region.top)))
+    moved = _warp(fine.delta, place, change.region.size_hw, cv2.INTER_CUBIC)
+    mask = change.shown_mask()
+    moved *= (mask * np.float32(strength))[..., None]
+    return replace(change, delta=change.delta + moved)
 
 
 def _warp(
@@ -127,7 +146,7 @@ def _warp(
     return warp_antialiased(image, affine, size_hw, interpolation=interpolation, border=cv2.BORDER_CONSTANT)
 
 
-def _support(mask: NDArray[np.float32], to_frame: Affine, size_hw: tuple[int, int]) -> Region | None:
+def shown_region(mask: NDArray[np.float32], to_frame: Affine, size_hw: tuple[int, int]) -> Region | None:
     """The part of a frame that a mask above 0 reaches, or None."""
     inside = mask > 0
     rows = np.flatnonzero(inside.any(axis=1))

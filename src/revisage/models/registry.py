@@ -126,6 +126,13 @@ DEFAULT = Registry(
             embedded=True,
         ),
         ModelEntry(
+            name="compact-fine",
+            file="compact-fine.safetensors",
+            arch="compact-fine",
+            licence=_OWN_LICENCE,
+            embedded=True,
+        ),
+        ModelEntry(
             name="gfpgan-1",
             url=f"{_GFPGAN}/v0.1.0/GFPGANv1.pth",
             arch="gfpgan_v1_512",

@@ -33,7 +33,9 @@ __all__ = [
     "names",
 ]
 
-Role = Literal["face restorer", "upscaler", "face detector", "face identity", "image features", "image prior"]
+Role = Literal[
+    "face restorer", "fine restorer", "upscaler", "face detector", "face identity", "image features", "image prior"
+]
 Shapes = Mapping[str, tuple[int, ...]]
 """A state dict's keys and their shapes."""
 Settings = Mapping[str, Any]
@@ -52,7 +54,8 @@ class Architecture:
         read: its settings, all of those that are not fixed, from the shapes of a state dict that has the marks. It may
             raise KeyError, IndexError, ValueError or ZeroDivisionError for shapes that make no sense.
         published: further names, each with the settings that it stands for: what the model registry speaks of.
-        size: of face restorers, the side in px of the square crops that it takes with these settings.
+        size: of face restorers, the side in px of the square crops that it takes with these settings; of fine ones, of
+            the faces that it learnt on.
         bf16_agrees: its output in bfloat16 was measured to agree with fp32 to 40 dB or better in 8 bits
             (`benchmarks/nets.py` measures it). Detectors leave it False: their coordinates would jitter.
         licence: that the published weights came under, for files that do not say theirs.

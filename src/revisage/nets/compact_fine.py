@@ -8,14 +8,15 @@ and works on any size that is a multiple of `FINE_STRIDE`.
   orthonormal DCT of luma and two colour differences: nothing else is computed at full size.
 * A U-Net of three levels (stride 4, 8, 16) with residual blocks, so that each pixel sees about 150 px around it: blocks
   of codecs, noise levels and textures are told apart by more than their next neighbours. Its trunk has no activations.
-* Two heads. One says how much of each varying coefficient goes (noise goes without being copied through the trunk, and
-  a clean picture stays as it is), the other what is put in its place. Without the first, 130 steps of training took
-  1 dB off noise of 12 levels, with it 4. Both begin at zero: an untrained net is the identity.
+* Two heads. One says how much of each varying coefficient goes (noise goes without a way through the trunk, and a clean
+  picture stays as it is), the other what is put in its place. Without the first, 130 steps of training took 1 dB off
+  noise of 12 levels, with it 4. Both begin at zero: an untrained net is the identity.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -29,14 +30,13 @@ from revisage.nets.arch_records import Architecture, Settings, Shapes
 
 __all__ = ["ARCH", "FINE_STRIDE", "CompactFine", "CompactFineConfig"]
 
+#: Heights and widths must be multiples of this (px).
 FINE_STRIDE = 16
-"""Heights and widths must be multiples of this (px)."""
-
 _BLOCK = 4
 _COEFFICIENTS = 3 * _BLOCK**2
 _SLOPE = 0.2
+# The head's answers are about this small: a residual of 0.1 is noise of 13 levels.
 _RESIDUAL = 0.1
-"""The head's answers are about this small: a residual of 0.1 is noise of 13 levels."""
 
 
 class CompactFineConfig(BaseModel):
@@ -87,8 +87,8 @@ class CompactFine(nn.Module):
     """
 
     basis: Tensor
-    evened: Tensor
     varying: Tensor
+    evened: Tensor
 
     def __init__(self, config: CompactFineConfig | None = None) -> None:
         super().__init__()
@@ -111,6 +111,15 @@ class CompactFine(nn.Module):
         for head in (self.residual, self.gate):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_config(cls, config: CompactFineConfig | Mapping[str, Any]) -> CompactFine:
+        """The net of a saved configuration.
+
+        Raises:
+            pydantic.ValidationError: an unknown key or another architecture.
+        """
+        return cls(CompactFineConfig.model_validate(dict(config)))
 
     def forward(self, x: Tensor, return_pyramid: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         """The clean pictures; with `return_pyramid` also an empty list: there are no images between."""
@@ -157,25 +166,25 @@ def _evening() -> NDArray[np.float32]:
     return evened.reshape(_COEFFICIENTS).astype(np.float32)
 
 
-def _of_settings(**settings: Any) -> CompactFine:
-    return CompactFine(CompactFineConfig.model_validate(settings))
-
-
 def _settings(shapes: Shapes) -> Settings:
-    fine, middle, coarse = (shapes[name][0] for name in ("stem.weight", "down.0.weight", "down.1.weight"))
-    stages = ("encoder.0", "encoder.1", "bottom")
-    counts = [
-        len({key.split(".")[depth] for key in shapes if key.startswith(f"{stage}.")})
-        for stage, depth in zip(stages, (2, 2, 1), strict=True)
-    ]
-    return {"channels": (fine, middle, coarse), "blocks": tuple(counts)}
+    def count(prefix: str) -> int:
+        return sum(key.startswith(prefix) and key.endswith(".conv1.weight") for key in shapes)
+
+    return {
+        "channels": (shapes["stem.weight"][0], *(shapes[f"down.{level}.weight"][0] for level in range(2))),
+        "blocks": (count("decoder."), count("encoder.1."), count("bottom.")),
+    }
+
+
+def _of_settings(**settings: Any) -> CompactFine:
+    return CompactFine.from_config(settings)
 
 
 ARCH = Architecture(
     name="compact-fine",
-    role="face restorer",
+    role="fine restorer",
     make=_of_settings,
-    marks=("stem.weight", "gate.weight", "residual.weight"),
+    marks=("stem.weight", "gate.weight", "residual.weight", "bottom.0.conv1.weight"),
     read=_settings,
     size=lambda settings: CompactFineConfig.model_validate(dict(settings)).size,
     licence="Apache-2.0; see the model card beside the weights for the licence of the training data",

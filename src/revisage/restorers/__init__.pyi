@@ -1,14 +1,18 @@
 from .face_restorer import FaceRestorer, NetRestorer, load_restorer
+from .fine_restorer import FineRestorer, NetFineRestorer, load_fine_restorer
 from .network_files import RestorerInfo, check_model, load_weights
 from .upscaler import NetUpscaler, Upscaler, load_upscaler
 
 __all__ = [
     "FaceRestorer",
+    "FineRestorer",
+    "NetFineRestorer",
     "NetRestorer",
     "NetUpscaler",
     "RestorerInfo",
     "Upscaler",
     "check_model",
+    "load_fine_restorer",
     "load_restorer",
     "load_upscaler",
     "load_weights",

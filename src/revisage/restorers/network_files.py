@@ -146,7 +146,8 @@ def _shipped(entry: models.ModelEntry, role: str) -> Weights | None:
     if notes.get("role") != role or notes.get("weights_sha256") != sha256:
         return None
     agrees, config = bool(notes["bf16_agrees"]), dict(notes["config"])
-    return Weights(model, entry.name, entry.arch, config, sha256, entry.licence, _side(model, path), agrees)
+    side = _side(model, path) if role == "face restorer" else 0
+    return Weights(model, entry.name, entry.arch, config, sha256, entry.licence, side, agrees)
 
 
 def describe(weights: Weights, engine: Engine, choice: Choice) -> RestorerInfo:

@@ -52,7 +52,7 @@ def export_model(name: str, output_path: Path, *, overwrite: bool = True) -> lis
         **({"threshold": known["threshold"]} if "threshold" in known else {}),
     }
     written = []
-    for part, stage, size_hw in _stages(net, record.size(known["config"])):
+    for part, stage, size_hw in _stages(net, record.role, record.size(known["config"])):
         path = output_path.with_suffix(f".{part}.xml" if part else ".xml")
         for file in (path, path.with_suffix(".bin")):
             check_file(file, overwrite=overwrite)
@@ -61,8 +61,10 @@ def export_model(name: str, output_path: Path, *, overwrite: bool = True) -> lis
     return written
 
 
-def _stages(net: nn.Module, size: int) -> list[tuple[str, nn.Module, tuple[int, int] | None]]:
+def _stages(net: nn.Module, role: str, size: int) -> list[tuple[str, nn.Module, tuple[int, int] | None]]:
     """The networks in a model, each with its part's name and the only size that it sees."""
+    if role == "fine restorer":
+        return [("", net, None)]
     if size:
         return [("", net, (size, size))]
     return [("", net, None), ("refine", net.get_submodule("refine"), (nets.CROP, nets.CROP))]

@@ -59,7 +59,7 @@ class _Follow:
         """For each face of the next frame its motion; None where the frame before does not have it."""
         # Forgotten first: should this frame fail, the next one has none before it.
         before, self._before = self._before, {}
-        now = {planned.track: reduced(face.crop) for planned, face in item.faces}
+        now = {planned.track: reduced(face.base) for planned, face in item.faces}
         moved = [self._moved(before.get(p.track), now[p.track], face.size) for p, face in item.faces]
         self._before = now
         return moved
@@ -115,7 +115,7 @@ class _Past:
         self._running = {block: self._running.get(block) or _Running() for block in item.blocks}
         with item.kept_on_failure():
             entry.moved = self._follow(item)
-            crops = [face.crop for _, face in item.faces]
+            crops = [face.base for _, face in item.faces]
             entry.steady = {b: run(item, entry.onward, crops, item.lapse) for b, run in self._running.items()}
         return _Entry(item) if item.problem else entry
 

@@ -16,9 +16,11 @@ from revisage.faces import (
     align,
     composite,
     ffhq_template,
+    fine_share,
     landmark_mask,
     load_detector,
     matched_difference,
+    with_fine,
 )
 from revisage.measures import MEASURES, Instruments, crop_landmarks, kept_components
 from revisage.media import Frame
@@ -228,6 +230,7 @@ class FaceWork:
         self, config: RestoreConfig, networks: Networks, size_hw: tuple[int, int], tally: Tally | None = None
     ) -> None:
         self._aligned = config.aligned
+        self._always_fine = config.fine == "clean"
         self._networks = networks
         self._size_hw = size_hw
         self._shown = 0
@@ -237,8 +240,16 @@ class FaceWork:
 
     def align(self, frame: Frame, planned: PlannedFace) -> AlignedFace:
         """Cut a planned face out of a frame; the whole frame where the input is aligned already."""
-        size = self._networks.restorer.size
-        return _whole(frame, size) if self._aligned else align(frame, planned.face, size)
+        restorer = self._networks.restorer
+        if self._aligned:
+            return _whole(frame, restorer.size)
+        face = align(frame, planned.face, restorer.size)
+        share = 1.0 if self._always_fine else fine_share(face)
+        net = self._networks.fine if share > 0 else None
+        if net is None:
+            return face
+        # Measured on the embedded restorer; whoever chooses another one wants all of its work.
+        return with_fine(frame, face, net, share, sparing=restorer.info.architecture == "compact")
 
     def canvas(self, frame: Frame) -> Frame:
         """The frame at the output's size, background restored where that was asked for."""
@@ -275,7 +286,9 @@ class FaceWork:
             after = align(result, scaled_face(planned.face, factors), before.size).crop
             mask = landmark_mask(before.landmarks, before.size)
             inside = mask > 0.9
-            full = np.abs(matched_difference(before.crop, restored, mask, before.steady)[inside]).mean()
+            change = matched_difference(before.base, restored, mask, before.steady)
+            change += before.base.astype(np.int16) - before.crop
+            full = np.abs(change[inside]).mean()
             got = np.abs(after[inside].astype(np.int16) - before.crop[inside]).mean()
             self._tally.full += float(full)
             self._tally.got += float(got)

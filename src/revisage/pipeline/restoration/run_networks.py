@@ -14,7 +14,7 @@ from revisage.core import Crop, RestoreConfig
 
 if TYPE_CHECKING:
     from revisage.faces import FaceDetector
-    from revisage.restorers import FaceRestorer, Upscaler
+    from revisage.restorers import FaceRestorer, FineRestorer, Upscaler
     from revisage.temporal import FlowEstimator
 
 __all__ = ["Networks", "drop_networks", "kept_networks"]
@@ -55,6 +55,13 @@ class Networks:
         )
 
     @cached_property
+    def fine(self) -> FineRestorer | None:
+        """Restores what is finer than crops; None where that is kept."""
+        if self.config.fine == "keep":
+            return None
+        return restorers.load_fine_restorer(**self._place)
+
+    @cached_property
     def upscaler(self) -> Upscaler | None:
         """Enlarges the background; None where that is left to Lanczos."""
         if self.config.background in ("none", "lanczos"):
@@ -85,7 +92,7 @@ class Networks:
     def calibrated(self, crops: Crop) -> Networks:
         """These networks with a restorer in int8, made for the footage that ``crops`` were cut from."""
         other = Networks(self.config, crops)
-        for name in {"detector", "flow", "upscaler"} & self.__dict__.keys():
+        for name in {"detector", "fine", "flow", "upscaler"} & self.__dict__.keys():
             other.__dict__[name] = self.__dict__[name]
         return other
 
@@ -96,7 +103,7 @@ class Networks:
             ConfigError: the settings of device, engine and precision do not go together.
         """
         engines.resolve(self.config.device, self.config.engine, self.config.precision)
-        _ = self.upscaler, self.uncalibrated.restorer
+        _ = self.upscaler, self.fine, self.uncalibrated.restorer
         if self.config.temporal == "raft":
             _ = self.flow
 
@@ -106,6 +113,7 @@ class Networks:
         return {
             "restorer": [restorer.sha256, restorer.engine, restorer.precision, restorer.device],
             "calibrated": self.config.precision == "int8",
+            "fine": None if self.fine is None else self.fine.info.sha256,
             "upscaler": None if self.upscaler is None else self.upscaler.info.sha256,
         }
 

@@ -1,0 +1,108 @@
+"""The band beyond the crop: shown by the mask, by its share, and seen by the restorer."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from face_frames import RgbFrame, face_at
+
+from revisage.faces import align, composite, crop_scale, fine_share, with_fine
+
+LARGE, SMALL = 0.9, 0.4
+"""Scales of faces whose crops of 128 px reduce them, and enlarge them."""
+
+
+def striped(picture: np.ndarray) -> np.ndarray:
+    """Rows of 8 px, darker and brighter by turns: finer than a tint, coarser than a crop's pixel."""
+    signs = np.where(np.arange(len(picture)) // 8 % 2, 20, -20)
+    return np.broadcast_to(signs[:, None, None], picture.shape).astype(np.float32)
+
+
+def large_face(frame: RgbFrame, crop: int = 128):
+    face = align(frame, face_at(200, 150, LARGE, 20), crop)
+    assert 1 / crop_scale(face.affine) > 1.5
+    return face
+
+
+def grey(height: int = 300, width: int = 400) -> RgbFrame:
+    return RgbFrame(np.full((height, width, 3), 128, np.uint8), 8)
+
+
+def test_the_share_grows_smoothly_with_the_face() -> None:
+    frame = RgbFrame.noise(300, 400, 8)
+    shares = [fine_share(align(frame, face_at(200, 150, scale, 20), 128)) for scale in np.linspace(0.1, 1.0, 181)]
+    assert shares[0] == 0
+    assert shares[-1] == 1
+    steps = np.diff(shares)
+    assert (steps >= 0).all()
+    assert steps.max() < 0.07
+
+
+def test_no_share_changes_nothing() -> None:
+    frame = RgbFrame.noise(300, 400, 8)
+    face = large_face(frame)
+    assert with_fine(frame, face, striped, 0.0) is face
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_the_change_is_shown_inside_the_face_by_share_and_strength(share: float, strength: float) -> None:
+    frame = grey()
+    face = with_fine(frame, large_face(frame), striped, share)
+    assert np.abs(face.base.astype(int) - face.crop)[60:68, 60:68].max() == pytest.approx(20 * share, abs=2)
+    shown = composite(frame, [(face, face.base, strength)])
+    change = shown.samples.astype(int) - frame.samples
+    assert np.abs(np.abs(change[130:170, 180:220]) - 20 * share * strength).mean() < 1
+    assert not change[:, :8].any()
+
+
+def test_a_tint_is_not_shown() -> None:
+    frame = grey()
+    face = with_fine(frame, large_face(frame), lambda picture: np.full(picture.shape, -20, np.float32), 1.0)
+    assert np.array_equal(composite(frame, [(face, face.base, 1.0)]).samples, frame.samples)
+
+
+def test_a_frame_enlarged_shows_it_in_its_place() -> None:
+    frame = grey()
+
+    def spot(picture: np.ndarray) -> np.ndarray:
+        change = np.zeros(picture.shape, np.float32)
+        change[change.shape[0] // 2 - 6 : change.shape[0] // 2 + 6, change.shape[1] // 2 - 6 :][:, :12] = 40
+        return change
+
+    face = with_fine(frame, large_face(frame), spot, 1.0)
+    once = composite(frame, [(face, face.base, 1.0)]).samples
+    twice = composite(grey(600, 800), [(face, face.base, 1.0)], 2.0).samples
+    reduced = twice.reshape(300, 2, 400, 2, 3).mean(axis=(1, 3))
+    assert once.max() > 150
+    assert np.abs(reduced - once).mean(axis=2)[140:160, 190:210].max() <= 6
+    assert abs((reduced - 128).sum() / (once - 128.0).sum() - 1) < 0.06
+
+
+def test_the_restorers_change_is_added_to_the_fine_one() -> None:
+    frame = grey()
+    face = with_fine(frame, large_face(frame), striped, 1.0)
+    fine = composite(frame, [(face, face.base, 1.0)]).samples.astype(int)
+    restored = face.input.copy()
+    restored[:, 60:64] += 8
+    restored[:, 64:68] -= 8
+    both = composite(frame, [(face, restored, 1.0)]).samples.astype(int)
+    across = (both - fine)[140:160, 185:215]
+    assert across.max() >= 7
+    assert across.min() <= -7
+    assert np.abs((both - fine)[140:160, 120:150]).max() <= 1
+
+
+def test_a_sharp_crop_is_shown_less_of_a_restorers_work_than_a_soft_one() -> None:
+    sharp = RgbFrame.noise(300, 400, 8)
+    blurred = cv2.GaussianBlur(sharp.samples.astype(np.float32), (0, 0), 12)
+    soft = RgbFrame((128 + 15 * (blurred - blurred.mean())).clip(0, 255).astype(np.uint16), 8)
+
+    def rests(frame: RgbFrame) -> list[float]:
+        face = large_face(frame)
+        return [with_fine(frame, face, np.zeros_like, share, sparing=True).fine.rest for share in (0.5, 1)]
+
+    assert rests(sharp) == [0.625, 0.25]
+    assert rests(soft) == [1, 1]
+    assert with_fine(sharp, large_face(sharp), np.zeros_like, 1.0).fine.rest == 1
