@@ -111,7 +111,8 @@ def test_it_finds_the_astronaut(search) -> None:
     """A picture that ships with the package: one face, its points where they are."""
     image = read_rgb(WEIGHTS.parents[2] / "demo_data" / "astronaut.webp")
     assert image is not None
-    boxes, landmarks, scores = detections_of(search, image)
+    found = detections_of(search, image)
+    boxes, landmarks, scores = found.boxes_xyxy, found.landmarks, found.scores
     assert len(scores) == 1
     left_eye, right_eye, nose, left_mouth, right_mouth = landmarks[0]
     assert left_eye[0] < nose[0] < right_eye[0]
