@@ -155,7 +155,7 @@ def test_wrong_format(page: Any, tmp_path: Path) -> None:
     choose(page, notes)
     message = page.get_by_role("alert").filter(has_text="notes.mp4")
     message.wait_for()
-    assert "mp4, mov, mkv" in message.inner_text()
+    assert "mov, mp4, webm, mkv" in message.inner_text()
     assert "Traceback" not in page.content()
 
 
