@@ -57,9 +57,10 @@ def take_in(store: JobStore, stream: BinaryIO, name: str) -> None:
 
 
 def _row(store: JobStore, file: InputFile) -> None:
-    name, removing = st.columns([6, 1], vertical_alignment="center")
+    name, removing = st.columns([2, 1], vertical_alignment="center")
     name.markdown(plain(file.name))
-    if removing.button("", icon=":material/close:", help=f"Take out {plain(file.name)}", key=f"out-{file.id}"):
+    # In words: a picture alone has no name for those who hear the page.
+    if removing.button("Take out", help=f"Take out {plain(file.name)}", key=f"out-{file.id}"):
         chosen_files().remove(file)
         store.delete_input(file.id)
         st.rerun()
