@@ -245,7 +245,9 @@ def test_ctrl_c_in_the_middle_leaves_nothing(clip: Path, tiny_model: Path, tmp_p
     import time
 
     script = (
-        "import sys, time\n"
+        # A test run in the background ignores SIGINT, and its children inherit that.
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from revisage.pipeline.restoration import frame_stages\n"
         "def slow(*args):\n"
         "    print('at work', flush=True)\n"
