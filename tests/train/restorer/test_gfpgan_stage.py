@@ -260,7 +260,7 @@ def test_what_is_trained_is_what_restore_loads(material: Path, whole: Path, tmp_
     [
         ({"architecture": "gfpgan-clean", "size": 96}, "power of two"),
         ({"architecture": "gfpgan-clean", "narrow": 0.003}, "even number of channels"),
-        ("resnet", "unknown architecture 'resnet': choose compact or gfpgan-clean"),
+        ("resnet", "unknown architecture 'resnet': choose compact, compact-fine or gfpgan-clean"),
         ({"architecture": "gfpgan-clean", "channels": [1, 2]}, "channels"),
     ],
 )
