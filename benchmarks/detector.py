@@ -73,8 +73,7 @@ def _options() -> argparse.Namespace:
 def _detectors(weights: Path | None) -> dict[str, FaceDetector]:
     detectors = {"compact": load_detector("compact", device="cpu")}
     if weights:
-        from revisage.faces.detect.retinaface_finder import RetinaFaceFinder
-        from revisage.faces.detect.yunet_finder import YuNetFinder
+        from revisage.faces.detect.official_finders import RetinaFaceFinder, YuNetFinder
 
         file = weights / "retinaface_mobile0.25.safetensors"
         engine = resolve("cpu", "auto", "auto").engine

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from measuring import clock_name, finish, interleaved, machine, print_table, ratio
+from revisage import models
 from revisage.engines import (
     WANTED_CROPS,
     Engine,
@@ -36,7 +37,6 @@ from revisage.engines import (
     quantise,
     resolve,
 )
-from revisage.models import loading
 from revisage.nets import build
 from revisage.nets.gfpgan import ModulatedConv, upsample_bilinear
 
@@ -81,8 +81,8 @@ def grouped(net: nn.Module) -> Callable[[np.ndarray], list[np.ndarray]]:
 def make_net(name: str, weights: Path | None) -> nn.Module:
     """A network of an architecture, with weights from a file or the same random ones each time."""
     if weights is not None:
-        net = build(name, loading.metadata(weights).get("config"))
-        net.load_state_dict(loading.load_state(weights))
+        net = build(name, models.metadata(weights).get("config"))
+        net.load_state_dict(models.load_state(weights))
         return net
     torch.manual_seed(0)
     net = build(name, {})

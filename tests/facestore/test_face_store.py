@@ -17,7 +17,7 @@ from revisage.core.errors import ConfigError, InputError, OutputError
 from revisage.facestore import Consent, FaceSource
 from revisage.facestore.contents import content_hash
 from revisage.facestore.face_store import FaceStore, Pictures
-from revisage.facestore.location import MARKER, URL_VARIABLE, check_place
+from revisage.facestore.index import MARKER, URL_VARIABLE, check_place
 
 OTHER = FaceSource("holiday.mp4", "6b" * 32, 99)
 

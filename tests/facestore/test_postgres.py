@@ -17,7 +17,7 @@ from store_fakes import CONSENT, MADE, SOURCE, frame, track
 from revisage.core.errors import ConfigError, InputError, OutputError
 from revisage.facestore import Consent
 from revisage.facestore.face_store import FaceStore
-from revisage.facestore.location import URL_VARIABLE
+from revisage.facestore.index import URL_VARIABLE
 
 pytestmark = pytest.mark.slow
 

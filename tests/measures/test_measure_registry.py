@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from revisage.measures import MEASURES, Instruments, Measure, MeasureRegistry
-from revisage.measures.instruments import WeightsWanted
+from revisage.measures.catalogue import WeightsWanted
 
 
 def contrast() -> Measure:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from revisage.core.errors import ModelError
-from revisage.models.loading import load_state, metadata
+from revisage.models.weight_files import load_state, metadata
 
 
 def _state(value: float) -> dict[str, Tensor]:

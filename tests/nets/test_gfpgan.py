@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from revisage.nets import build
+from revisage.nets.gfpgan.original import OriginalStyleDecoder
 from revisage.nets.gfpgan.stylegan2 import ModulatedConv
-from revisage.nets.gfpgan.stylegan2_original import OriginalStyleDecoder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,8 +15,8 @@ from PIL import Image
 from runs import SMALL_GFPGAN, config_of
 from torch import nn
 
+from revisage import models
 from revisage.core.errors import ConfigError, InputError, OutputError, ProcessingError
-from revisage.models import loading
 from revisage.nets import CompactConfig, CompactGFPGAN
 from revisage.restorers import load_restorer
 from revisage.train import export
@@ -92,7 +92,7 @@ def test_the_card_tells_all_that_the_run_wrote_down_and_no_path(run: Path, tmp_p
     assert "someone" not in card
     assert (tmp_path / "mine.png").read_bytes() == (run / "grids" / "0000020.png").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"run", "mine.safetensors", "mine.md", "mine.png"}
-    record = loading.metadata(output)
+    record = models.metadata(output)
     assert record["training"]["revision"] == "0123abc"
     assert str(faces) not in json.dumps(record)
 

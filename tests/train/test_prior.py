@@ -14,7 +14,7 @@ from runs import SMALL_GFPGAN, config_of, log_of, losses_of, same, stopping_at
 from torch import Tensor, nn
 
 from revisage.core.errors import InputError, ModelError, ProcessingError
-from revisage.nets.gfpgan.stylegan2_original import EqualConv
+from revisage.nets.gfpgan.original import EqualConv
 from revisage.train import prior
 from revisage.train.compute import Compute, Group
 from revisage.train.loop import Draws

@@ -11,22 +11,24 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import revisage
 from revisage._version import __version__
-from revisage.cli.batch import batch
 from revisage.cli.dataset import dataset_app
 from revisage.cli.evaluate import evaluate_app
 from revisage.cli.models import export, models_app
 from revisage.cli.options import RESTORE_FIELDS, SCAN_FIELDS, JsonOption, QuietOption, with_config_options
 from revisage.cli.serve import add_service_commands, ui
-from revisage.cli.show import as_option, counted, print_lines, print_table, progress_bar, report_lines, warn
+from revisage.cli.show import as_option, batch_bar, counted, print_lines, print_table, progress_bar, report_lines, warn
 from revisage.cli.store import store_app
 from revisage.cli.train import train_app
 from revisage.core import CancelledError, OutputError, OutputExistsError, RevisageError, check_file, check_folder
+
+if TYPE_CHECKING:
+    from revisage.pipeline import BatchReport
 
 __all__ = ["app", "run"]
 
@@ -40,7 +42,6 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
-app.command()(batch)
 app.command()(ui)
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(evaluate_app, name="evaluate")
@@ -59,6 +60,7 @@ Config = Annotated[
 ]
 
 _TRUNCATED = 3
+_OF_ONE_FILE = {"report", "compare"}
 
 
 def _version(wanted: bool) -> None:
@@ -121,6 +123,61 @@ def restore(
     if report.failed:
         return 2 if all(entry.error_code == 2 for entry in report.failed) else 1
     return _TRUNCATED if report.truncated and not report.dry_run else 0
+
+
+@app.command()
+@with_config_options(name for name in RESTORE_FIELDS if name not in _OF_ONE_FILE)
+def batch(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the outputs.")],
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="INPUTS...", help="Files, folders and patterns.", show_default=False)
+    ] = None,
+    listed: Annotated[
+        Path | None,
+        typer.Option("--list", metavar="FILE", help="A text file with an input on each line.", show_default=False),
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search folders to their depth.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", metavar="N", help="Files at work at once.")] = 1,
+    retry: Annotated[int, typer.Option("--retry", metavar="N", help="Try a file that failed so often again.")] = 0,
+    config: Config = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    **options: Any,
+) -> int:
+    """Restore many files into a folder, keeping their tree; what an earlier run finished is skipped.
+
+    A file that cannot be restored does not stop the others. DIR/batch.jsonl says line by line what was begun and what
+    became of it, DIR/batch.html is a page about all of it.
+    """
+    with batch_bar(quiet) as (progress, on_entry):
+        report = revisage.batch(
+            inputs or (),
+            out,
+            listed=listed,
+            config=config,
+            recursive=recursive,
+            jobs=jobs,
+            retry=retry,
+            progress=progress,
+            on_entry=on_entry,
+            **options,
+        )
+    for entry in report.entries:
+        for text in entry.report.warnings:
+            warn(f"warning: {entry.source}: {text}")
+        if entry.state == "failed":
+            warn(f"error: {as_option(str(entry.report.error))}")
+    if as_json:
+        print_lines([json.dumps(report.to_json(), indent=2)])
+    elif not quiet:
+        _print_summary(report, out)
+    return report.exit_code
+
+
+def _print_summary(report: BatchReport, folder: Path) -> None:
+    print_table(("file", "", "frames", "faces", "seconds", ""), report.rows(folder))
+    restored, skipped, failed = (report.count(state) for state in ("restored", "skipped", "failed"))
+    print_lines([f"{restored} restored, {skipped} done before, {failed} failed"])
 
 
 @app.command()

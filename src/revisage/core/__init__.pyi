@@ -37,9 +37,7 @@ from .files import (
     write_text,
     written_beside,
 )
-from .progress import CancelToken, Progress, ProgressCallback
-from .time import format_seconds
-from .values import Box, Crop, Face, Image, Region, Shot, Track
+from .values import Box, CancelToken, Crop, Face, Image, Progress, ProgressCallback, Region, Shot, Track, format_seconds
 
 __all__ = [
     "DETECTORS",

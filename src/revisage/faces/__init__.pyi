@@ -11,9 +11,8 @@ from .alignment import (
     transform,
     warp_antialiased,
 )
-from .compositing import composite, landmark_mask, matched_difference, share_in_frame
+from .compositing import composite, fine_share, landmark_mask, matched_difference, share_in_frame, with_fine
 from .detect import CloserLook, FaceDetector, Found, load_detector, suppressed, upright_crop
-from .fine import fine_share, with_fine
 from .shots import ShotDetector
 from .tracking import FaceFollower, FollowedFace, Tracker, frontality
 

@@ -1,6 +1,6 @@
 from .contents import Added, Consent, FaceSource, KeptFrame, KeptTrack, MadeWith, Person, StoredFace
 from .face_store import FaceStore
-from .location import MARKER, check_place, find_place
+from .index import MARKER, check_place, find_place
 from .person_match import load_identity
 
 __all__ = [

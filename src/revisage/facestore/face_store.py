@@ -32,8 +32,18 @@ from revisage.facestore.contents import (
     StoredFace,
     content_hash,
 )
-from revisage.facestore.index import Index, consents, faces, meta, people, sources
-from revisage.facestore.location import MARKER, Place, create_place, find_place
+from revisage.facestore.index import (
+    MARKER,
+    Index,
+    Place,
+    consents,
+    create_place,
+    faces,
+    find_place,
+    meta,
+    people,
+    sources,
+)
 from revisage.facestore.person_match import Sighting, find_person
 
 __all__ = ["FaceStore", "Pictures"]

@@ -1,7 +1,17 @@
-from .catalogue import ALEXNET, IDENTITY, LPIPS_HEADS, MEASURES, VGG
+from .catalogue import (
+    ALEXNET,
+    IDENTITY,
+    LPIPS_HEADS,
+    MEASURES,
+    VGG,
+    Instruments,
+    Measure,
+    MeasureRegistry,
+    WeightsWanted,
+    find_weights,
+)
 from .face_fidelity import Embedder, cosine, crop_landmarks, identity_step, kept_components, landmark_distance
 from .full_reference import Lpips, Vggd, feature_distance, gmsd, psnr, ssim
-from .instruments import Instruments, Measure, MeasureRegistry, WeightsWanted, find_weights
 from .no_reference import CLEAN_SHARPNESS, face_sharpness, niqe, sharpness
 from .stability import FrameStep, ReferenceMotion, flicker, motion_between, t_mse, warping_error
 

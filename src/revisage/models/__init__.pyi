@@ -1,7 +1,16 @@
 from .download import pull
-from .loading import load_state, metadata
-from .model_folder import compiled_path, folder, is_present, local_path, record_hash, recorded_hash, verify
 from .registry import ModelEntry, entries, find
+from .weight_files import (
+    compiled_path,
+    folder,
+    is_present,
+    load_state,
+    local_path,
+    metadata,
+    record_hash,
+    recorded_hash,
+    verify,
+)
 
 __all__ = [
     "ModelEntry",

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from revisage._version import __version__
 from revisage.core import DiskFullError, ModelError, file_sha256, is_disk_full
-from revisage.models import model_folder, registry
+from revisage.models import registry, weight_files
 from revisage.models.registry import ModelEntry
 
 __all__ = ["ByteProgress", "fetch", "pull"]
@@ -65,9 +65,9 @@ def pull(
         DiskFullError: there is no room.
     """
     entry = model if isinstance(model, ModelEntry) else registry.find(model)
-    path = model_folder.local_path(entry)
-    if entry.embedded or model_folder.is_present(entry):
-        return model_folder.verify(entry).path
+    path = weight_files.local_path(entry)
+    if entry.embedded or weight_files.is_present(entry):
+        return weight_files.verify(entry).path
     if entry.url is None:
         raise ModelError(f"the model {entry.name} has no address to fetch it from")
     (on_licence or _log_licence)(entry)
@@ -75,11 +75,11 @@ def pull(
         path.parent.mkdir(parents=True, exist_ok=True)
         with _claim(path) as touch:
             # Another process may have brought it while this one waited.
-            if not model_folder.is_present(entry):
+            if not weight_files.is_present(entry):
                 _bring(entry, entry.url, path, _both(touch, progress), on_warning or _log.warning)
     except OSError as error:
         raise ModelError(f"cannot write into the model folder {path.parent}: {error.strerror or error}") from error
-    return model_folder.verify(entry).path
+    return weight_files.verify(entry).path
 
 
 def _log_licence(entry: ModelEntry) -> None:
@@ -97,7 +97,7 @@ def _both(touch: Callable[[], None], progress: ByteProgress | None) -> ByteProgr
 
 def _bring(entry: ModelEntry, url: str, path: Path, progress: ByteProgress, warn: Callable[[str], None]) -> None:
     part = path.with_name(path.name + ".part")
-    known = entry.sha256 or model_folder.recorded_hash(path)
+    known = entry.sha256 or weight_files.recorded_hash(path)
     if known is None:
         # Nothing would show that its two halves are of different files.
         part.unlink(missing_ok=True)
@@ -112,7 +112,7 @@ def _bring(entry: ModelEntry, url: str, path: Path, progress: ByteProgress, warn
         part.unlink()
         raise ModelError(_wrong_content(entry, url, path, sha256, known))
     if entry.sha256 is None:
-        model_folder.record_hash(path, sha256)
+        weight_files.record_hash(path, sha256)
         warn(
             f"no published hash of {entry.name} is known here: its SHA-256 {sha256} was recorded beside {path}; "
             "compare it with a source you trust"

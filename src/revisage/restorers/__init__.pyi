@@ -1,5 +1,4 @@
-from .face_restorer import FaceRestorer, NetRestorer, load_restorer
-from .fine_restorer import FineRestorer, NetFineRestorer, load_fine_restorer
+from .face_restorer import FaceRestorer, FineRestorer, NetFineRestorer, NetRestorer, load_fine_restorer, load_restorer
 from .network_files import RestorerInfo, check_model, load_weights
 from .upscaler import NetUpscaler, Upscaler, load_upscaler
 

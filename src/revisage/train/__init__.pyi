@@ -8,8 +8,7 @@ from .degrade import (
     motion_kernel,
 )
 from .detector import train_detector, train_refiner
-from .embedded_export import export_model
-from .export import FORMATS, card_path, export_run
+from .export import FORMATS, card_path, export_model, export_run
 from .images import FaceSource, ListedImage, listed_images, read_image
 from .prior import train_prior
 from .restorer import Recogniser, load_recogniser, train_restorer

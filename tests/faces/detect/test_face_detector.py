@@ -15,8 +15,7 @@ from revisage.core.errors import ConfigError, ModelError, UserError
 from revisage.faces import FaceDetector, Found, load_detector, suppressed
 from revisage.faces.detect.candidates import without_parts
 from revisage.faces.detect.detector import _averaged, working_scales
-from revisage.faces.detect.retinaface_finder import RetinaFaceFinder
-from revisage.faces.detect.yunet_finder import YuNetFinder
+from revisage.faces.detect.official_finders import RetinaFaceFinder, YuNetFinder
 
 
 def read(path: Path) -> np.ndarray:

@@ -12,10 +12,9 @@ import torch
 from pydantic import ValidationError
 from runs import SMALL, config_of, log_of, losses_of, same, stopping_at
 
-from revisage import nets
+from revisage import models, nets
 from revisage.core import partial_path
 from revisage.core.errors import ConfigError, DiskFullError, InputError, OutputError, ProcessingError
-from revisage.models import loading
 from revisage.train.degrade.presets import PRESETS, DegradationConfig
 from revisage.train.export import export_run
 from revisage.train.loop import Draws
@@ -187,9 +186,9 @@ def exported(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_exported_net_is_rebuilt_from_its_file(exported: Path) -> None:
-    record = loading.metadata(exported)
+    record = models.metadata(exported)
     net = nets.build(record["arch"], record["config"])
-    state = loading.load_state(exported)
+    state = models.load_state(exported)
     assert {value.dtype for value in state.values()} == {torch.float16}
     net.load_state_dict(state)
     average = read_checkpoint(exported.parent)["average"]

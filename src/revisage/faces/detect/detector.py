@@ -12,10 +12,8 @@ from revisage import engines, models, nets
 from revisage.core import DETECTORS, ConfigError, Face, Image, nearest
 from revisage.faces.alignment import crop_affine
 from revisage.faces.detect.candidates import Finder, Found, suppressed, without_parts
-from revisage.faces.detect.compact_finder import CompactFinder
-from revisage.faces.detect.retinaface_finder import RetinaFaceFinder
-from revisage.faces.detect.second_stage import upright_crop
-from revisage.faces.detect.yunet_finder import YuNetFinder
+from revisage.faces.detect.compact_finder import CompactFinder, upright_crop
+from revisage.faces.detect.official_finders import RetinaFaceFinder, YuNetFinder
 
 __all__ = ["FaceDetector", "load_detector", "working_scales"]
 

@@ -1,7 +1,6 @@
 from .clean import GFPGANClean
-from .original import GFPGANv1
+from .original import Blur, EqualConv, EqualLinear, GFPGANv1, OriginalStyleDecoder, ScaledActivation
 from .stylegan2 import SLOPE, ModulatedConv, StyleDecoder, channels_by_size, upsample_bilinear
-from .stylegan2_original import Blur, EqualConv, EqualLinear, OriginalStyleDecoder, ScaledActivation
 
 __all__ = [
     "SLOPE",

@@ -3,7 +3,7 @@
 Method: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (CVPR 2020, arXiv 1912.04958), with the
 channel-split spatial feature transform of Wang et al., "Towards Real-World Blind Face Restoration with Generative
 Facial Prior" (CVPR 2021, arXiv 2101.04061). The clean form replaces equalised learning rates, fused operations and
-FIR resampling by ordinary layers and bilinear resampling. `stylegan2_original` has the original operations.
+FIR resampling by ordinary layers and bilinear resampling. `original` has the original operations.
 
 State-dict keys and shapes are those of the published checkpoints, so names here follow them.
 """
