@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 
-from revisage.demo_scene import RATE, clean_frames, damage
+from revisage.demo import RATE, clean_frames, damage
 
 
 def talking_clip(path: Path, frames: int) -> Path:

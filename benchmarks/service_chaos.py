@@ -144,7 +144,7 @@ def make_clips(folder: Path, count: int) -> list[Path]:
 
     import numpy as np
 
-    from revisage.demo_scene import clean_frames
+    from revisage.demo import clean_frames
     from revisage.media import open_plain_video
 
     faces = list(itertools.islice(clean_frames(), 8 + count))

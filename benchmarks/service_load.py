@@ -161,7 +161,7 @@ def make_clip(folder: Path, frames: int) -> Path:
 
     import numpy as np
 
-    from revisage.demo_scene import clean_frames
+    from revisage.demo import clean_frames
     from revisage.media import open_plain_video
 
     clip = folder / "clip.mp4"

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.demo_scene import clean_frames
+from revisage.demo import clean_frames
 
 Image = NDArray[np.uint8]
 SAMPLES = 1024

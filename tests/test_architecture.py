@@ -15,12 +15,11 @@ import revisage
 PACKAGE = Path(revisage.__file__).parent
 ORDER = [
     "cli",
-    "demo",
     "ui",
     "service",
     "client",
+    "demo",
     "api",
-    "demo_scene",
     "evaluate",
     "datasets",
     "train",

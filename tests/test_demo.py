@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from revisage import demo_scene
+from revisage import demo
 from revisage.core.errors import OutputError
 from revisage.demo import run_demo
 
@@ -21,7 +21,7 @@ def _audio(path: Path) -> list[bytes]:
 
 def test_the_demo_restores_its_clip_and_measures_it(tmp_path: Path) -> None:
     result = run_demo(tmp_path / "demo")
-    assert result.frames == demo_scene.FRAMES
+    assert result.frames == demo.FRAMES
     assert result.psnr[1] > result.psnr[0]
     assert result.niqe[2] < result.niqe[1] < result.niqe[0]
     sound = _audio(result.damaged)
@@ -32,18 +32,18 @@ def test_the_demo_restores_its_clip_and_measures_it(tmp_path: Path) -> None:
 
 
 def test_the_scene_is_the_same_twice_and_the_mouth_moves() -> None:
-    first, again = (list(islice(demo_scene.clean_frames(), 8)) for _ in range(2))
+    first, again = (list(islice(demo.clean_frames(), 8)) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert np.array_equal(demo_scene.damage(first[3], 3), demo_scene.damage(first[3], 3))
-    assert first[0].shape == (*demo_scene.SIZE_HW, 3)
-    regions = [demo_scene.face_region(index) for index in range(demo_scene.FRAMES)]
+    assert np.array_equal(demo.damage(first[3], 3), demo.damage(first[3], 3))
+    assert first[0].shape == (*demo.SIZE_HW, 3)
+    regions = [demo.face_region(index) for index in range(demo.FRAMES)]
     assert {region.size_hw for region in regions} == {(192, 192)}
     assert len({region.left for region in regions}) > 5
 
 
 def test_the_voice_is_as_long_as_the_clip_and_never_clips() -> None:
-    voice = demo_scene.speech()
-    assert len(voice) * demo_scene.RATE == demo_scene.FRAMES * demo_scene.SAMPLE_RATE
+    voice = demo.speech()
+    assert len(voice) * demo.RATE == demo.FRAMES * demo.SAMPLE_RATE
     assert 0.05 < float(np.abs(voice).max()) <= 1
 
 

@@ -15,7 +15,7 @@ import streamlit as st
 
 from revisage import service
 from revisage.core import RevisageError
-from revisage.demo_scene import write_demo_clip
+from revisage.demo import write_demo_clip
 from revisage.service import InputFile, Job, JobStore
 from revisage.ui.choices import ask_settings, choose_files, chosen_files, take_in
 from revisage.ui.display import alert, plain
