@@ -38,6 +38,12 @@ def test_both_engines_agree_with_the_network_to_a_ten_thousandth(picture: np.nda
         assert np.abs(found - wanted).max() <= 1e-4 * 127.5
 
 
+def test_low_precision_rounds_the_change_alone(picture: np.ndarray) -> None:
+    exact, low = (load_fine_restorer(device="cpu", precision=precision) for precision in ("fp32", "bf16"))
+    for shown in (picture, np.rint(skin()).astype(np.uint8)):
+        assert np.square(low(shown) - exact(shown)).mean() < 255**2 / 10**6
+
+
 def test_noise_goes_and_a_clean_picture_is_changed_little(picture: np.ndarray) -> None:
     restorer = load_fine_restorer(device="cpu", precision="fp32")
     clean = skin()

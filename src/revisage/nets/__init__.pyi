@@ -13,7 +13,7 @@ from .compact_decoding import (
     unmirrored,
 )
 from .compact_detector import REFINER_WIDTHS, CompactDetector, CompactDetectorConfig, CompactRefiner
-from .compact_fine import FINE_STRIDE, CompactFine, CompactFineConfig
+from .compact_fine import FINE_STRIDE, CompactFine, CompactFineConfig, FineChange
 from .gfpgan import SLOPE, Blur, EqualConv, EqualLinear, GFPGANClean, ScaledActivation, StyleDecoder, channels_by_size
 from .perceptual_features import AlexNetFeatures, LPIPSHeads, VGG19Deep, VGG19Features, lpips
 
@@ -37,6 +37,7 @@ __all__ = [
     "CompactRefiner",
     "EqualConv",
     "EqualLinear",
+    "FineChange",
     "GFPGANClean",
     "LPIPSHeads",
     "Role",

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from revisage.nets.arch_records import Architecture, Settings, Shapes
 
-__all__ = ["ARCH", "FINE_STRIDE", "CompactFine", "CompactFineConfig"]
+__all__ = ["ARCH", "FINE_STRIDE", "CompactFine", "CompactFineConfig", "FineChange"]
 
 #: Heights and widths must be multiples of this (px).
 FINE_STRIDE = 16
@@ -123,6 +123,11 @@ class CompactFine(nn.Module):
 
     def forward(self, x: Tensor, return_pyramid: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         """The clean pictures; with `return_pyramid` also an empty list: there are no images between."""
+        clean = x + self.change(x)
+        return (clean, []) if return_pyramid else clean
+
+    def change(self, x: Tensor) -> Tensor:
+        """What makes of pictures the clean ones, of their shape."""
         found = F.conv2d(F.pixel_unshuffle(x, _BLOCK), self.basis)
         fine = self.encoder[0](self.stem(found * self.evened))
         middle = self.encoder[1](self.down[0](fine))
@@ -131,8 +136,21 @@ class CompactFine(nn.Module):
         fine = self.decoder(fine + _upsample(self.up[0](middle)))
         # A gate on the mean of a block would shift colours that were rare in training.
         change = _RESIDUAL * self.residual(fine) - self.gate(fine) * (found * self.varying)
-        clean = x + F.pixel_shuffle(F.conv2d(change, self.basis.transpose(0, 1)), _BLOCK)
-        return (clean, []) if return_pyramid else clean
+        return F.pixel_shuffle(F.conv2d(change, self.basis.transpose(0, 1)), _BLOCK)
+
+
+class FineChange(nn.Module):
+    """A `CompactFine` as it is run and shipped: pictures in, their change out, same shape.
+
+    Low precision then rounds what is changed alone. In bfloat16 a clean picture would lose its last bit otherwise.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast("CompactFine", self.net).change(x)
 
 
 def _upsample(x: Tensor) -> Tensor:
@@ -186,6 +204,7 @@ ARCH = Architecture(
     make=_of_settings,
     marks=("stem.weight", "gate.weight", "residual.weight", "bottom.0.conv1.weight"),
     read=_settings,
+    bf16_agrees=True,
     size=lambda settings: CompactFineConfig.model_validate(dict(settings)).size,
     licence="Apache-2.0; see the model card beside the weights for the licence of the training data",
 )

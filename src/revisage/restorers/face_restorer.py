@@ -194,7 +194,7 @@ class FineRestorer(Protocol):
 
 
 class NetFineRestorer:
-    """A fine restorer around an engine whose network maps RGB in [-1, 1] to the same. See :class:`FineRestorer`.
+    """A fine restorer around an engine whose network maps RGB in [-1, 1] to its change. See :class:`FineRestorer`.
 
     Args:
         stride: the network takes sides that are multiples of this; pictures go on beyond their edges to fit.
@@ -213,12 +213,14 @@ class NetFineRestorer:
         border = cv2.BORDER_REFLECT_101 if min(height, width) > self._stride else cv2.BORDER_REPLICATE
         padded = cv2.copyMakeBorder(picture, 0, -height % self._stride, 0, -width % self._stride, border)
         batch = np.ascontiguousarray(padded.transpose(2, 0, 1)[None], dtype=np.float32)
-        restored = self._engine(batch * np.float32(1 / 127.5) - np.float32(1))[0][0, :, :height, :width]
-        if not np.isfinite(restored).all():
+        change = self._engine(batch * np.float32(1 / 127.5) - np.float32(1))[0][0, :, :height, :width]
+        if not np.isfinite(change).all():
             name, precision = self.info.name, self.info.precision
             raise ProcessingError(f"{name} gave values that are no numbers in {precision}: try precision fp32")
-        levels = np.clip((restored.transpose(1, 2, 0) + np.float32(1)) * np.float32(127.5), 0, 255)
-        return np.ascontiguousarray(levels - picture, dtype=np.float32)
+        levels = np.multiply(change.transpose(1, 2, 0), np.float32(127.5), order="C")
+        # As numbers they may be left or right of the range, as a picture they may not.
+        np.maximum(levels, np.negative(picture, dtype=np.float32), out=levels)
+        return np.minimum(levels, np.subtract(255, picture, dtype=np.float32), out=levels)
 
 
 def load_fine_restorer(
@@ -229,17 +231,18 @@ def load_fine_restorer(
     Args:
         name_or_path: ``compact-fine``, or a .safetensors file that ``revisage export`` wrote of such a net.
         device, engine: as for :func:`load_restorer`.
-        precision: auto (fp32), fp32 or bf16. bf16 keeps seven bits of a clean face's pixels, so nobody gets it unasked.
+        precision: auto, fp32 or bf16; auto is bf16 where the CPU has it in hardware. Only the change is rounded by it.
 
     Raises:
         ModelError: the model is unknown, absent, damaged, or no fine restorer.
         ConfigError: settings that do not go together.
         DeviceError: the device is not on this machine.
     """
-    choice = resolve(device, engine, precision)
-    weights = load_weights(name_or_path, "fine restorer", compiled=choice.engine == "openvino")
+    compiled = resolve(device, engine, precision).engine == "openvino"
+    weights = load_weights(name_or_path, "fine restorer", compiled=compiled)
+    choice = resolve(device, engine, precision, bf16_agrees=weights.bf16_agrees)
     made = make_engine(
-        weights.net,
+        _change_of(weights.net),
         device=choice.device,
         engine=choice.engine,
         precision=choice.precision,
@@ -247,6 +250,15 @@ def load_fine_restorer(
         sizes=_SHAPES,
     )
     return NetFineRestorer(made, describe(weights, made, choice), _STRIDE)
+
+
+def _change_of(net: Any) -> Any:
+    """A network that says the change: one of torch is made to, a shipped file does."""
+    if not hasattr(net, "change"):
+        return net
+    from revisage.nets import FineChange  # brings torch
+
+    return FineChange(net)
 
 
 def _check_picture(picture: Image) -> None:

@@ -511,7 +511,7 @@ def export_model(name: str, output_path: Path, *, overwrite: bool = True) -> lis
 def _stages(net: nn.Module, role: str, size: int) -> list[tuple[str, nn.Module, tuple[int, int] | None]]:
     """The networks in a model, each with its part's name and the only size that it sees."""
     if role == "fine restorer":
-        return [("", net, None)]
+        return [("", nets.FineChange(net), None)]
     if size:
         return [("", net, (size, size))]
     return [("", net, None), ("refine", net.get_submodule("refine"), (nets.CROP, nets.CROP))]
