@@ -14,7 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from revisage.core.errors import ConfigError, MissingExtraError, ProcessingError
-from revisage.engines import agreement_db, cpu_info, make_engine, openvino_engine, split
+from revisage.engines import (
+    agreement_db,
+    convert,
+    cpu_info,
+    make_engine,
+    openvino_engine,
+    read_model,
+    split,
+    write_model,
+)
 from revisage.engines.openvino_engine import check_agreement, threads
 
 HW = (32, 48)
@@ -264,6 +273,22 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
     monkeypatch.setenv("REVISAGE_CACHE", str(blocked))
     found = make_engine(net, HW, device="cpu", cache_key="weights")(batch)[0]
     np.testing.assert_allclose(found, reference(net, batch)[0], atol=1e-4, rtol=0)
+
+
+def test_kernels_that_float16_holds_are_written_in_it_though_a_normalisation_was_folded_into_them(
+    batch: np.ndarray, tmp_path: Path
+) -> None:
+    torch.manual_seed(5)
+    net = nn.Sequential(nn.Conv2d(3, 64, 3, bias=False), nn.BatchNorm2d(64), nn.Conv2d(64, 64, 3, bias=False)).eval()
+    net[1].running_var.uniform_(0.5, 2)
+    net = nn.Sequential(*net, nn.BatchNorm2d(64)).half().float().eval()
+    written = {name: tmp_path / f"{name}.xml" for name in ("plain", "kernels")}
+    write_model(convert(net, HW), written["plain"], {})
+    write_model(convert(net, HW), written["kernels"], {}, [value.numpy() for value in net.parameters()])
+    plain, halved = (path.with_suffix(".bin").stat().st_size for path in written.values())
+    assert halved < 0.55 * plain
+    plain, halved = (make_engine(read_model(path), HW)(batch)[0] for path in written.values())
+    assert np.array_equal(plain, halved)
 
 
 def test_int8_needs_inputs_to_calibrate_on(net: Net) -> None:

@@ -163,16 +163,25 @@ def model_notes(model: openvino.Model) -> dict[str, Any]:
     return {}
 
 
-def write_model(model: openvino.Model, path: Path, notes: Mapping[str, Any]) -> None:
+def write_model(
+    model: openvino.Model, path: Path, notes: Mapping[str, Any], kernels: Sequence[FloatArray] = ()
+) -> None:
     """Write OpenVINO's two files, `path` (.xml) and the weights beside it (.bin), with notes for `model_notes`.
 
-    Numbers that float16 holds exactly, as weights that were trained to be stored so, are written in it, all others in
-    float32: nothing is rounded. The same network gives the same bytes: names that count what the process converted
-    before are replaced.
+    Nothing is rounded. Numbers that float16 holds exactly, as weights that were trained to be stored so, are written in
+    it. So are the kernels into which the conversion multiplied the scale of a normalisation: as they were, with that
+    scale, where the product gives the same numbers. All others are written in float32. The same network gives the same
+    bytes: names that count what the process converted before are replaced.
+
+    Args:
+        model: the network; it is changed.
+        path: an .xml.
+        notes: JSON values.
+        kernels: of the network as it was before the conversion.
     """
     ov = load_openvino()
     for constant in [node for node in model.get_ordered_ops() if node.get_type_name() == "Constant"]:
-        _halved(ov, constant)
+        _store_in_halves(ov, constant, kernels)
     for number, node in enumerate(model.get_ordered_ops()):
         node.set_friendly_name(f"{node.get_type_name()}_{number}")
     model.set_friendly_name(str(notes.get("arch", "network")))
@@ -180,18 +189,45 @@ def write_model(model: openvino.Model, path: Path, notes: Mapping[str, Any]) -> 
     ov.save_model(model, str(path), compress_to_fp16=False)
 
 
-def _halved(ov: Any, constant: Any) -> None:
-    """Let a constant be stored in float16 where that is exact."""
+def _store_in_halves(ov: Any, constant: Any, kernels: Sequence[FloatArray]) -> None:
+    """Let a constant be stored in float16 where that is exact, alone or as a kernel and its scale."""
     if constant.get_element_type() != ov.Type.f32:
         return
     values = constant.get_data()
-    with np.errstate(over="ignore"):
-        halves = values.astype(np.float16)
-    if not np.array_equal(halves.astype(np.float32), values):
+    stored, scale = (values, None) if _fits_halves(values) else _unscaled(values, kernels)
+    if stored is None:
         return
-    restored = ov.opset13.convert(ov.opset13.constant(halves), "f32")
+    node = ov.opset13.convert(ov.opset13.constant(stored.astype(np.float16)), "f32")
+    if scale is not None:
+        node = ov.opset13.multiply(node, ov.opset13.constant(scale))
     for reader in constant.output(0).get_target_inputs():
-        reader.replace_source_output(restored.output(0))
+        reader.replace_source_output(node.output(0))
+
+
+def _fits_halves(values: FloatArray) -> bool:
+    with np.errstate(over="ignore"):
+        return np.array_equal(values.astype(np.float16).astype(np.float32), values)
+
+
+def _unscaled(values: FloatArray, kernels: Sequence[FloatArray]) -> tuple[FloatArray | None, FloatArray | None]:
+    """The kernel, and a scale ``(outputs, 1, ...)`` for it, whose product is these very values; None where none is."""
+    for kernel in kernels:
+        if kernel.ndim > 1 and kernel.shape == values.shape and _fits_halves(kernel):
+            scale = _scale(values.reshape(len(values), -1), kernel.reshape(len(kernel), -1))
+            if scale is not None:
+                return kernel, scale.reshape(-1, *[1] * (kernel.ndim - 1))
+    return None, None
+
+
+def _scale(values: FloatArray, rows: FloatArray) -> FloatArray | None:
+    """By what each of the rows was multiplied; None where one of them was not."""
+    largest = np.abs(rows).argmax(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quotient = np.take_along_axis(values, largest, 1) / np.take_along_axis(rows, largest, 1)
+    # The product was rounded, so its quotient may be the number beside the scale.
+    near = [quotient, np.nextafter(quotient, np.float32(-np.inf)), np.nextafter(quotient, np.float32(np.inf))]
+    exact = [(rows * scale == values).all(axis=1, keepdims=True) for scale in near]
+    return np.select(exact, near).astype(np.float32) if np.logical_or.reduce(exact).all() else None
 
 
 def _settings(precision: str) -> dict[str, Any]:

@@ -503,7 +503,8 @@ def export_model(name: str, output_path: Path, *, overwrite: bool = True) -> lis
         path = output_path.with_suffix(f".{part}.xml" if part else ".xml")
         for file in (path, path.with_suffix(".bin")):
             check_file(file, overwrite=overwrite)
-        write_model(convert(stage, size_hw), path, notes)
+        kernels = [value.detach().numpy() for value in stage.parameters()]
+        write_model(convert(stage, size_hw), path, notes, kernels)
         written.append(path)
     return written
 
