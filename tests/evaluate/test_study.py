@@ -174,3 +174,14 @@ def test_the_interval_holds_the_share_and_mirrors(counts: tuple[int, int]) -> No
     low, high = wilson(wins, total)
     assert 0 <= low <= wins / total <= high <= 1
     assert wilson(total - wins, total) == (pytest.approx(1 - high), pytest.approx(1 - low))
+
+
+def test_what_browsers_show_is_taken_by_its_record(tmp_path: Path) -> None:
+    for method in "ab":
+        folder = tmp_path / "in" / method
+        folder.mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(folder / "x.avif")
+        write_video(folder / "y.mov", plain_frames(2))
+        write_video(folder / "z.mp4", plain_frames(2), codec="libsvtav1")
+    key = make_study([str(tmp_path / "in")], tmp_path / "out")
+    assert {trial.item for trial in key.trials} == {"x", "y", "z"}

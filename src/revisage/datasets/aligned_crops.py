@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from revisage.core import ConfigError, Face, check_file, output_error
 from revisage.faces import align, crop_scale, invert, transform
-from revisage.media import Frame
+from revisage.media import Frame, format_of
 
 __all__ = [
     "CROPS_ON_A_PAGE",
@@ -200,7 +200,6 @@ def _small(luma: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(middle / max(float(middle.std()), 1.0), np.float32)
 
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _COLUMNS, _ROWS = 8, 10
 CROPS_ON_A_PAGE = _COLUMNS * _ROWS
 """More go on further pages."""
@@ -251,7 +250,8 @@ def check_sheet(path: Path, *, overwrite: bool) -> None:
         ConfigError: no ending of a picture.
         OutputError: it or what may become a further page of it is there already, or its folder is not.
     """
-    if path.suffix.lower() not in _SUFFIXES:
+    found = format_of(path.suffix)
+    if found is None or "image" not in found.kinds or found.writer is None or not found.in_browsers:
         raise ConfigError(f"{path}: a contact sheet is a picture; name it .jpg, .png or .webp")
     for page in (path, *path.parent.glob(f"{escape(path.stem)}-*{escape(path.suffix)}")):
         check_file(page, overwrite=overwrite)

@@ -30,14 +30,11 @@ from revisage.core import (
 )
 from revisage.evaluate.comparison import name_methods
 from revisage.evaluate.html_page import page_from, script_json
-from revisage.media import MediaInfo, find_media, probe
+from revisage.media import BROWSER_SUFFIXES, MediaInfo, find_media, format_of, probe
 
 __all__ = ["StudyKey", "Trial", "key_path", "load_key", "make_study"]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
-_IMAGES = frozenset((".apng", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"))
-_VIDEOS = frozenset((".m4v", ".mp4", ".webm"))
-_CODECS = frozenset(("av1", "h264", "vp8", "vp9"))
 QUESTION = "Which of the two looks better?"
 
 
@@ -183,19 +180,18 @@ def _shown(path: Path, study: str) -> _Shown:
         InputError: browsers cannot show it.
     """
     info = probe(path)
-    suffix = path.suffix.lower()
-    video = _check_playable(path, suffix, info)
-    return _Shown(path, f"{_digest(study, str(path.resolve()))}{suffix}", info.width, info.height, video)
+    name = f"{_digest(study, str(path.resolve()))}{path.suffix.lower()}"
+    return _Shown(path, name, info.width, info.height, _check_playable(path, info))
 
 
-def _check_playable(path: Path, suffix: str, info: MediaInfo) -> bool:
-    if suffix in _IMAGES and info.kind != "video":
-        return False
-    if suffix in _VIDEOS and info.kind == "video":
-        if info.codec not in _CODECS:
-            raise InputError(f"{path} is {info.codec}, which not all browsers play; write H.264 in an .mp4")
-        return True
-    raise InputError(f"{path}: browsers do not show this format; use .mp4, .webm, .gif, .png, .webp or .jpg")
+def _check_playable(path: Path, info: MediaInfo) -> bool:
+    """Whether it is a video; browsers go by the ending of the name."""
+    found = format_of(path.suffix)
+    if found is None or not found.in_browsers or found.is_video != (info.kind == "video"):
+        raise InputError(f"{path}: browsers do not show this format; use one of {', '.join(sorted(BROWSER_SUFFIXES))}")
+    if found.is_video and info.codec not in found.in_browsers:
+        raise InputError(f"{path} is {info.codec}, which not all browsers play; write H.264 in an .mp4")
+    return found.is_video
 
 
 def _trials(items: dict[str, dict[str, Path]], methods: Sequence[str], seed: int) -> list[Trial]:

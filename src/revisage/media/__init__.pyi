@@ -1,4 +1,5 @@
 from .formats import (
+    BROWSER_SUFFIXES,
     IMAGE_SUFFIXES,
     STILL_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -29,6 +30,7 @@ from .previews import is_playable, open_plain_video, outlined, side_by_side, wri
 from .video import AssembleResult, StreamTimes, assemble, open_segment, resolve_options, scaled_size, stream_times
 
 __all__ = [
+    "BROWSER_SUFFIXES",
     "IMAGE_SUFFIXES",
     "STILL_SUFFIXES",
     "VIDEO_SUFFIXES",

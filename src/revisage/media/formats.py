@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from revisage.media.interface import MediaInfo
 
 __all__ = [
+    "BROWSER_SUFFIXES",
     "FORMATS",
     "IMAGE_SUFFIXES",
     "STILL_SUFFIXES",
@@ -166,7 +167,7 @@ FORMATS = (
     ),
     _video(
         "mp4", "mp4 m4v", "mp4", marks=(((4, b"ftyp"),),), readers=(_MOV,), writer="mp4", clock="scaled",
-        covers="stream", in_browsers=_OF_MP4,
+        covers="stream", in_browsers=(*_OF_MP4, "vp9", "av1"),
     ),
     # Audio that begins a little before zero, to be cut off there, must not move everything else: so no shift.
     _video(
@@ -237,6 +238,9 @@ STILL_SUFFIXES = _suffixes(record for record in FORMATS if "image" in record.kin
 
 VIDEO_SUFFIXES = _suffixes(record for record in FORMATS if record.is_video)
 """File name endings of videos, also of such as cannot be written."""
+
+BROWSER_SUFFIXES = _suffixes(record for record in FORMATS if record.in_browsers)
+"""File name endings of what browsers show."""
 
 
 def format_of(suffix: str) -> Format | None:
