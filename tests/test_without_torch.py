@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from revisage import engines, models
@@ -69,16 +70,37 @@ except revisage.RevisageError as error:
 def test_embedded_files_are_what_the_export_makes_of_the_weights(name: str, tmp_path: Path) -> None:
     from revisage.train import export_model
 
-    written = export_model(name, tmp_path / f"{name}.xml")
-    again = export_model(name, tmp_path / "again.xml")
-    weights = models.verify(name).sha256
+    written = export_model(name, tmp_path / f"{name}.xml", shared=True)
+    again = export_model(name, tmp_path / "again.xml", shared=True)
+    weights = models.verify(name)
     for path, twin in zip(written, again, strict=True):
         shipped = models.local_path(name).with_name(path.name)
         for ours, second, theirs in zip(*(both(file) for file in (path, twin, shipped)), strict=True):
             assert ours.read_bytes() == second.read_bytes(), "the same weights gave other bytes"
-            if _made_by(shipped) == _made_by(path):
-                assert ours.read_bytes() == theirs.read_bytes(), f"run  revisage export {name} -o {shipped}"
-        assert engines.model_notes(engines.read_model(shipped))["weights_sha256"] == weights
+            if _made_by(shipped, weights.path) == _made_by(path, weights.path):
+                assert ours.read_bytes() == theirs.read_bytes(), f"run  revisage export {name} --shared -o {shipped}"
+        notes = engines.model_notes(engines.read_model(shipped, weights.path))
+        assert notes["weights_sha256"] == weights.sha256
+
+
+def test_a_network_that_shares_its_weights_computes_the_same(tmp_path: Path) -> None:
+    from revisage.train import export_model
+
+    [alone] = export_model("compact-fine", tmp_path / "alone.xml")
+    [shared] = export_model("compact-fine", tmp_path / "shared.xml", shared=True)
+    weights = models.local_path("compact-fine")
+    assert shared.with_suffix(".constants").stat().st_size < 0.2 * alone.with_suffix(".bin").stat().st_size
+    pixels = np.random.default_rng(0).random((1, 3, 64, 96), np.float32)
+    first, second = (
+        engines.make_engine(model, engine="openvino")(pixels)[0]
+        for model in (engines.read_model(alone), engines.read_model(shared, weights))
+    )
+    assert np.array_equal(first, second)
+
+
+def test_a_file_of_other_weights_is_not_taken() -> None:
+    assert models.compiled_path("compact", models.verify("compact").sha256) is not None
+    assert models.compiled_path("compact", "0" * 64) is None
 
 
 def test_what_is_embedded_takes_at_most_30_mb() -> None:
@@ -87,8 +109,8 @@ def test_what_is_embedded_takes_at_most_30_mb() -> None:
 
 
 def both(file: Path) -> tuple[Path, Path]:
-    return file, file.with_suffix(".bin")
+    return file, file.with_suffix(".constants")
 
 
-def _made_by(file: Path) -> str:
-    return str(engines.read_model(file).get_rt_info(["Runtime_version"]).value)
+def _made_by(file: Path, weights: Path) -> str:
+    return str(engines.read_model(file, weights).get_rt_info(["Runtime_version"]).value)

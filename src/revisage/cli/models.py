@@ -126,6 +126,9 @@ def export(
         Path | None,
         typer.Option("--faces", metavar="DIR", help="Aligned faces to check with; by default the run's own."),
     ] = None,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="Of an embedded model, as the package holds it: beside its weights.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
 ) -> None:
     """Export a trained model, checked against the trained network, with a model card beside it."""
@@ -136,7 +139,7 @@ def export(
         if value is not None and value not in allowed:
             raise ConfigError(f"{name} cannot be '{value}': choose one of {', '.join(allowed)}")
     if not run.exists() and str(run) in {entry.name for entry in models.entries()}:
-        print_lines(str(path) for path in train.export_model(str(run), output, overwrite=overwrite))
+        print_lines(str(path) for path in train.export_model(str(run), output, shared=shared, overwrite=overwrite))
         return
     lines: list[str] = []
     written = train.export_run(

@@ -13,6 +13,7 @@ from .openvino_engine import (
     model_notes,
     quantise,
     read_model,
+    share_weights,
     split,
     write_model,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "quantise",
     "read_model",
     "resolve",
+    "share_weights",
     "split",
     "write_model",
 ]

@@ -20,6 +20,7 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from revisage import __version__
 from revisage.core import ConfigError, MissingExtraError, ModelError, ProcessingError, file_sha256
@@ -56,6 +58,7 @@ __all__ = [
     "model_notes",
     "quantise",
     "read_model",
+    "share_weights",
     "split",
     "threads",
     "write_model",
@@ -90,6 +93,16 @@ def _without_telemetry() -> Iterator[None]:
             del sys.modules["openvino_telemetry"]
         else:
             sys.modules["openvino_telemetry"] = before
+
+
+_CONSTANTS = ".constants"
+"""What a network that shares its weights has beside them."""
+
+_CONSTANT = re.compile(
+    r'element_type="(?P<type>\w+)" shape="(?P<shape>[^"]*)" offset="(?P<offset>\d+)" size="(?P<size>\d+)"'
+)
+_ALIGNMENT = 64
+"""Bytes; OpenVINO's own files begin each constant so."""
 
 
 def load_openvino() -> Any:
@@ -134,18 +147,25 @@ def convert(net: nn.Module, size_hw: tuple[int, int] | None) -> openvino.Model:
     return model
 
 
-def read_model(path: Path) -> openvino.Model:
+def read_model(path: Path, weights: Path | None = None) -> openvino.Model:
     """A network from an .onnx file, or from an .xml file with its .bin beside it.
+
+    Args:
+        path: the file.
+        weights: the .safetensors file that an .xml shares its weights with, in place of a .bin; see `share_weights`.
 
     Raises:
         ModelError: there is none, or it is damaged.
     """
     if not path.is_file():
         raise ModelError(f"no such model file: {path}")
-    if path.suffix.lower() == ".xml" and not path.with_suffix(".bin").is_file():
-        raise ModelError(f"{path} has no weights: {path.with_suffix('.bin').name} must lie beside it")
+    needed = path.with_suffix(".bin" if weights is None else _CONSTANTS)
+    if path.suffix.lower() == ".xml" and not needed.is_file():
+        raise ModelError(f"{path} has no weights: {needed.name} must lie beside it")
     try:
-        return core().read_model(str(path))
+        if weights is None:
+            return core().read_model(str(path))
+        return core().read_model(path.read_bytes(), load_openvino().Tensor(_joined(weights, needed)))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:120]
         raise ModelError(f"{path} is damaged or no network that OpenVINO reads ({reason})") from error
@@ -187,6 +207,57 @@ def write_model(
     model.set_friendly_name(str(notes.get("arch", "network")))
     model.set_rt_info(json.dumps(dict(notes)), "revisage")
     ov.save_model(model, str(path), compress_to_fp16=False)
+
+
+def share_weights(path: Path, weights: Path) -> None:
+    """Let a network that `write_model` wrote take its kernels from the .safetensors file that they came from.
+
+    The two files of a model would else hold the same bytes twice. What is not in the .safetensors file stays beside
+    the .xml, in .constants in place of .bin; both are read as one, one after the other.
+    """
+    stored, shared = path.with_suffix(".bin").read_bytes(), weights.read_bytes()
+    places, begin = _places(shared), _aligned(len(shared))
+    rest = bytearray()
+    moved: dict[bytes, int] = {}
+
+    def place(found: re.Match[str]) -> str:
+        offset, size = int(found["offset"]), int(found["size"])
+        values = stored[offset : offset + size]
+        at = places.get(values) if found["type"] == "f16" else None
+        if at is None:
+            if values not in moved:
+                rest.extend(bytes(_aligned(len(rest)) - len(rest)))
+                moved[values] = begin + len(rest)
+                rest.extend(values)
+            at = moved[values]
+        return f'element_type="{found["type"]}" shape="{found["shape"]}" offset="{at}" size="{size}"'
+
+    path.write_text(_CONSTANT.sub(place, path.read_text(encoding="utf-8")), encoding="utf-8")
+    path.with_suffix(_CONSTANTS).write_bytes(rest)
+    path.with_suffix(".bin").unlink()
+
+
+def _places(data: bytes) -> dict[bytes, int]:
+    """Where each tensor of a .safetensors file lies in it: a length in 8 bytes, a header in JSON, the tensors."""
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:begin])
+    spans = (entry["data_offsets"] for name, entry in header.items() if name != "__metadata__")
+    return {data[begin + first : begin + last]: begin + first for first, last in spans}
+
+
+def _joined(*paths: Path) -> NDArray[np.uint8]:
+    """Files one after the other, each from an aligned place on."""
+    sizes = [path.stat().st_size for path in paths]
+    begins = np.cumsum([0] + [_aligned(size) for size in sizes])
+    joined = np.zeros(begins[-1], np.uint8)
+    for path, begin, size in zip(paths, begins, sizes, strict=False):
+        with path.open("rb") as stream:
+            stream.readinto(joined[begin : begin + size].data)
+    return joined
+
+
+def _aligned(size: int) -> int:
+    return size + -size % _ALIGNMENT
 
 
 def _store_in_halves(ov: Any, constant: Any, kernels: Sequence[FloatArray]) -> None:

@@ -77,15 +77,21 @@ def local_path(model: str | ModelEntry) -> Path:
     return folder() / entry.file
 
 
-def compiled_path(model: str | ModelEntry, part: str = "") -> Path | None:
-    """The OpenVINO file of an embedded model, or of a part of it, made of the weights beside it; None without one.
+def compiled_path(model: str | ModelEntry, sha256: str, part: str = "") -> Path | None:
+    """The OpenVINO file of an embedded model, or of a part of it; None where there is none of these weights.
+
+    Args:
+        model: the model.
+        sha256: of the weights beside it, from which it takes what they have in common.
+        part: ``refine`` for a detector's second stage.
 
     Raises:
         ModelError: an unknown name.
     """
     entry = _entry(model)
     path = local_path(entry).with_suffix(f".{part}.xml" if part else ".xml")
-    return path if entry.embedded and path.is_file() else None
+    made_of_these = entry.embedded and path.is_file() and sha256.encode() in path.read_bytes()
+    return path if made_of_these else None
 
 
 def is_present(model: str | ModelEntry) -> bool:

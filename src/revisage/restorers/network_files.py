@@ -137,17 +137,19 @@ def load_weights(
 
 def _shipped(entry: models.ModelEntry, role: str) -> Weights | None:
     """The OpenVINO form of an embedded model, where it is there and of the weights that are."""
-    path = models.compiled_path(entry)
+    if not entry.embedded:
+        return None
+    weights = models.verify(entry)
+    path = models.compiled_path(entry, weights.sha256)
     if path is None:
         return None
-    model = engines.read_model(path)
+    model = engines.read_model(path, weights.path)
     notes = engines.model_notes(model)
-    sha256 = models.verify(entry).sha256
-    if notes.get("role") != role or notes.get("weights_sha256") != sha256:
+    if notes.get("role") != role:
         return None
     agrees, config = bool(notes["bf16_agrees"]), dict(notes["config"])
     side = _side(model, path) if role == "face restorer" else 0
-    return Weights(model, entry.name, entry.arch, config, sha256, entry.licence, side, agrees)
+    return Weights(model, entry.name, entry.arch, config, weights.sha256, entry.licence, side, agrees)
 
 
 def describe(weights: Weights, engine: Engine, choice: Choice) -> RestorerInfo:

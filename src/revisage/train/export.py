@@ -40,6 +40,7 @@ from revisage.engines import (
     load_openvino,
     make_engine,
     quantise,
+    share_weights,
     split,
     write_model,
 )
@@ -461,7 +462,7 @@ def _fenced(title: str, values: dict[str, Any]) -> str:
     return "\n".join([f"## {title}", "", "```", *lines, "```"])
 
 
-def export_model(name: str, output_path: Path, *, overwrite: bool = True) -> list[Path]:
+def export_model(name: str, output_path: Path, *, shared: bool = False, overwrite: bool = True) -> list[Path]:
     """Write an embedded model as OpenVINO files: the same bytes from the same weights and the same OpenVINO.
 
     A detector's second stage is a file of its own, NAME.refine.xml.
@@ -469,6 +470,8 @@ def export_model(name: str, output_path: Path, *, overwrite: bool = True) -> lis
     Args:
         name: of an embedded model.
         output_path: an .xml; the weights go into .bin beside it.
+        shared: as the package holds them: weights that stand in the model's own file are left there, only the rest
+            goes beside the .xml, into .constants.
         overwrite: whether existing files are replaced.
 
     Returns:
@@ -505,6 +508,8 @@ def export_model(name: str, output_path: Path, *, overwrite: bool = True) -> lis
             check_file(file, overwrite=overwrite)
         kernels = [value.detach().numpy() for value in stage.parameters()]
         write_model(convert(stage, size_hw), path, notes, kernels)
+        if shared:
+            share_weights(path, weights.path)
         written.append(path)
     return written
 

@@ -169,13 +169,12 @@ class CompactFinder:
 
 def _shipped(weight_hash: str) -> tuple[Any, Any, float] | None:
     """Both stages and the threshold in OpenVINO's form, which needs no torch, where it was made of these weights."""
-    paths = [models.compiled_path("compact-detector", part) for part in ("", "refine")]
-    first, second = (None if path is None else engines.read_model(path) for path in paths)
+    paths = [models.compiled_path("compact-detector", weight_hash, part) for part in ("", "refine")]
+    weights = models.local_path("compact-detector")
+    first, second = (None if path is None else engines.read_model(path, weights) for path in paths)
     if first is None or second is None:
         return None
     notes = engines.model_notes(first)
-    if notes.get("weights_sha256") != weight_hash:
-        return None
     return first, second, float(notes.get("threshold", _THRESHOLD))
 
 
