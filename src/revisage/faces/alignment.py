@@ -28,6 +28,7 @@ __all__ = [
     "crop_affine",
     "crop_scale",
     "ffhq_template",
+    "identity_input",
     "invert",
     "similarity",
     "transform",
@@ -50,6 +51,9 @@ ARCFACE_112 = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
 """Where recognisers trained like ArcFace (Deng et al., CVPR 2019) are shown the five landmarks, in crops of 112 px."""
+
+_IDENTITY_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_IDENTITY_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 _MARGIN = 4
 """Pixels around the crop's footprint that interpolation and the low-pass before it may read."""
@@ -250,3 +254,19 @@ def _footprint(affine: Affine, size: int, size_hw: tuple[int, int]) -> Region:
     left, top = (int(np.clip(v, 0, n - 1)) for v, n in zip(low, (width, height), strict=True))
     right, bottom = (int(np.clip(v, 1, n)) for v, n in zip(high, (width, height), strict=True))
     return Region(left, top, max(right, left + 1), max(bottom, top + 1))
+
+
+def identity_input(image: NDArray[np.uint8], landmarks: ArrayLike) -> NDArray[np.float32]:
+    """What MobileFaceNet is shown of a face: ``(1, 3, 112, 112) float32 RGB``, each colour to mean 0, deviation 1.
+
+    Args:
+        image: ``(H, W, 3) uint8 RGB``.
+        landmarks: ``(5, 2)`` in it, px.
+
+    Raises:
+        ValueError: the landmarks cannot be aligned.
+    """
+    affine = similarity(landmarks, ARCFACE_112)
+    crop = warp_antialiased(image, affine, (112, 112), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REFLECT_101)
+    pixels = (crop.astype(np.float32) / np.float32(255) - _IDENTITY_MEAN) / _IDENTITY_DEVIATION
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
@@ -31,8 +30,6 @@ _SAME_PLACE = 0.5
 _ARCHITECTURE = "mobilefacenet"
 _FILES = ("mobilefacenet.onnx", "mobilefacenet.safetensors")
 _SIZE = 112
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,9 @@ class Identity:
         Args:
             crops: at least one, each ``(size, size, 3) uint8 RGB`` in FFHQ framing.
         """
-        vectors = np.concatenate([self._engine(_prepared(crop))[0] for crop in crops])
+        vectors = np.concatenate(
+            [self._engine(faces.identity_input(crop, faces.ffhq_template(len(crop))))[0] for crop in crops]
+        )
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         mean = vectors.mean(axis=0)
         return np.asarray(mean / np.linalg.norm(mean), np.float32)
@@ -145,12 +144,3 @@ def _engine(file: Path) -> engines.Engine:
     except RuntimeError as error:
         raise ModelError(f"{file} is damaged or another network: {' '.join(str(error).split())[:120]}") from error
     return engines.make_engine(net.float(), side, device="cpu", precision="fp32")
-
-
-def _prepared(crop: Crop) -> Vector:
-    affine = faces.similarity(faces.ffhq_template(crop.shape[0]), faces.ARCFACE_112)
-    face = faces.warp_antialiased(
-        crop, affine, (_SIZE, _SIZE), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REFLECT_101
-    )
-    values = (face.astype(np.float32) / 255 - _MEAN) / _DEVIATION
-    return np.ascontiguousarray(values.transpose(2, 0, 1)[None], dtype=np.float32)

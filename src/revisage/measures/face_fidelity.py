@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revisage.core import Face, Image, ModelError
-from revisage.faces import ARCFACE_112, FaceDetector, ffhq_template, similarity, warp_antialiased
+from revisage.faces import FaceDetector, ffhq_template, identity_input
 
 __all__ = [
     "COMPONENTS",
@@ -27,8 +27,6 @@ Embedding = NDArray[np.float32]
 COMPONENTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 _TOLERANCE = 0.15
 """How far a component may be from where it belongs, as a part of the distance between the eyes."""
-_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
-_DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 _REFERENCE_SIDE = 512
 """Landmark distances are told in px of a crop of this side, whatever the size of the face in the frame."""
 
@@ -62,12 +60,7 @@ class Embedder:
             ValueError: the landmarks cannot be aligned, or the network answers with no number.
         """
         around, landmarks = _surroundings(image, face)
-        affine = similarity(landmarks, ARCFACE_112)
-        crop = warp_antialiased(
-            around, affine, (112, 112), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REFLECT_101
-        )
-        pixels = (crop.astype(np.float32) / np.float32(255) - _MEAN) / _DEVIATION
-        self._net.setInput(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))
+        self._net.setInput(identity_input(around, landmarks))
         answer = self._net.forward().reshape(-1).astype(np.float32)
         length = float(np.linalg.norm(answer))
         if not np.isfinite(length) or length == 0:

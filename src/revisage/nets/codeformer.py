@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from revisage.nets.arch_records import Architecture
-from revisage.nets.restoreformer import Double, Halve, Norm
+from revisage.nets.restoreformer import Double, Halve, Norm, Residual
 
 __all__ = ["ARCH", "CodeFormer"]
 
@@ -31,21 +31,8 @@ _SIDES = (32, 64, 128, 256)
 """Where the encoder's features steer the decoder, px: at 512 they would bring the degradation back."""
 
 
-class _Residual(nn.Module):
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.norm1 = Norm(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm2 = Norm(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.conv_out: nn.Module = nn.Identity()
-        if in_channels != out_channels:
-            self.conv_out = nn.Conv2d(in_channels, out_channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        main = self.conv1(F.silu(self.norm1(x)))
-        main = self.conv2(F.silu(self.norm2(main)))
-        return self.conv_out(x) + main
+def _residual(in_channels: int, out_channels: int) -> Residual:
+    return Residual(in_channels, out_channels, shortcut="conv_out")
 
 
 class _Attention(nn.Module):
@@ -76,14 +63,14 @@ class _Steps(nn.Module):
 
 
 def _middle(channels: int) -> list[nn.Module]:
-    return [_Residual(channels, channels), _Attention(channels), _Residual(channels, channels)]
+    return [_residual(channels, channels), _Attention(channels), _residual(channels, channels)]
 
 
 def _encoder() -> _Steps:
     layers: list[nn.Module] = [nn.Conv2d(3, _WIDTHS[0], 3, padding=1)]
     marks = {}
     for level, (before, width) in enumerate(zip((_WIDTHS[0], *_WIDTHS), _WIDTHS, strict=False)):
-        layers += [_Residual(before, width), _Residual(width, width)]
+        layers += [_residual(before, width), _residual(width, width)]
         if level < len(_WIDTHS) - 1:
             marks[len(layers) - 1] = 512 >> level
             layers.append(Halve(width))
@@ -96,12 +83,12 @@ def _encoder() -> _Steps:
 def _generator() -> _Steps:
     first, *rest = _WIDTHS[::-1]
     layers: list[nn.Module] = [nn.Conv2d(_CODE_CHANNELS, first, 3, padding=1), *_middle(first)]
-    layers += [layer for _ in range(2) for layer in (_Residual(first, first), _Attention(first))]
+    layers += [layer for _ in range(2) for layer in (_residual(first, first), _Attention(first))]
     marks = {}
     for level, (before, width) in enumerate(itertools.pairwise((first, *rest)), 1):
-        layers += [Double(before), _Residual(before, width)]
+        layers += [Double(before), _residual(before, width)]
         marks[len(layers) - 1] = 16 << level
-        layers.append(_Residual(width, width))
+        layers.append(_residual(width, width))
     return _Steps([*layers, Norm(rest[-1]), nn.Conv2d(rest[-1], 3, 3, padding=1)], marks)
 
 
@@ -154,7 +141,7 @@ class _Fusion(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.encode_enc = _Residual(2 * channels, channels)
+        self.encode_enc = _residual(2 * channels, channels)
         self.scale = _two_convolutions(channels)
         self.shift = _two_convolutions(channels)
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from revisage.nets.arch_records import Architecture
 
-__all__ = ["ARCH", "Double", "Halve", "Norm", "RestoreFormer"]
+__all__ = ["ARCH", "Double", "Halve", "Norm", "Residual", "RestoreFormer"]
 
 # The published network; the side lengths are those for its 512 px input.
 _WIDTH = 64
@@ -37,21 +37,28 @@ class Norm(nn.GroupNorm):
         return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
-class _ResidualBlock(nn.Module):
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+class Residual(nn.Module):
+    """VQGAN's residual block; `shortcut` is the published keys' name of what stands beside its two convolutions."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, shortcut: str) -> None:
         super().__init__()
         self.norm1 = Norm(in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.norm2 = Norm(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.nin_shortcut: nn.Module = nn.Identity()
-        if in_channels != out_channels:
-            self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1)
+        beside = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+        self.add_module(shortcut, beside)
+        self._shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
         main = self.conv1(F.silu(self.norm1(x)))
         main = self.conv2(F.silu(self.norm2(main)))
-        return self.nin_shortcut(x) + main
+        total: Tensor = self.get_submodule(self._shortcut)(x) + main
+        return total
+
+
+def _residual(in_channels: int, out_channels: int) -> Residual:
+    return Residual(in_channels, out_channels, shortcut="nin_shortcut")
 
 
 class _Attention(nn.Module):
@@ -109,9 +116,9 @@ class _Middle(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.block_1 = _ResidualBlock(channels, channels)
+        self.block_1 = _residual(channels, channels)
         self.attn_1 = _Attention(channels)
-        self.block_2 = _ResidualBlock(channels, channels)
+        self.block_2 = _residual(channels, channels)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
         first = self.block_1(x)
@@ -124,7 +131,7 @@ class _Level(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, blocks: int, *, attend: bool) -> None:
         super().__init__()
         widths = [in_channels] + [out_channels] * (blocks - 1)
-        self.block = nn.ModuleList(_ResidualBlock(width, out_channels) for width in widths)
+        self.block = nn.ModuleList(_residual(width, out_channels) for width in widths)
         self.attn = nn.ModuleList(_Attention(out_channels) for _ in range(blocks if attend else 0))
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cache
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import av
 import cv2
@@ -27,6 +27,7 @@ __all__ = [
     "Drawn",
     "Image",
     "Range",
+    "Share",
     "convolved",
     "from_planes",
     "gaussian_blur",
@@ -50,6 +51,8 @@ REFERENCE_SIZE = 512
 _NORMAL_LEVELS = 2**16
 
 Range = tuple[float, float]
+Share = Annotated[float, Field(ge=0, le=1)]
+"""Of the pictures, 0 to 1."""
 
 INTERPOLATIONS = {
     "nearest": cv2.INTER_NEAREST,

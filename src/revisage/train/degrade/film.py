@@ -16,6 +16,7 @@ from revisage.train.degrade.degradation import (
     Drawn,
     Image,
     Range,
+    Share,
     gaussian_blur,
     grey_of,
     jpeg_recoded,
@@ -35,8 +36,8 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 class ArchiveDegradation(Degradation):
     """Ranges of the ``archive`` preset; lengths are px of a 512 px face, counts are for one face."""
 
-    grey_probability: float = Field(default=0.55, ge=0, le=1, description="black and white: input and target")
-    sepia_probability: float = Field(default=0.35, ge=0, le=1, description="share of these in sepia: input and target")
+    grey_probability: Share = Field(default=0.55, description="black and white: input and target")
+    sepia_probability: Share = Field(default=0.35, description="share of these in sepia: input and target")
     blur_sigma: Range = Field(default=(0.5, 4.5), description="old lenses, px at 512")
     downsample: Range = Field(default=(1.0, 5.0), description="of the scan, at 512")
     contrast: Range = Field(default=(0.65, 1.0), description="what is left of it")

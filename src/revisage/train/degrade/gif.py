@@ -18,6 +18,7 @@ from revisage.train.degrade.degradation import (
     Drawn,
     Image,
     Range,
+    Share,
     gaussian_blur,
     grey_of,
     jpeg_recoded,
@@ -47,18 +48,18 @@ _THRESHOLDS = ((_BAYER_8 + 0.5) / 64 - 0.5).astype(np.float32)
 class GifDegradation(Degradation):
     """Ranges of the ``gif`` preset; lengths are px of a 512 px face."""
 
-    grey_probability: float = Field(default=0.03, ge=0, le=1, description="input and target both become grey")
+    grey_probability: Share = Field(default=0.03, description="input and target both become grey")
     blur_sigma: Range = Field(default=(0.1, 3.0), description="standard deviation of the blur, px at 512")
     downsample: Range = Field(default=(1.5, 7.0), description="factor of the reduction, at 512")
     noise_sigma: Range = Field(default=(0.0, 3.0), description="white noise at the reduced size, levels")
-    jpeg_probability: float = Field(default=0.5, ge=0, le=1, description="share made from a compressed video")
+    jpeg_probability: Share = Field(default=0.5, description="share made from a compressed video")
     jpeg_quality: Range = Field(default=(40.0, 90.0), description="how much it was compressed")
     colours: tuple[Annotated[int, Field(ge=2, le=256)], ...] = Field(
         default=(16, 32, 64, 64, 128, 128, 256, 256, 256), min_length=1, description="sizes of the palette, each drawn"
     )
     dither: tuple[Dither, ...] = Field(default=("none", "ordered", "diffusion", "diffusion"), min_length=1)
-    local_palette_probability: float = Field(
-        default=0.5, ge=0, le=1, description="share of clips with a palette for each frame; else that of the first"
+    local_palette_probability: Share = Field(
+        default=0.5, description="share of clips with a palette for each frame; else that of the first"
     )
     enlarge: tuple[Literal["nearest", "linear", "cubic"], ...] = Field(default=("linear", "linear", "cubic"))
 

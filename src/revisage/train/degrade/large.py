@@ -23,6 +23,7 @@ from revisage.train.degrade.degradation import (
     Degradation,
     Drawn,
     Range,
+    Share,
     from_planes,
     gaussian_blur,
     grey_of,
@@ -44,29 +45,29 @@ _Codec = Literal["jpeg", "h264", "mpeg2"]
 class LargeDegradation(Degradation):
     """Ranges of the ``large`` preset, in the order in which they are applied."""
 
-    grey_probability: float = Field(default=0.02, ge=0, le=1, description="input and target both become grey")
-    light_probability: float = Field(default=0.2, ge=0, le=1, description="share in coloured light: input and target")
+    grey_probability: Share = Field(default=0.02, description="input and target both become grey")
+    light_probability: Share = Field(default=0.2, description="share in coloured light: input and target")
     light: Range = Field(default=(0.2, 1.15), description="what it leaves of each colour")
-    clean_probability: float = Field(default=0.1, ge=0, le=1, description="share that stays as it is")
-    small_probability: float = Field(default=0.3, ge=0, le=1, description="share that was smaller: enlarged at the end")
+    clean_probability: Share = Field(default=0.1, description="share that stays as it is")
+    small_probability: Share = Field(default=0.3, description="share that was smaller: enlarged at the end")
     downsample: Range = Field(default=(1.3, 3.0), description="factor of that")
     shrink: tuple[Literal["area", "linear", "cubic"], ...] = Field(default=("area", "area", "linear", "cubic"))
-    blur_probability: float = Field(default=0.4, ge=0, le=1)
+    blur_probability: Share = 0.4
     blur_sigma: Range = Field(default=(0.4, 1.8), description="of a Gaussian")
-    halo_probability: float = Field(default=0.15, ge=0, le=1, description="share sharpened by the camera")
+    halo_probability: Share = Field(default=0.15, description="share sharpened by the camera")
     halo: Range = Field(default=(0.2, 1.5), description="amount of the unsharp mask")
     halo_sigma: Range = Field(default=(0.7, 2.0), description="of its Gaussian")
-    interlace_probability: float = Field(default=0.05, ge=0, le=1, description="share whose odd lines are shifted")
+    interlace_probability: Share = Field(default=0.05, description="share whose odd lines are shifted")
     interlace_shift: Range = Field(default=(0.4, 3.0), description="of those lines, either way")
-    noise_probability: float = Field(default=0.65, ge=0, le=1, description="share with a sensor's noise")
+    noise_probability: Share = Field(default=0.65, description="share with a sensor's noise")
     noise_sigma: Range = Field(default=(1.0, 25.0), description="in mid grey, levels, each octave as likely")
     shot: Range = Field(default=(0.0, 1.0), description="part of the variance that grows with the light (Poisson)")
     colour_noise: Range = Field(default=(0.0, 1.0), description="0: alike in all colours, 1: each its own")
     noise_size: Range = Field(default=(0.0, 0.8), description="deviation of a spot of noise; half of all are 0")
-    chroma_probability: float = Field(default=0.2, ge=0, le=1, description="share with blotches of colour")
+    chroma_probability: Share = Field(default=0.2, description="share with blotches of colour")
     chroma_sigma: Range = Field(default=(2.0, 14.0), description="of both colour differences, levels")
     chroma_size: Range = Field(default=(0.5, 3.0), description="deviation of a blotch")
-    grain_probability: float = Field(default=0.12, ge=0, le=1, description="share with a film's grain")
+    grain_probability: Share = Field(default=0.12, description="share with a film's grain")
     grain_sigma: Range = Field(default=(2.0, 14.0), description="of mid grey, levels")
     grain_size: Range = Field(default=(0.4, 1.4), description="deviation of a grain's spot")
     codecs: tuple[tuple[_Codec | None, float], ...] = Field(
@@ -76,13 +77,11 @@ class LargeDegradation(Degradation):
     h264_crf: Range = Field(default=(20.0, 41.0), description="x264's CRF")
     h264_presets: tuple[str, ...] = Field(default=("veryfast", "medium"), min_length=1, description="x264's presets")
     mpeg2_quantiser: Range = Field(default=(2.0, 16.0))
-    deblock_probability: float = Field(
-        default=0.85, ge=0, le=1, description="share of H.264 with its deblocking filter"
-    )
+    deblock_probability: Share = Field(default=0.85, description="share of H.264 with its deblocking filter")
     motion: Range = Field(default=(0.0, 2.5), description="of a still that is coded as a clip, px from frame to frame")
     moments: tuple[int, int] = Field(default=(1, 6), description="least and most frames of that clip")
     enlarge: tuple[Literal["linear", "cubic"], ...] = Field(default=("cubic", "cubic", "linear"), min_length=1)
-    resaved_probability: float = Field(default=0.1, ge=0, le=1, description="share saved as JPEG once more, as seen")
+    resaved_probability: Share = Field(default=0.1, description="share saved as JPEG once more, as seen")
     resaved_quality: Range = Field(default=(50.0, 95.0))
 
     def draw(self, size_hw: tuple[int, int], unit: float, random: np.random.Generator) -> LargeDamage:  # noqa: ARG002

@@ -21,6 +21,7 @@ from revisage.train.degrade.degradation import (
     Drawn,
     Image,
     Range,
+    Share,
     convolved,
     gaussian_blur,
     gaussian_kernel,
@@ -66,8 +67,8 @@ class DegradationConfig(Degradation):
 
     blur_sigma: Range = Field(default=(0.1, 10.0), description="standard deviation of the blur, px at 512")
     blur_follows: bool = Field(default=False, description="blur_sigma counts in units of the reduction's factor")
-    round_probability: float = Field(default=0.5, ge=0, le=1, description="share of round (isotropic) kernels")
-    motion_probability: float = Field(default=0.0, ge=0, le=1, description="share with a straight motion blur on top")
+    round_probability: Share = Field(default=0.5, description="share of round (isotropic) kernels")
+    motion_probability: Share = Field(default=0.0, description="share with a straight motion blur on top")
     motion_length: Range = Field(default=(2.0, 16.0), description="length of the motion blur, px at 512")
     downsample: Range = Field(default=(0.8, 8.0), description="factor r of the reduction, at 512")
     downsample_octaves: bool = Field(default=False, description="each octave of r is as likely; else each r")
@@ -76,17 +77,15 @@ class DegradationConfig(Degradation):
     enlarge_fully: bool = Field(default=False, description="to 512 px, then by area to the size of the face")
     noise_sigma: Range = Field(default=(0.0, 20.0), description="white noise at the reduced size, levels")
     jpeg_quality: Range = Field(default=(60.0, 100.0), description="JPEG quality at the reduced size")
-    jpeg_probability: float = Field(default=1.0, ge=0, le=1)
-    colour_shift_probability: float = Field(default=0.3, ge=0, le=1, description="a constant added to each channel")
+    jpeg_probability: Share = 1.0
+    colour_shift_probability: Share = Field(default=0.3, description="a constant added to each channel")
     colour_shift: float = Field(default=20.0, ge=0, le=255)
-    colour_jitter_probability: float = Field(
-        default=0.3, ge=0, le=1, description="brightness, contrast, saturation, hue"
-    )
+    colour_jitter_probability: Share = Field(default=0.3, description="brightness, contrast, saturation, hue")
     brightness: Range = (0.5, 1.5)
     contrast: Range = (0.5, 1.5)
     saturation: Range = (0.0, 1.5)
     hue: Range = Field(default=(-0.1, 0.1), description="rotation of the hue, turns")
-    grey_probability: float = Field(default=0.01, ge=0, le=1, description="input and target both become grey")
+    grey_probability: Share = Field(default=0.01, description="input and target both become grey")
 
     @model_validator(mode="after")
     def _check_signs(self) -> DegradationConfig:

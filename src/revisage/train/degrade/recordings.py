@@ -19,6 +19,7 @@ from revisage.train.degrade.degradation import (
     Drawn,
     Image,
     Range,
+    Share,
     convolved,
     from_planes,
     gaussian_blur,
@@ -55,16 +56,14 @@ class RecordedDegradation(Degradation):
     Lengths are px of a 512 px face, unless they are the recorder's.
     """
 
-    grey_probability: float = Field(default=0.0, ge=0, le=1, description="input and target both become grey")
-    path_probability: float = Field(default=0.0, ge=0, le=1, description="share blurred along a smooth random path")
+    grey_probability: Share = Field(default=0.0, description="input and target both become grey")
+    path_probability: Share = Field(default=0.0, description="share blurred along a smooth random path")
     path_length: Range = Field(default=(4.0, 28.0), description="length of that path, px at 512")
     blur_sigma: Range = Field(default=(0.3, 3.5), description="the lens, px at 512")
     downsample: Range = Field(default=(1.5, 6.5), description="factor of the reduction, at 512")
-    h264_probability: float = Field(default=1.0, ge=0, le=1, description="share coded as H.264")
+    h264_probability: Share = Field(default=1.0, description="share coded as H.264")
     h264_crf: Range = Field(default=(19.0, 31.0), description="x264's CRF at the reduced size")
-    deblock_probability: float = Field(
-        default=0.75, ge=0, le=1, description="share of H.264 with its deblocking filter"
-    )
+    deblock_probability: Share = Field(default=0.75, description="share of H.264 with its deblocking filter")
     enlarge: tuple[Literal["linear", "cubic"], ...] = Field(default=("linear", "cubic"), min_length=1)
 
     def _draw_lens(
@@ -115,13 +114,13 @@ class VideoDegradation(RecordedDegradation):
     """Ranges of the ``video`` preset. Lengths of blur and reduction are px of a 512 px face; those of tape, fields and
     motion are px of the picture as it was recorded, after the reduction."""
 
-    grey_probability: float = Field(default=0.03, ge=0, le=1, description="input and target both become grey")
-    path_probability: float = Field(default=0.35, ge=0, le=1, description="share blurred along a smooth random path")
+    grey_probability: Share = Field(default=0.03, description="input and target both become grey")
+    path_probability: Share = Field(default=0.35, description="share blurred along a smooth random path")
     noise_sigma: Range = Field(default=(0.0, 5.0), description="white noise before the codec, levels")
-    interlace_probability: float = Field(default=0.3, ge=0, le=1, description="share recorded in two fields")
+    interlace_probability: Share = Field(default=0.3, description="share recorded in two fields")
     deinterlace: tuple[Deinterlace, ...] = Field(default=("none", "line", "blend"), min_length=1)
     motion: Range = Field(default=(0.2, 3.0), description="of a still, px from frame to frame")
-    tape_probability: float = Field(default=0.35, ge=0, le=1, description="share that was on tape")
+    tape_probability: Share = Field(default=0.35, description="share that was on tape")
     bleed: Range = Field(default=(1.5, 4.5), description="deviation of the colour's low-pass along a line")
     delay: Range = Field(default=(0.0, 2.5), description="how far the colour lies to the right")
     softness: Range = Field(default=(0.4, 1.1), description="deviation of the luma's low-pass along a line")
@@ -130,7 +129,7 @@ class VideoDegradation(RecordedDegradation):
     line_jitter: Range = Field(default=(0.0, 0.5), description="deviation of each line's displacement")
     luma_noise: Range = Field(default=(1.0, 6.0), description="levels")
     chroma_noise: Range = Field(default=(1.0, 8.0), description="levels, in streaks along the lines")
-    h264_probability: float = Field(default=0.65, ge=0, le=1, description="share coded as H.264, the rest as MPEG-2")
+    h264_probability: Share = Field(default=0.65, description="share coded as H.264, the rest as MPEG-2")
     mpeg2_quantiser: Range = Field(default=(2.0, 10.0), description="at the reduced size")
 
     def draw(self, size_hw: tuple[int, int], unit: float, random: np.random.Generator) -> VideoDamage:
@@ -357,8 +356,8 @@ _STILL_FRAMES = 2
 class WebcamDegradation(RecordedDegradation):
     """Ranges of the ``webcam`` preset; lengths are px of a 512 px face, unless they are the sensor's."""
 
-    grey_probability: float = Field(default=0.02, ge=0, le=1, description="input and target both become grey")
-    path_probability: float = Field(default=0.45, ge=0, le=1, description="share blurred along a smooth random path")
+    grey_probability: Share = Field(default=0.02, description="input and target both become grey")
+    path_probability: Share = Field(default=0.45, description="share blurred along a smooth random path")
     path_length: Range = Field(default=(4.0, 30.0), description="length of that path, px at 512")
     blur_sigma: Range = Field(default=(0.5, 4.0), description="a lens of plastic, px at 512")
     downsample: Range = Field(default=(1.5, 6.0), description="factor of the reduction, at 512")
@@ -366,14 +365,14 @@ class WebcamDegradation(RecordedDegradation):
     cast: float = Field(default=0.06, ge=0, le=0.5, description="largest gain or loss of red and blue")
     electrons: Range = Field(default=(80.0, 2000.0), description="light that fills a pixel; fewer make more noise")
     read_noise: Range = Field(default=(1.0, 4.0), description="of the amplifier, electrons")
-    mosaic_probability: float = Field(default=0.8, ge=0, le=1, description="share whose colours lie under a mosaic")
+    mosaic_probability: Share = Field(default=0.8, description="share whose colours lie under a mosaic")
     denoise_sigma: Range = Field(
         default=(0.8, 3.0), description="the camera smears colour by this, and luma by a third of it, px of the sensor"
     )
     sharpening: Range = Field(default=(0.0, 1.2), description="and sharpens luma by this part")
-    h264_probability: float = Field(default=0.6, ge=0, le=1, description="share coded as H.264, the rest as JPEG")
+    h264_probability: Share = Field(default=0.6, description="share coded as H.264, the rest as JPEG")
     h264_crf: Range = Field(default=(21.0, 34.0), description="x264's CRF at the reduced size")
-    deblock_probability: float = Field(default=0.5, ge=0, le=1, description="share of H.264 with its deblocking filter")
+    deblock_probability: Share = Field(default=0.5, description="share of H.264 with its deblocking filter")
     jpeg_quality: Range = Field(default=(15.0, 60.0), description="of motion JPEG")
 
     def draw(self, size_hw: tuple[int, int], unit: float, random: np.random.Generator) -> WebcamDamage:
