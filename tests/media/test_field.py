@@ -118,11 +118,75 @@ def test_the_first_field_stays_the_first(field: Path, tmp_path: Path) -> None:
     assert probe(tmp_path / "out.mp4").fields == "bottom"
 
 
-def test_a_note_on_the_aspect_does_not_blame_the_container(field: Path, tmp_path: Path) -> None:
-    result = pass_through(field / "sar_ffv1.mkv", tmp_path / "out.mkv")
-    assert "16/15 is lost with this codec and container; MP4 keeps it" in result.notes[0]
-    pass_through(field / "sar_ffv1.mkv", tmp_path / "out.mp4")
-    assert probe(tmp_path / "out.mp4").sample_aspect_ratio == Fraction(16, 15)
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("out.mkv", None),
+        ("out.mkv", "av1"),
+        ("out.mkv", "mjpeg"),
+        ("out.webm", "vp9"),
+        ("out.webm", "vp8"),
+        ("out.avi", "ffv1"),
+        ("out.mp4", None),
+    ],
+)
+def test_the_shape_of_pixels_is_kept(field: Path, tmp_path: Path, name: str, codec: str | None) -> None:
+    result = pass_through(field / "sar_ffv1.mkv", tmp_path / name, EncodeOptions(codec=codec))
+    assert not any("aspect" in note for note in result.notes)
+    assert probe(tmp_path / name).sample_aspect_ratio == Fraction(16, 15)
+    assert len(times(tmp_path / name)) == len(times(field / "sar_ffv1.mkv"))
+
+
+def test_a_shape_of_pixels_that_is_lost_is_said(field: Path, tmp_path: Path) -> None:
+    result = pass_through(field / "sar_ffv1.mkv", tmp_path / "out.nut")
+    assert any("16/15 is lost with this codec and container" in note for note in result.notes)
+
+
+def transparent_clip(path: Path, encoder: str) -> Path:
+    """Ten frames with a hole that wanders."""
+    with av.open(str(path), "w") as container:
+        options = {"crf": "20", "b": "1000000", "auto-alt-ref": "0", "cpu-used": "8", "deadline": "realtime"}
+        stream = container.add_stream(encoder, rate=Fraction(30), options=options)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuva420p"  # type: ignore[attr-defined]
+        stream.metadata["alpha_mode"] = "1"
+        for number in range(10):
+            samples = np.full((96, 160, 4), 200, np.uint8)
+            samples[..., 3] = 255
+            samples[16:64, 8 * number : 8 * number + 48, 3] = 64
+            frame = av.VideoFrame.from_ndarray(samples, "rgba").reformat(format="yuva420p")
+            frame.pts, frame.time_base = number, Fraction(1, 30)
+            container.mux(stream.encode(frame))  # type: ignore[attr-defined]
+        container.mux(stream.encode(None))  # type: ignore[attr-defined]
+    return path
+
+
+@pytest.mark.parametrize(("encoder", "suffix"), [("libvpx-vp9", ".webm"), ("libvpx", ".webm"), ("libvpx-vp9", ".mkv")])
+def test_transparency_of_vp8_and_vp9_is_kept(tmp_path: Path, encoder: str, suffix: str) -> None:
+    source = transparent_clip(tmp_path / f"in{suffix}", encoder)
+    assert pass_through(source, tmp_path / f"out{suffix}", segments=3).notes == ()
+    with open_source(source) as before, open_source(tmp_path / f"out{suffix}") as after:
+        assert before.warnings == []
+        assert (after.info.codec, after.info.has_alpha) == (before.info.codec, True)
+        for one, other in zip(before.frames(), after.frames(), strict=True):
+            assert one.alpha is not None
+            assert other.alpha is not None
+            assert other.pts * other.time_base == one.pts * one.time_base
+            assert other.duration == one.duration
+            assert np.abs(one.alpha.astype(int) - other.alpha).max() < 24
+            assert abs(int(other.alpha[40, 8 * one.index + 24]) - 64) < 8
+        whole = [frame.pts for frame in before.frames()]
+        assert [frame.pts for frame in before.frames(6, 9, first_pts=whole[6])] == whole[6:9]
+
+
+def test_transparency_of_the_example_is_kept(field: Path, tmp_path: Path) -> None:
+    pass_through(field / "alpha_vp9.webm", tmp_path / "out.webm")
+    assert probe(tmp_path / "out.webm").has_alpha
+
+
+def test_transparency_that_is_lost_is_said(tmp_path: Path) -> None:
+    source = transparent_clip(tmp_path / "in.webm", "libvpx-vp9")
+    result = pass_through(source, tmp_path / "out.mp4")
+    assert "transparency is lost with this codec and container; name the output .webm" in result.notes[-1]
 
 
 def restored(source: Path, output: Path) -> list[str]:

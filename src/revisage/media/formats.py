@@ -82,6 +82,7 @@ class Format:
         clock: what limits the times of frames: nothing, a scale per track that must be told, whole milliseconds, one
             rate for all.
         covers: how a cover picture is kept: as a stream of one packet, as an attached file, or not at all.
+        holds_beside: transparency of VP8 and VP9, which lies beside each picture, has a place.
         in_browsers: codecs with which browsers show it; of a picture its own name.
     """
 
@@ -100,6 +101,7 @@ class Format:
     options: tuple[tuple[str, str], ...] = ()
     clock: Literal["free", "scaled", "milliseconds", "rate"] = "free"
     covers: Literal["stream", "attachment"] | None = None
+    holds_beside: bool = False
     in_browsers: tuple[str, ...] = ()
 
     @property
@@ -172,12 +174,12 @@ FORMATS = (
     # Audio that begins a little before zero, to be cut off there, must not move everything else: so no shift.
     _video(
         "webm", "webm", "webm", marks=(((0, _EBML), (None, b"webm")),), readers=("matroska,webm",), writer="webm",
-        clock="milliseconds", options=(("avoid_negative_ts", "disabled"),),
+        clock="milliseconds", options=(("avoid_negative_ts", "disabled"),), holds_beside=True,
         in_browsers=("vp8", "vp9", "av1", "opus", "vorbis"),
     ),
     _video(
         "mkv", "mkv mk3d", "x-matroska", marks=(((0, _EBML),),), readers=("matroska,webm",), writer="matroska",
-        clock="milliseconds", options=(("avoid_negative_ts", "disabled"),), covers="attachment",
+        clock="milliseconds", options=(("avoid_negative_ts", "disabled"),), covers="attachment", holds_beside=True,
     ),
     _video(
         "avi", "avi", "x-msvideo", marks=(((0, b"RIFF"), (8, b"AVI ")),), readers=("avi",), seeks=False, writer="avi",

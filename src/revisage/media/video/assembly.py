@@ -18,18 +18,18 @@ from av.container import InputContainer, OutputContainer
 from revisage.core import ProcessingError
 from revisage.media.formats import Format, format_written_by, video_format
 from revisage.media.interface import EncodeOptions, MediaInfo
-from revisage.media.video.encoders import SUCCESSORS
+from revisage.media.video.losses import losses
 from revisage.media.video.other_streams import (
     Carried,
     carry_streams,
     is_cover,
     kept_chapters,
     kept_tags,
-    lost_tags,
     stream_name,
 )
+from revisage.media.video.pixel_aspect import agrees, put_aspect
 from revisage.media.video.probing import SourceClock, open_container, open_file, read_info
-from revisage.media.video.segment_sink import FIELD_ORDERS, SegmentLabel, muxing
+from revisage.media.video.segment_sink import FIELD_ORDERS, TICK_IN_MATROSKA, SegmentLabel, muxing
 
 __all__ = ["AssembleResult", "assemble"]
 
@@ -133,13 +133,18 @@ def assemble(
                 _discard(container, output)
                 raise
             container.close()
-    notes += [
-        *_codec_note(source_info, output),
-        *_time_note(container_format, source_info, joined),
-        *lost_tags(source_path, output),
-        *_light_note(source_info, output),
-    ]
+    after = _with_aspect(output, source_info)
+    muxer = container_format.writer or ""
+    notes += losses(source_info, after, muxer, is_even=joined.is_even, codec_asked=options.codec is not None)
     return AssembleResult(joined.frames, tuple(notes))
+
+
+def _with_aspect(output: Path, info: MediaInfo) -> MediaInfo:
+    """What the finished file is, with the source's aspect of pixels where its header has a place for it."""
+    after = read_info(output)
+    if agrees(after.sample_aspect_ratio, info.sample_aspect_ratio, info.width):
+        return after
+    return read_info(output) if put_aspect(output, info.sample_aspect_ratio) else after
 
 
 def _write(
@@ -181,6 +186,9 @@ def _video_stream(container: OutputContainer, template: InputContainer, source: 
     stream.time_base = info.time_base
     stream.disposition = source.disposition
     stream.metadata.update(kept_tags(source.metadata))
+    stream.metadata.pop("alpha_mode", None)
+    if template.format.name.startswith("matroska"):
+        stream.metadata["alpha_mode"] = "1"
     if info.display_matrix is not None:
         stream.set_display_matrix(info.display_matrix)
     return stream
@@ -285,35 +293,6 @@ def _muxer_options(container: Format, source: InputContainer, info: MediaInfo) -
     return options
 
 
-def _codec_note(info: MediaInfo, output: Path) -> list[str]:
-    if info.codec not in SUCCESSORS:
-        return []
-    codec = read_info(output).codec
-    if codec == SUCCESSORS[info.codec]:
-        return [f"{info.codec} is written as {codec}, without loss, which can be read again"]
-    if codec == info.codec:
-        return []
-    return [f"{info.codec} is written as {codec}, with a little loss; name the output .mkv to have none"]
-
-
-def _time_note(container: Format, info: MediaInfo, joined: JoinedPackets) -> list[str]:
-    if container.clock == "milliseconds" and (info.time_base * 1000).denominator != 1:
-        return ["this container keeps times in whole milliseconds; each frame's is rounded to the nearest"]
-    if container.clock == "rate" and not joined.is_even:
-        return ["this container has one frame rate for all; frames were moved to fit it"]
-    return []
-
-
-def _light_note(info: MediaInfo, output: Path) -> list[str]:
-    """The light levels of HDR travel in the bitstream, which not every codec has a place for."""
-    if info.mastering_display is None and info.content_light is None:
-        return []
-    after = read_info(output)
-    if (after.mastering_display is None) == (info.mastering_display is None):
-        return []
-    return ["this codec cannot hold the HDR mastering and light levels; use libx264, libx265 or libsvtav1"]
-
-
 def _discard(container: OutputContainer, output: Path) -> None:
     with suppress(OSError, av.error.FFmpegError):
         container.close()
@@ -397,7 +376,8 @@ class JoinedPackets:
     def _timed(self, container: Any) -> Iterator[tuple[int, av.Packet]]:
         """Packets with their true pts; muxers may have moved all of a file's times by the same amount."""
         stream = container.streams.video[0]
-        scale = stream.time_base / self._time_base
+        is_matroska = container.format.name.startswith("matroska")
+        scale = stream.time_base / (TICK_IN_MATROSKA if is_matroska else self._time_base)
         offset: int | None = None
         for packet in container.demux(stream):
             if not packet.size:

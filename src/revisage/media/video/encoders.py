@@ -22,7 +22,15 @@ from revisage.media.formats import Format, can_hold, format_written_by, video_fo
 from revisage.media.interface import ContentLight, EncodeOptions, MasteringDisplay, MediaInfo
 from revisage.media.video.source import native_format
 
-__all__ = ["encoder_options", "ordinary_priority", "resolve_options", "scaled_size", "try_encoder"]
+__all__ = [
+    "BESIDE",
+    "encoder_options",
+    "has_alpha_plane",
+    "ordinary_priority",
+    "resolve_options",
+    "scaled_size",
+    "try_encoder",
+]
 
 _LAMBDA = 118
 """FFmpeg's unit of global quality in one step of qscale."""
@@ -79,6 +87,9 @@ _REORDERING = ("libx264", "libx264rgb", "libx265", "mpeg1video", "mpeg2video")
 _SHOWN_LATE = ("libx264", "libx264rgb", "libx265")
 _NO_SCENE_CUTS = {"sc_threshold": "1000000000"}
 """FFmpeg's MPEG encoders close groups of pictures only if they do not look for cuts."""
+
+BESIDE = ("libvpx", "libvpx-vp9")
+"""Encoders that put transparency beside each picture, as another one, which only Matroska and WebM hold."""
 
 _FOR_PLAYERS = ("libx264", "libx265", "libvpx", "libvpx-vp9", "libsvtav1")
 _TREE_STEP = 128
@@ -151,7 +162,7 @@ def resolve_options(info: MediaInfo, output: Path, options: EncodeOptions) -> En
         raise OutputError(f"{output}: no encoder is there for this kind of file; name it .mp4 or .mkv")
     _check_settings(encoder, options)
     size_hw = options.size_hw or info.size_hw
-    pixel_format = _pixel_format(encoder, info, size_hw, options.pixel_format)
+    pixel_format = _pixel_format(encoder, info, size_hw, options.pixel_format, container)
     return replace(options, codec=encoder, pixel_format=pixel_format, size_hw=size_hw, muxer=container.writer)
 
 
@@ -193,6 +204,11 @@ def _keeps_depth(encoder: str, info: MediaInfo) -> bool:
 
 def _is_rgb(info: MediaInfo) -> bool:
     return native_format(info.pixel_format).startswith("gbr")
+
+
+def has_alpha_plane(pixel_format: str) -> bool:
+    """Whether pictures of a format have an opacity."""
+    return any(component.is_alpha for component in av.VideoFormat(pixel_format).components)
 
 
 def _is_video_encoder(name: str) -> bool:
@@ -238,8 +254,10 @@ def _check_preset(encoder: str, preset: str) -> None:
         )
 
 
-def _pixel_format(encoder: str, info: MediaInfo, size_hw: tuple[int, int], asked: str | None) -> str:
+def _pixel_format(encoder: str, info: MediaInfo, size_hw: tuple[int, int], asked: str | None, container: Format) -> str:
     formats = [entry.name for entry in av.Codec(encoder, "w").video_formats or []]
+    if encoder == "libx265" or (encoder in BESIDE and not container.holds_beside):
+        formats = [name for name in formats if not has_alpha_plane(name)]
     if asked is not None:
         try:
             av.VideoFormat(asked)
@@ -256,6 +274,9 @@ def _pixel_format(encoder: str, info: MediaInfo, size_hw: tuple[int, int], asked
     if native.startswith("gbr") and encoder in _FOR_PLAYERS and not any(side % 2 for side in size_hw):
         # RGB of an animation as YUV with full chroma is not what players take.
         native = "yuv420p" if info.bit_depth <= 8 else "yuv420p10le"
+        native = "yuva420p" if info.has_alpha and "yuva420p" in formats else native
+    if encoder == "mjpeg" and f"yuvj{native[3:]}" in formats:
+        return f"yuvj{native[3:]}"  # JPEG has the full range only
     if not formats or native in formats:
         return native
     best, _ = find_best_pix_fmt_of_list(formats, native.replace("yuvj", "yuv"), has_alpha=info.has_alpha)
@@ -287,6 +308,8 @@ def _chosen(options: EncodeOptions, info: MediaInfo) -> dict[str, str]:
         values["preset"] = options.preset
     if encoder in _REORDERING and options.muxer is not None and not format_written_by(options.muxer).reorders:
         values["bf"] = "0"
+    if encoder in BESIDE and options.pixel_format and has_alpha_plane(options.pixel_format):
+        values["auto-alt-ref"] = "0"  # libvpx's wrapper refuses pictures that are never shown beside transparency
     extra = _EXTRA.get(encoder)
     if extra is not None:
         key, text = extra(info, _stored_width(options, info))

@@ -22,7 +22,6 @@ __all__ = [
     "is_cover",
     "kept_chapters",
     "kept_tags",
-    "lost_tags",
     "stream_name",
 ]
 
@@ -273,17 +272,3 @@ def kept_chapters(source: Any, start: Fraction | None, end: Fraction | None, shi
         last = min(last, end if end is not None else last) - shift
         kept.append({**chapter, "start": round(first / base), "end": round(last / base), "time_base": base})
     return kept
-
-
-def lost_tags(source_path: Path, output: Path) -> list[str]:
-    """A note on each tag, and on the chapters, that the output's container did not take."""
-    with open_container(source_path) as source, open_container(output) as written:
-        there = {key.lower() for key in written.metadata}
-        lost = sorted(key for key in kept_tags(source.metadata) if key.lower() not in there)
-        notes = [f"this container cannot hold the tag{'s' if len(lost) > 1 else ''} {', '.join(lost)}"] if lost else []
-        shapes = [one.streams.video[0].sample_aspect_ratio or 1 for one in (source, written)]
-        if shapes[0] != shapes[1]:
-            notes.append(f"the pixels' aspect ratio {shapes[0]} is lost with this codec and container; MP4 keeps it")
-        if source.chapters() and not written.chapters():
-            notes.append("this container cannot hold chapters")
-    return notes

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import struct
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import av
 from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideType
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from revisage.core import InputError
@@ -34,17 +36,22 @@ from revisage.media.interface import (
 
 __all__ = [
     "FileTimes",
+    "FrameDecoder",
     "SourceClock",
     "StreamTimes",
     "open_container",
     "open_file",
     "read_info",
+    "says_alpha",
     "stream_times",
     "video_extent",
     "video_stream",
 ]
 
 _TOP_FIRST, _BOTTOM_FIRST = (2, 4), (3, 5)
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""FFmpeg's own decoders of these leave transparency out, which lies beside each picture as another one."""
+
 _STILL_DISPOSITIONS = int(av.stream.Disposition.attached_pic) | int(av.stream.Disposition.timed_thumbnails)
 _MICROSECOND = Fraction(1, 1_000_000)
 
@@ -98,6 +105,45 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         raise InputError(f"{path}: the size of its picture is missing or too large to be true; the file is damaged")
     check_pixels(path, width, height)
     return stream
+
+
+class FrameDecoder:
+    """Decodes packets of a video stream with all that its pictures have.
+
+    Args:
+        stream: to decode.
+        threaded: on as many threads as serve, which makes the first frame late.
+
+    Attributes:
+        marks_keys: key frames say that they are; libvpx, which gives a frame for each packet at once, does not.
+    """
+
+    def __init__(self, stream: VideoStream, *, threaded: bool = False) -> None:
+        self.marks_keys = True
+        self._own: VideoCodecContext | None = None
+        name = _ALPHA_DECODERS.get(stream.codec_context.codec.canonical_name)
+        if name is not None and says_alpha(stream):
+            with suppress(ValueError):  # a build without libvpx
+                self._own = cast(VideoCodecContext, av.CodecContext.create(name, "r"))
+                self._own.extradata = stream.codec_context.extradata
+                self.marks_keys = False
+        if threaded:
+            (self._own or stream).thread_type = "AUTO"
+
+    def decode(self, packet: av.Packet) -> list[av.VideoFrame]:
+        """The frames that a packet completes; an empty one ends the stream.
+
+        Raises:
+            av.error.FFmpegError: it is damaged.
+        """
+        if self._own is None:
+            return packet.decode()
+        return self._own.decode(packet) if packet.size else []
+
+
+def says_alpha(stream: VideoStream) -> bool:
+    """Whether a Matroska or WebM file says that a stream's pictures have transparency beside them."""
+    return {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode") == "1"
 
 
 def read_info(path: Path) -> MediaInfo:
@@ -173,9 +219,10 @@ def _rate(stream: VideoStream, frame: av.VideoFrame) -> Fraction | None:
 
 def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
     try:
+        decoder = FrameDecoder(stream)
         for packet in container.demux(stream):
             try:
-                frames = packet.decode()
+                frames = decoder.decode(packet)
             except av.error.InvalidDataError:
                 continue
             if frames:

@@ -21,10 +21,10 @@ from revisage.media.formats import can_hold
 from revisage.media.frame import Frame
 from revisage.media.image_file import written
 from revisage.media.interface import ColourTags, EncodeOptions, MediaInfo, Sink
-from revisage.media.video.encoders import encoder_options, ordinary_priority, resolve_options
+from revisage.media.video.encoders import BESIDE, encoder_options, has_alpha_plane, ordinary_priority, resolve_options
 from revisage.media.video.source import native_format
 
-__all__ = ["FIELD_ORDERS", "SegmentLabel", "muxing", "open_segment"]
+__all__ = ["FIELD_ORDERS", "TICK_IN_MATROSKA", "SegmentLabel", "muxing", "open_segment"]
 
 _LABEL = "comment"
 """The one tag that all containers of segments keep."""
@@ -33,6 +33,9 @@ _LEAD = 64
 """Time in a segment file begins here, because its muxer would move decoding times below zero."""
 
 _GLOBAL_HEADER, _INTERLACED = 1 << 22, (1 << 18) | (1 << 29)
+TICK_IN_MATROSKA = Fraction(1, 1000)
+"""What a tick of the source becomes in a segment of Matroska, which counts milliseconds only."""
+
 FIELD_ORDERS = {"progressive": 1, "top": 2, "bottom": 3}
 """FFmpeg's numbers for the order of fields."""
 
@@ -78,7 +81,8 @@ class SegmentLabel:
             ProcessingError: it has none.
         """
         try:
-            first_pts, fields, *colour = json.loads(container.metadata[_LABEL])
+            tags = {key.lower(): value for key, value in container.metadata.items()}  # Matroska's are in capitals
+            first_pts, fields, *colour = json.loads(tags[_LABEL])
             return SegmentLabel(first_pts, fields, ColourTags(*colour))
         except (KeyError, ValueError, TypeError):
             raise ProcessingError(f"{container.name} is not a segment of a video, or is damaged") from None
@@ -110,6 +114,7 @@ class SegmentSink:
         self._options = resolve_options(info, path, options)
         self._rate = _rate(info, self._options.codec)
         self._times: list[tuple[int, int | None]] = []
+        self._base = info.time_base
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._maker: FrameMaker | None = None
@@ -150,12 +155,12 @@ class SegmentSink:
 
     def _open(self, frame: Frame) -> None:
         encoder = self._options.codec or ""
-        # NUT keeps any time base; MOV takes the few codecs that NUT has no tag for.
-        muxer = "nut" if can_hold("nut", encoder) else "mov"
+        self._maker = FrameMaker(self._info.colour, self._options.pixel_format or native_format(frame.layout.name))
+        muxer = _segment_muxer(encoder, self._maker.pixel_format)
+        self._base = self._info.time_base if muxer != "matroska" else TICK_IN_MATROSKA
         self._container = av.open(str(self._path), "w", format=muxer, container_options={"fflags": "+bitexact"})
         options = encoder_options(self._options, self._info)
         stream = cast(VideoStream, self._container.add_stream(encoder, rate=self._rate, options=options))
-        self._maker = FrameMaker(self._info.colour, self._options.pixel_format or native_format(frame.layout.name))
         self._describe(stream, frame)
         with ordinary_priority():
             stream.codec_context.open(strict=False)
@@ -169,7 +174,7 @@ class SegmentSink:
         context.height, context.width = frame.stored_hw
         context.pix_fmt = self._maker.pixel_format
         context.time_base = 1 / self._rate
-        stream.time_base = self._info.time_base
+        stream.time_base = self._base
         context.sample_aspect_ratio = self._info.sample_aspect_ratio
         tags = self._maker.tags(frame)
         context.color_range, context.colorspace = tags.colour_range, tags.matrix
@@ -184,11 +189,19 @@ class SegmentSink:
         for packet in packets:
             number, order = packet.pts, packet.dts
             start = self._times[0][0] - _LEAD
-            packet.time_base = self._info.time_base
+            packet.time_base = self._base
             packet.pts, packet.duration = self._times[number][0] - start, self._times[number][1] or 0
             packet.dts = self._times[order][0] - start if order >= 0 else _LEAD + order
             packet.stream = self._stream
             self._container.mux(packet)
+
+
+def _segment_muxer(encoder: str, pixel_format: str) -> str:
+    """NUT keeps any time base; Matroska the transparency that lies beside pictures of VP8 and VP9; MOV takes the few
+    codecs that NUT has no tag for."""
+    if encoder in BESIDE and has_alpha_plane(pixel_format):
+        return "matroska"
+    return "nut" if can_hold("nut", encoder) else "mov"
 
 
 def _rate(info: MediaInfo, encoder: str | None) -> Fraction:
@@ -229,6 +242,8 @@ class FrameMaker:
             return replace(self._tags, colour_range=_LIMITED, matrix=_BT709)
         if becomes_rgb:
             return replace(self._tags, colour_range=_FULL, matrix=0)
+        if self._becomes_jpeg(frame):
+            return replace(self._tags, colour_range=_FULL, matrix=_BT601)
         is_marked = frame.layout.name.startswith("yuvj") or frame.layout.family == "grey"
         return replace(self._tags, colour_range=_range(frame)) if is_marked else self._tags
 
@@ -265,11 +280,23 @@ class FrameMaker:
         self._graph.vpush(frame)
         return self._graph.vpull()
 
+    def _becomes_jpeg(self, frame: Frame) -> bool:
+        """Whether samples become those of JPEG, which knows one matrix and the full range only."""
+        return self.pixel_format.startswith("yuvj") and not frame.layout.name.startswith("yuvj")
+
     def _converted(self, native: av.VideoFrame, frame: Frame) -> av.VideoFrame:
         is_rgb, becomes_rgb = frame.layout.family == "rgb", av.VideoFormat(self.pixel_format).is_rgb
         if is_rgb == becomes_rgb:
             same = _range(frame)
-            return native.reformat(format=self.pixel_format, src_color_range=same, dst_color_range=same)
+            if not self._becomes_jpeg(frame):
+                return native.reformat(format=self.pixel_format, src_color_range=same, dst_color_range=same)
+            return native.reformat(
+                format=self.pixel_format,
+                src_colorspace=_SWSCALE_MATRICES[frame.colour.matrix],
+                dst_colorspace="ITU601",
+                src_color_range=same,
+                dst_color_range=_FULL,
+            )
         if is_rgb:
             return native.reformat(format=self.pixel_format, dst_colorspace="ITU709", dst_color_range=_LIMITED)
         matrix = _SWSCALE_MATRICES[frame.colour.matrix]
@@ -296,7 +323,7 @@ def _graph(frame: av.VideoFrame, description: str) -> av.filter.Graph:
 _LIMITED, _FULL = 1, 2
 
 
-_BT709 = 1
+_BT709, _BT601 = 1, 5
 
 
 _SWSCALE_MATRICES = {

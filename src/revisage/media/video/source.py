@@ -21,7 +21,14 @@ from revisage.core import InputError
 from revisage.media.formats import format_of_info
 from revisage.media.frame import Frame, Orientation, PixelLayout, guess_colour
 from revisage.media.interface import MediaInfo, OpenSource
-from revisage.media.video.probing import SourceClock, open_container, read_info, video_stream
+from revisage.media.video.probing import (
+    FrameDecoder,
+    SourceClock,
+    open_container,
+    read_info,
+    says_alpha,
+    video_stream,
+)
 
 __all__ = ["VideoSource", "decoded_planes", "native_format", "native_frame"]
 
@@ -102,8 +109,7 @@ class VideoSource(OpenSource):
         """Decoded frames with times that rise; after a seek from the first key frame on."""
         with open_container(self._path) as container:
             stream = video_stream(container, self._path)
-            stream.thread_type = "AUTO"
-            if stream.metadata.get("alpha_mode") == "1" and not self.info.has_alpha:
+            if says_alpha(stream) and not self.info.has_alpha:
                 self._warn("its transparency cannot be read and is left out")
             if seek_pts is not None:
                 try:
@@ -190,6 +196,7 @@ class _Reader:
 
     def __init__(self, container: InputContainer, stream: VideoStream, info: MediaInfo, clock: SourceClock) -> None:
         self._container, self._stream, self._info, self._clock = container, stream, info, clock
+        self._decoder = FrameDecoder(stream, threaded=True)
         self._packets = 0
         self._end = Fraction(0)
         self.broken = 0
@@ -204,8 +211,8 @@ class _Reader:
     def frames(self, *, from_key: bool) -> Iterator[av.VideoFrame]:
         """Frames until the data ends; with ``from_key`` those before the first key frame are left out."""
         wait = from_key
-        for frame in self._all_frames():
-            if wait and not frame.key_frame:
+        for frame, is_key in self._all_frames():
+            if wait and not is_key:
                 continue
             wait = False
             yield frame
@@ -224,12 +231,13 @@ class _Reader:
                 return f"the data ends early: {float(lacking):.1f} s are missing at the end"
         return None
 
-    def _all_frames(self) -> Iterator[av.VideoFrame]:
+    def _all_frames(self) -> Iterator[tuple[av.VideoFrame, bool]]:
         for packet in self._all_packets():
             if packet.is_corrupt:
                 self.broken += 1
             try:
-                yield from packet.decode()
+                for frame in self._decoder.decode(packet):
+                    yield frame, frame.key_frame if self._decoder.marks_keys else packet.is_keyframe
             except av.error.InvalidDataError:
                 self.broken += 1
             except av.error.EOFError:
