@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -87,8 +88,25 @@ def audio_packets(path: Path) -> list[tuple[Fraction, bytes]]:
 
 def write_tiny_model(path: Path) -> Path:
     """A compact restorer of 64 px that was never trained: quick, and it changes every face a little."""
-    import torch
     from safetensors.torch import save_file
+
+    net, config = _tiny_net()
+    record = {"arch": "compact", "config": config}
+    save_file(net.state_dict(), path, metadata={"revisage": json.dumps(record)})
+    return path
+
+
+def write_tiny_compiled_model(path: Path) -> Path:
+    """The same network in OpenVINO's form (.xml), which loads without torch."""
+    from revisage.engines import convert, write_model
+
+    net, config = _tiny_net()
+    write_model(convert(net, (64, 64)), path, {"arch": "compact", "config": config})
+    return path
+
+
+def _tiny_net() -> tuple[Any, dict[str, Any]]:
+    import torch
 
     from revisage.nets import CompactConfig, CompactGFPGAN
 
@@ -99,6 +117,4 @@ def write_tiny_model(path: Path) -> Path:
         for parameter in net.parameters():
             if not parameter.any():
                 parameter.normal_(0, 0.05)
-    record = {"arch": "compact", "config": config.model_dump(mode="json")}
-    save_file(net.state_dict(), path, metadata={"revisage": json.dumps(record)})
-    return path
+    return net, config.model_dump(mode="json")

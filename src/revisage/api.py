@@ -91,6 +91,9 @@ class RestoreOptions(TypedDict, total=False):
     precision: Literal["auto", "fp32", "bf16", "int8"] | None
     batch: int | None
     workers: int | None
+    resume: bool | None
+    work_dir: PathLike | None
+    keep_work: bool | None
     save_faces: PathLike | None
     save_frames: PathLike | None
     compare: PathLike | None
@@ -142,9 +145,10 @@ def restore(
     settings = make_config(_read_config(config), **options)
     restorers.check_model(settings.model)
     given = _read_scan(scan)
-    pipeline.check_side_folders(settings)
-    pipeline.check_store(settings)
+    several = media.is_collection(input)
     found = media.find_media(input)
+    pipeline.check_side_folders(settings, None if several else _target(found.files[0], output, settings))
+    pipeline.check_store(settings)
     networks = pipeline.Networks(settings)
 
     def one(source: Path, target: Path, settings: RestoreConfig = settings) -> FileReport:
@@ -160,7 +164,7 @@ def restore(
             segment_frames=segment_frames,
         )
 
-    if media.is_collection(input):
+    if several:
         files = _restore_batch(found, input, output, settings, one, given)
     else:
         source = found.files[0]

@@ -280,8 +280,8 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         code = _parsed([word for word in given if word != "--debug"])
         return _stopped(arguments is None) if code == _STOPPED else code
-    except (KeyboardInterrupt, typer.Abort, CancelledError):
-        return _stopped(arguments is None)
+    except (KeyboardInterrupt, typer.Abort, CancelledError) as stop:
+        return _stopped(arguments is None, str(stop))
     except OutputExistsError as error:
         return _failed(error.told("use --overwrite"), error.exit_code, debug)
     except RevisageError as error:
@@ -326,11 +326,11 @@ def _say(message: str) -> None:
         print(f"revisage: {' '.join(message.split())}", file=sys.stderr, flush=True)  # noqa: T201 - the one line
 
 
-def _stopped(own_process: bool) -> int:
+def _stopped(own_process: bool, text: str = "") -> int:
     """Say that the user stopped the work, and leave with 130; at once in a process of our own: a network in the
     middle of a batch cannot be interrupted, and the interpreter would wait for it, or crash under it, on its way out.
     All files are closed and removed by now."""
-    _say("stopped; nothing partial was left behind")
+    _say(text or "stopped; nothing partial was left behind")
     if own_process:
         with contextlib.suppress(OSError):
             sys.stdout.flush()

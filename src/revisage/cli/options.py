@@ -91,8 +91,9 @@ def option(name: str, default: Any, annotation: Any) -> inspect.Parameter:
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     flag = field.annotation is bool
+    words = name.replace("_", "-")
     declared = typer.Option(
-        f"--{name.replace('_', '-')}",
+        f"--{words}/--no-{words}" if field.default is True else f"--{words}",
         help=_help(field),
         metavar=None if flag else _metavar(name, field),
         rich_help_panel=option_of(name).panel,
@@ -103,7 +104,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 def _help(field: FieldInfo) -> str:
     text = field.description or ""
-    if field.default is None or field.default is False:
+    if field.default is None or isinstance(field.default, bool):
         return text
     default = f"{field.default:g}" if isinstance(field.default, float) else field.default
     return f"{text} Default: {default}."  # in brackets it would be taken for markup, and not shown

@@ -214,6 +214,15 @@ class RestoreConfig(BaseModel):
     workers: Annotated[int, Option("Machine", ("run switch",), served=False)] = Field(
         1, ge=1, le=64, description="Processes that restore segments side by side."
     )
+    resume: Annotated[bool, Option("Machine", ("run switch",), served=False)] = Field(
+        True, description="Take up what an interrupted run has finished; --no-resume begins anew."
+    )
+    work_dir: Annotated[Path | None, Option("Machine", ("run switch",), served=False, metavar="DIR")] = Field(
+        None, description="Folder, also on another disk, for what is in work; by default the output's own."
+    )
+    keep_work: Annotated[bool, Option("Machine", ("run switch",), served=False)] = Field(
+        False, description="Keep finished segments, also when stopped and at success: the next run takes them up."
+    )
 
     save_faces: Annotated[Path | None, Option("Beside the output", ("side output",), served=False, metavar="DIR")] = (
         Field(None, description="Folder for cropped_faces/, restored_faces/ and cmp/.")

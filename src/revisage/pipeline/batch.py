@@ -8,7 +8,6 @@ whatever happened to the run that made it.
 from __future__ import annotations
 
 import concurrent.futures
-import glob
 import hashlib
 import json
 import multiprocessing
@@ -18,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from html import escape
@@ -44,7 +43,7 @@ from revisage.core import (
 )
 from revisage.media import find_media
 from revisage.pipeline import FileReport, Networks, restore_file
-from revisage.pipeline.work_folder import WorkFolder, output_lock
+from revisage.pipeline.work_folder import tidy
 
 __all__ = ["JOURNAL", "BatchEntry", "BatchReport", "batch_files", "read_list", "run_batch", "save_summary"]
 
@@ -240,7 +239,7 @@ def run_batch(
         if state == "new":
             waiting[source] = target
         else:
-            finished(_not_begun(source, target, done=state == "done"))
+            finished(_not_begun(source, target, config, done=state == "done"))
     if jobs == 1 or len(waiting) < 2:
         for source, target in waiting.items():
             cancel.check()
@@ -253,22 +252,14 @@ def run_batch(
     return report
 
 
-def _not_begun(source: Path, target: Path, *, done: bool) -> BatchEntry:
+def _not_begun(source: Path, target: Path, config: RestoreConfig, *, done: bool) -> BatchEntry:
     """The entry of a file whose output is there already."""
     if done:
-        _tidy(target)
+        tidy(target, config.work_dir, done=not config.keep_work)
         return BatchEntry(source, target, "skipped", FileReport(input={"path": str(source)}), 0)
     problem = OutputExistsError(f"{target} exists, made from another input, with other options, or by others")
     failed = FileReport(input={"path": str(source)}, error=str(problem), error_code=problem.exit_code)
     return BatchEntry(source, target, "failed", failed, 0)
-
-
-def _tidy(target: Path) -> None:
-    """Clear away what a run that was killed at its very end has left beside a finished output."""
-    if any(target.parent.glob(f".{glob.escape(target.name)}.revisage-*")):
-        # Another run that is at it clears away its own.
-        with suppress(OutputError), output_lock(target):
-            WorkFolder(target).remove()
 
 
 def _tried(

@@ -24,6 +24,7 @@ from revisage.core import (
     CancelToken,
     Crop,
     Image,
+    OutputExistsError,
     ProcessingError,
     Progress,
     ProgressCallback,
@@ -44,19 +45,21 @@ from revisage.pipeline.report import (
 )
 from revisage.pipeline.restoration import FaceWork, FrameInWork, Networks, Tally, restore_frames
 from revisage.pipeline.runners import ProcessRunner, Runner, SerialRunner
-from revisage.pipeline.scan import Fingerprint, Scan, fingerprint
+from revisage.pipeline.scan import Fingerprint, Scan, SourceWatch
 from revisage.pipeline.scanner import scan_frames, scan_settings, scan_source
 from revisage.pipeline.segment_job import SegmentJob, SegmentResult
 from revisage.pipeline.targets import (
     PickTarget,
     SideTargets,
     Target,
+    check_side_folders,
     keep_faces,
     make_target,
     pick_target,
     publish_folder,
+    with_leave,
 )
-from revisage.pipeline.work_folder import WorkFolder, output_lock
+from revisage.pipeline.work_folder import WorkFolder, output_lock, tidy
 
 if TYPE_CHECKING:
     from revisage.media import EncodeOptions, MediaInfo
@@ -69,6 +72,7 @@ class Run:
     """One file on its way.
 
     Attributes:
+        has_leave: whether it may replace what an interrupted run has published, if that was the same one.
         given: a scan that was made before, or None.
         longest: frames of a segment at most.
         runner: who carries the segments out; None leaves it to ``config.workers``.
@@ -81,12 +85,13 @@ class Run:
 
     source: Path
     config: RestoreConfig
+    has_leave: bool
     networks: Networks
     cancel: CancelToken
     progress: ProgressCallback
     info: MediaInfo
     target: Target
-    print: Fingerprint
+    watch: SourceWatch
     folder: WorkFolder
     given: Scan | None
     runner: Runner | None
@@ -96,6 +101,11 @@ class Run:
     calibration: str | None = None
     reused: int = 0
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def print(self) -> Fingerprint:
+        """Of the source."""
+        return self.watch.print
 
     @property
     def finished(self) -> Path:
@@ -186,8 +196,8 @@ def restore_file(
     """Restore the faces of one file.
 
     A run that crashed, was terminated or met a full disk is taken up again where it stopped: finished segments wait in
-    a hidden folder beside the output. That folder is removed at success, when the user stops, and where nothing is
-    finished yet.
+    a hidden folder beside the output, or in ``config.work_dir``. That folder is removed at success and when the user
+    stops, unless ``config.keep_work`` says otherwise, and where nothing is finished yet.
 
     Args:
         source: a video, an animated image or a still.
@@ -209,16 +219,18 @@ def restore_file(
     """
     started = time.perf_counter()
     info = media.probe(source)
+    allowed = with_leave(config, output)
     run = Run(
         source=source,
         config=config,
+        has_leave=allowed is not config,
         networks=networks,
         cancel=cancel or CancelToken(),
         progress=progress or (lambda _: None),
         info=info,
-        target=make_target(source, output, info, config),
-        print=fingerprint(source),
-        folder=WorkFolder(output),
+        target=_target(source, output, info, allowed),
+        watch=SourceWatch(source),
+        folder=WorkFolder(output, config.work_dir),
         given=scan,
         runner=runner,
         longest=segment_frames,
@@ -264,17 +276,30 @@ def restored_image(image: Image, config: RestoreConfig, networks: Networks | Non
     return np.ascontiguousarray(item.shown.rgb())
 
 
+def _target(source: Path, output: Path, info: MediaInfo, config: RestoreConfig) -> Target:
+    try:
+        return make_target(source, output, info, config)
+    except OutputExistsError:
+        tidy(output, config.work_dir, done=False)
+        raise
+
+
 @contextmanager
 def _work_kept_after_a_crash(run: Run) -> Iterator[None]:
     """Remove the work folder at the end, except where running again can take up what a failed run has finished.
 
-    A stop by the user wants nothing left. Whatever else ends a run, a full disk or an assembly that fails too, may be
-    mended, and what took hours to restore serves again.
+    A stop by the user wants nothing left, unless told otherwise. Whatever else ends a run, a full disk or an assembly
+    that fails too, may be mended, and what took hours to restore serves again.
     """
     try:
         yield
-    except (CancelledError, KeyboardInterrupt):
-        run.folder.remove()
+    except (CancelledError, KeyboardInterrupt) as stop:
+        if run.config.keep_work and run.folder.segments:
+            stop.args = (f"stopped; {_what_is_kept(run)}",)
+        else:
+            run.folder.give_up()
+            if run.folder.set_aside:
+                stop.args = (f"stopped; nothing of this run was left behind{_of_another_run(run)}",)
         raise
     except OSError as error:
         raise _told_what_is_kept(output_error(run.target.output, error), run) from error
@@ -283,23 +308,43 @@ def _work_kept_after_a_crash(run: Run) -> Iterator[None]:
     except BaseException:
         _told_what_is_kept(RevisageError(), run)
         raise
-    run.folder.remove()
+    if run.config.keep_work:
+        run.folder.note_published()
+    else:
+        run.folder.remove_all()
 
 
 def _told_what_is_kept(error: RevisageError, run: Run) -> RevisageError:
     """The error, saying how many segments are kept and how to go on; the folder is removed where there are none."""
-    kept = run.folder.segments
-    if not kept:
-        run.folder.remove()
+    if not run.folder.segments:
+        run.folder.give_up()
         return error
-    count = f"{kept} of {len(run.plan.segments)} segments are"
-    error.args = (f"{error}; {count} finished and kept beside the output: do the same again to go on from there",)
+    error.args = (f"{error}; {_what_is_kept(run)}",)
     return error
+
+
+def _what_is_kept(run: Run) -> str:
+    place = "beside the output" if run.config.work_dir is None else f"in {run.config.work_dir}"
+    count = f"{run.folder.segments} of {len(run.plan.segments)} segments are"
+    return f"{count} finished and kept {place}: do the same again to go on from there{_of_another_run(run)}"
+
+
+def _of_another_run(run: Run) -> str:
+    count = run.folder.set_aside
+    return f"; {count} segments of a run with another input, model, version or options are kept too" if count else ""
 
 
 def _restored(run: Run, started: float) -> FileReport:
     run.networks.load()
-    run.folder.open(_key(run))
+    key = _key(run)
+    if run.has_leave and not run.folder.holds(key):
+        # What an interrupted run with another key has published is not this one's to replace.
+        check_side_folders(run.config)
+        make_target(run.source, run.target.output, run.info, run.config)
+    run.folder.open(key, resume=run.config.resume)
+    published = run.folder.published(run.target.output)
+    if published is not None and run.config.collect is None:
+        return FileReport(**published)
     began = time.perf_counter()
     _look(run, run.given or _scan_or_saved(run))
     scanned = time.perf_counter()
@@ -310,12 +355,12 @@ def _restored(run: Run, started: float) -> FileReport:
     report.notes += run.notes
     report.model = restorer_summary(run.networks)
     _measure(run, report, tally)
-    _publish(run)
-    if run.config.collect is not None and report.faces.restored:
-        _collect(run, report)
     now = time.perf_counter()
     report.timings = _timings(run, report, tally, total=now - started, scan=scanned - began, restore=now - scanned)
     report.measures.pt_seconds_per_frame = report.timings.seconds_per_frame
+    _publish(run, report)
+    if run.config.collect is not None and report.faces.restored:
+        _collect(run, report)
     return report
 
 
@@ -434,6 +479,7 @@ def _run_jobs(run: Run) -> dict[int, SegmentResult]:
     run.reused = len(results)
     jobs = (run.job(segment) for segment in segments if segment.number not in results)
     for result in _runner(run).run(jobs, cancel=run.cancel, on_frame=counter):
+        run.watch.check()
         if run.target.by_segments:
             run.folder.record(result.number, suffix, result.to_dict())
         results[result.number] = result
@@ -504,8 +550,10 @@ def _measure(run: Run, report: FileReport, tally: Tally) -> None:
     )
 
 
-def _publish(run: Run) -> None:
+def _publish(run: Run, report: FileReport) -> None:
     """Give everything its final name; the output last, so that its presence means that all is there."""
+    run.watch.check()
+    run.folder.note_publishing(run.finished, report.model_dump(mode="json"))
     for name, folder in (("faces", run.config.save_faces), ("frames", run.config.save_frames)):
         if folder is not None:
             publish_folder(run.folder.path / name, folder)

@@ -19,9 +19,9 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from revisage._version import __version__
-from revisage.core import Face, ScanMismatchError, Track, file_sha256, write_text
+from revisage.core import Face, InputError, ProcessingError, ScanMismatchError, Track, file_sha256, write_text
 
-__all__ = ["Fingerprint", "Scan", "ScanSettings", "ScannedTrack", "fingerprint", "load_scan"]
+__all__ = ["Fingerprint", "Scan", "ScanSettings", "ScannedTrack", "SourceWatch", "fingerprint", "load_scan"]
 
 SCAN_VERSION = 1
 
@@ -259,6 +259,45 @@ def fingerprint(path: Path) -> Fingerprint:
             stream.seek(number * (size - _CHUNK) // (_CHUNKS - 1))
             digest.update(stream.read(_CHUNK))
     return Fingerprint(name=path.name, size=size, sha256=digest.hexdigest(), hashed="parts")
+
+
+class SourceWatch:
+    """Notices when a file is no longer the one that was looked at first.
+
+    Size, time and place on the disk are looked at each time; the content only where one of them has changed.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._state = _state(path)
+        self.print = fingerprint(path)
+
+    def check(self) -> None:
+        """Look again.
+
+        Raises:
+            InputError: the file is gone.
+            ProcessingError: its content has changed.
+        """
+        try:
+            state = _state(self._path)
+            if state == self._state:
+                return
+            now = fingerprint(self._path)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise InputError(f"{self._path} can no longer be read: {reason}; bring it back") from error
+        if not now.same_content(self.print):
+            raise ProcessingError(f"{self._path} changed while it was restored; let it rest, or restore a copy")
+        self._state = state
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def load_scan(path: Path) -> Scan:

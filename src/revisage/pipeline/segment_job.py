@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -142,7 +143,7 @@ def restore_segment(job: SegmentJob, networks: Networks, cancel: CancelToken, on
 
 def _writers(stack: ExitStack, job: SegmentJob) -> tuple[Sink, Callable[[FrameInWork], None]]:
     """The sink of the segment, and what takes each finished frame to all that is written."""
-    sink = stack.enter_context(_finished(_open_sink(Path(job.target), job, job.options)))
+    sink = stack.enter_context(_written(Path(job.target), job, job.options))
     writers: list[Callable[[FrameInWork], None]] = [lambda item: sink.write(item.shown)]
     if job.compare is not None:
         writers.append(_comparison(stack, job, *job.compare))
@@ -178,16 +179,22 @@ def _comparison(
                 media.write_picture(path, compared(item).rgb())
 
         return write_one
-    sink = stack.enter_context(_finished(_open_sink(path, job, options)))
+    sink = stack.enter_context(_written(path, job, options))
     return lambda item: sink.write(compared(item))
 
 
 @contextmanager
-def _finished(sink: Sink) -> Iterator[Sink]:
-    """Close a sink at the end, or remove what it wrote when something went wrong."""
+def _written(path: Path, job: SegmentJob, options: EncodeOptions) -> Iterator[Sink]:
+    """A sink whose file has its name once it is complete, and is removed when something went wrong.
+
+    Until then the name is this process's own: a worker of a run that was killed may still be at the same segment.
+    """
+    partial = path.with_name(f"{path.stem}-{os.getpid()}{path.suffix}")
+    sink = _open_sink(partial, job, options)
     try:
         yield sink
         sink.close()
+        partial.replace(path)
     except BaseException:
         sink.abort()
         raise

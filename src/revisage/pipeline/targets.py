@@ -36,6 +36,7 @@ from revisage.measures import CLEAN_SHARPNESS, face_sharpness
 from revisage.pipeline.plan import Segment
 from revisage.pipeline.restoration import FrameInWork
 from revisage.pipeline.scan import Fingerprint, Scan
+from revisage.pipeline.work_folder import WorkFolder, tidy
 
 if TYPE_CHECKING:
     from revisage.facestore import KeptFrame, KeptTrack
@@ -55,6 +56,7 @@ __all__ = [
     "make_target",
     "pick_target",
     "publish_folder",
+    "with_leave",
 ]
 
 FACE_FOLDERS = ("cropped_faces", "restored_faces", "cmp")
@@ -203,16 +205,31 @@ def compared(item: FrameInWork) -> Frame:
     return after.with_rgb(media.side_by_side(source.rgb(), after.rgb(), LABELS))
 
 
-def check_side_folders(config: RestoreConfig) -> None:
+def with_leave(config: RestoreConfig, output: Path) -> RestoreConfig:
+    """The config, with leave to replace what an interrupted run for this output had given its name already."""
+    if config.overwrite or not WorkFolder(output, config.work_dir).was_publishing(output):
+        return config
+    return config.model_copy(update={"overwrite": True})
+
+
+def check_side_folders(config: RestoreConfig, output: Path | None = None) -> None:
     """Refuse folders that already hold pictures of a run, and files in their place.
+
+    Args:
+        config: names the folders.
+        output: of the run, where there is only one: pictures of an interrupted run for it are no reason to refuse.
 
     Raises:
         OutputError: one does and ``overwrite`` is off, or one is a file.
     """
     for folder in filter(None, (config.save_faces, config.save_frames)):
         check_folder(folder)
+    if output is not None:
+        config = with_leave(config, output)
     for folder in [] if config.overwrite else _folders(config.save_faces, config.save_frames):
         if folder.is_dir() and any(folder.iterdir()):
+            if output is not None:
+                tidy(output, config.work_dir, done=False)
             raise OutputExistsError(f"{folder} already holds pictures", "name another folder")
 
 

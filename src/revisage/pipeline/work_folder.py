@@ -1,4 +1,4 @@
-"""The work folder beside an output: finished segments and the scan, so that a crashed run can be taken up again.
+"""The work folder of an output: finished segments and the scan, so that a crashed run can be taken up again.
 
 And the lock that keeps other runs off: one of the operating system, which a crash lets go too. ``filelock`` was tried:
 it leaves its file behind, makes folders that are not there, and fails on disks that know no locks.
@@ -7,6 +7,8 @@ it leaves its file behind, makes folders that are not there, and fails on disks 
 from __future__ import annotations
 
 import errno
+import glob
+import hashlib
 import json
 import os
 import shutil
@@ -17,53 +19,98 @@ from pathlib import Path
 from typing import Any
 
 from revisage.core import OutputError, ScanMismatchError, file_sha256, hidden_path, output_error
-from revisage.pipeline.scan import Scan, load_scan
+from revisage.pipeline.scan import Fingerprint, Scan, fingerprint, load_scan
 
-__all__ = ["WorkFolder", "output_lock"]
+__all__ = ["WorkFolder", "output_lock", "tidy"]
 
 _MANIFEST = "manifest.jsonl"
+
+_MARK = 8
+"""Digits of a key's hash in the name of a folder that is set aside."""
 
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
 """What a lock that somebody else has answers. Other errors say that the disk knows no locks; then there is none."""
 
 
 class WorkFolder:
-    """A folder ``.NAME.revisage-work`` on the output's own disk.
+    """A folder ``.NAME.revisage-work`` beside the output, or in a folder of the user's choice.
 
     ``manifest.jsonl`` holds the key of the run on its first line and one line for each finished segment, so that a
-    crash can spoil the last line only. Everything in the folder is worthless without a key that fits.
+    crash can spoil the last line only. Everything in the folder is worthless without a key that fits. What a run with
+    another key has finished is set aside, and taken up when a run with that key comes again: a wrong option or a
+    source that was swapped costs nothing. All of it goes when the output is complete.
+
+    Args:
+        output: the file that is worked on.
+        place: folder to work in instead of the output's own.
     """
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, place: Path | None = None) -> None:
         # Absolute: FFmpeg takes what stands before a colon for a protocol, unless a slash comes first.
-        self.path = hidden_path(output.absolute(), output.name, ".revisage-work")
+        output = output.absolute()
+        self._beside, self._own_place = output, place is not None
+        if place is not None:
+            # Outputs of one name from several folders may share the place.
+            digest = hashlib.sha256(os.fsencode(output)).hexdigest()[:8]
+            self._beside = place.absolute() / f"{digest}-{output.name}"
+        self.path = self._hidden(".revisage-work")
         self._finished: dict[int, dict[str, Any]] = {}
+        self._is_open = False
+        self.set_aside = 0
 
-    def open(self, key: str) -> None:
+    def _hidden(self, ending: str) -> Path:
+        return hidden_path(self._beside, self._beside.name, ending)
+
+    def _aside(self, key: str) -> Path:
+        return self._hidden(f".revisage-work-{hashlib.sha256(key.encode()).hexdigest()[:_MARK]}")
+
+    def open(self, key: str, *, resume: bool = True) -> None:
         """Create the folder, or take up one that was left with the same key.
+
+        Args:
+            key: equal keys mean equal segments.
+            resume: False begins anew, whatever was left.
 
         Raises:
             OutputError: it cannot be created.
         """
-        if self._load(key):
-            return
-        self.remove()
         try:
+            self._is_open = resume and self._taken_up(key)
+            if self._is_open:
+                return
+            if resume:
+                self._put_aside()
+            self.remove()
+            if self._own_place:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir()
+            self._is_open = True
             (self.path / _MANIFEST).write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
         except OSError as error:
             raise output_error(self.path.parent, error) from error
 
-    def _load(self, key: str) -> bool:
-        try:
-            lines = (self.path / _MANIFEST).read_text(encoding="utf-8").splitlines()
-            if json.loads(lines[0]) != {"key": key}:
-                return False
-        except (OSError, ValueError, IndexError):
+    def holds(self, key: str) -> bool:
+        """Whether a run with this key was interrupted here."""
+        return key in (_key_in(self.path), _key_in(self._aside(key)))
+
+    def _taken_up(self, key: str) -> bool:
+        aside = self._aside(key)
+        if _key_in(self.path) != key and _key_in(aside) == key:
+            self._put_aside()
+            self.remove()
+            aside.replace(self.path)
+        if _key_in(self.path) != key:
             return False
-        entries = [entry for line in lines[1:] if (entry := _entry(line)) is not None]
-        self._finished = {int(entry["segment"]): entry for entry in entries}
+        self._finished = {int(entry["segment"]): entry for entry in _entries(self.path) if "segment" in entry}
         return True
+
+    def _put_aside(self) -> None:
+        """Keep what a run with another key has finished, if that is anything."""
+        key = _key_in(self.path)
+        self.set_aside = sum("segment" in entry for entry in _entries(self.path))
+        if key is not None and self.set_aside:
+            shutil.rmtree(self._aside(key), ignore_errors=True)
+            self.path.replace(self._aside(key))
 
     def segment_path(self, number: int, suffix: str) -> Path:
         """Where a segment's video belongs."""
@@ -84,12 +131,48 @@ class WorkFolder:
         return len(self._finished)
 
     def record(self, number: int, suffix: str, result: dict[str, Any]) -> None:
-        """Note that a segment is finished."""
+        """Note that a segment is finished.
+
+        Raises:
+            OutputError: that cannot be written.
+        """
         digest = file_sha256(self.segment_path(number, suffix))
         entry = {"segment": number, "sha256": digest, "result": result}
+        self._note(entry)
         self._finished[number] = entry
-        with (self.path / _MANIFEST).open("a", encoding="utf-8") as stream:
-            stream.write("\n" + json.dumps(entry) + "\n")  # a torn line before it is ended first
+
+    def note_publishing(self, finished: Path, report: dict[str, Any]) -> None:
+        """Note that from now on names are given, the last one to ``finished``, and what there is to say of the run.
+
+        Raises:
+            OutputError: that cannot be written.
+        """
+        self._note({"publishing": fingerprint(finished).model_dump(mode="json"), "report": report})
+
+    def note_published(self) -> None:
+        """Note that all has its name, where the folder is kept all the same."""
+        self._note({"publishing": None, "report": None})
+
+    def was_publishing(self, output: Path) -> bool:
+        """Whether a run ended while it gave names: what stands there then is its own, and no reason to refuse."""
+        found = self._publishing()
+        return found is not None and (not output.exists() or _is(output, found["publishing"]))
+
+    def published(self, output: Path) -> dict[str, Any] | None:
+        """The report of a run that ended after the output had its name; None where it did not come so far."""
+        found = self._publishing()
+        return found["report"] if found is not None and _is(output, found["publishing"]) else None
+
+    def _publishing(self) -> dict[str, Any] | None:
+        noted = [entry for entry in _entries(self.path) if "publishing" in entry]
+        return noted[-1] if noted and noted[-1]["publishing"] is not None else None
+
+    def _note(self, entry: dict[str, Any]) -> None:
+        try:
+            with (self.path / _MANIFEST).open("a", encoding="utf-8") as stream:
+                stream.write("\n" + json.dumps(entry) + "\n")  # a torn line before it is ended first
+        except OSError as error:
+            raise output_error(self.path, error) from error
 
     def save_scan(self, scan: Scan) -> None:
         """Keep the scan, so that a run that is taken up again need not repeat it."""
@@ -103,9 +186,73 @@ class WorkFolder:
             return None
 
     def remove(self) -> None:
-        """Delete the folder and all that is in it."""
+        """Delete the folder and all that is in it; last what says whose it is, so that a kill leaves no riddle."""
         self._finished.clear()
+        with suppress(OSError):
+            for entry in self.path.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry, ignore_errors=True)
+                elif entry.name != _MANIFEST:
+                    entry.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def give_up(self) -> None:
+        """Delete the folder if this run has opened it; before that, what lies there is of another."""
+        if self._is_open:
+            self.remove()
+
+    def remove_all(self) -> None:
+        """Delete the folder and what was set aside: the output is complete."""
+        self.remove()
+        stem = self._aside("").name[:-_MARK]
+        for folder in self.path.parent.glob(glob.escape(stem) + "[0-9a-f]" * _MARK):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def tidy(output: Path, place: Path | None = None, *, done: bool) -> None:
+    """Clear away what a run that was killed at its very end has left of the work on a finished output.
+
+    Args:
+        output: the file.
+        place: as for :class:`WorkFolder`.
+        done: whether nothing that was in work is wanted any more; otherwise only what is worth nothing goes.
+    """
+    folder = WorkFolder(output, place)
+    if not folder.path.exists() and not _lock_path(output).exists():
+        return
+    # Another run that is at it clears away its own.
+    with suppress(OutputError), output_lock(output):
+        if done:
+            folder.remove_all()
+        elif _key_in(folder.path) is None:
+            folder.remove()
+
+
+def _is(file: Path, noted: dict[str, Any]) -> bool:
+    """Whether a file is there and has the content that was noted."""
+    try:
+        return fingerprint(file).same_content(Fingerprint(**noted))
+    except (ValueError, TypeError, OSError):
+        return False
+
+
+def _key_in(folder: Path) -> str | None:
+    """The key of the run that a folder was left by; None where there is none, or not even that was written."""
+    try:
+        with (folder / _MANIFEST).open(encoding="utf-8") as stream:
+            key = json.loads(stream.readline())["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return key if isinstance(key, str) else None
+
+
+def _entries(folder: Path) -> list[dict[str, Any]]:
+    """What a manifest says after the key, but torn lines."""
+    try:
+        lines = (folder / _MANIFEST).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [entry for line in lines[1:] if (entry := _entry(line)) is not None]
 
 
 def _entry(line: str) -> dict[str, Any] | None:
@@ -114,7 +261,8 @@ def _entry(line: str) -> dict[str, Any] | None:
         entry = json.loads(line)
     except ValueError:
         return None
-    return entry if isinstance(entry, dict) and {"segment", "sha256", "result"} <= entry.keys() else None
+    complete = ({"segment", "sha256", "result"}, {"publishing", "report"})
+    return entry if isinstance(entry, dict) and any(keys <= entry.keys() for keys in complete) else None
 
 
 @contextmanager
@@ -124,7 +272,7 @@ def output_lock(output: Path) -> Iterator[None]:
     Raises:
         OutputError: another run is writing it, or nothing can be written there.
     """
-    path = hidden_path(output, output.name, ".revisage-lock")
+    path = _lock_path(output)
     try:
         handle = _locked(path)
     except OSError as error:
@@ -135,6 +283,10 @@ def output_lock(output: Path) -> Iterator[None]:
         yield
     finally:
         _let_go(handle, path)
+
+
+def _lock_path(output: Path) -> Path:
+    return hidden_path(output, output.name, ".revisage-lock")
 
 
 def _locked(path: Path) -> int | None:

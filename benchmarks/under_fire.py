@@ -1,0 +1,214 @@
+"""Kill -9 of a restoration at random moments of all its stages, again and again, until it comes through.
+
+    python benchmarks/under_fire.py [--kills 50] [--workers 1] [--seed 1] [--json FILE]
+
+A clip of three segments is restored once undisturbed, with a comparison and pictures of its frames beside the output.
+Then it is restored under fire: each run is killed after a number of events drawn at random (a frame scanned or
+restored, a segment recorded, the joining, each name given, each file cleared away) and a short while after that; the
+next run takes up what is left. At the end all files must be the same as undisturbed to the byte, nothing else may lie
+in the folder, and no segment that was recorded may have been computed again. Exit code 1 when not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+
+RUN = """
+import sys
+from pathlib import Path
+import revisage
+from revisage import media
+from revisage.pipeline import file_restoration, plan, targets, work_folder
+
+plan.BLOCK, plan.RUN_IN = 4, 2
+
+def told(text):
+    print(text, flush=True)
+
+def telling(module, name, text):
+    real = getattr(module, name)
+    def function(*arguments, **options):
+        told(text)
+        return real(*arguments, **options)
+    setattr(module, name, function)
+
+telling(media, "assemble", "assembly")
+telling(file_restoration, "publish", "publish")
+telling(targets, "publish", "publish")
+telling(work_folder.WorkFolder, "record", "record")
+telling(work_folder.WorkFolder, "remove_all", "clear")
+telling(Path, "unlink", "clear")
+
+if __name__ == "__main__":
+    source, output, model, workers = sys.argv[1:]
+    folder = Path(output).parent
+    report = revisage.restore(
+        source, output, model=model, segment_frames=4, workers=int(workers), temporal="off", batch=2,
+        compare=folder / "compare.mkv", save_frames=folder / "frames",
+        progress=lambda moment: told(moment.stage),
+    )
+    told(f"reused {report.files[0].timings.reused_segments}")
+"""
+
+EVENTS = {"scan": 12, "restore": 12, "record": 3, "assembly": 2, "publish": 26, "clear": 20}
+"""How many of each a run tells; each kind is drawn as often as any other."""
+
+
+DONE_BEFORE = "OutputExistsError"
+"""What a run says that finds all done, where the one before was killed when it had cleared all away."""
+
+
+class Run:
+    """One run of the clip, from a folder of its own."""
+
+    def __init__(self, folder: Path, source: Path, model: Path, workers: int) -> None:
+        self.output = folder / "out.mkv"
+        self._script = folder.parent / "run.py"
+        self._script.write_text(RUN)
+        self._arguments = [str(source), str(self.output), str(model), str(workers)]
+
+    def go(self, moment: tuple[str, int, float] | None) -> tuple[bool, int | None, str]:
+        """Run, and kill where that was asked for: at the nth event of a kind, and some seconds later.
+
+        Returns:
+            Whether it was killed, the segments that it took up, and what it said in its last words.
+        """
+        process = subprocess.Popen(
+            [sys.executable, str(self._script), *self._arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        heard: Counter[str] = Counter()
+        reused = None
+        for line in process.stdout:
+            kind, _, value = line.strip().partition(" ")
+            heard[kind] += 1
+            if kind == "reused":
+                reused = int(value)
+            if moment is not None and (kind, heard[kind]) == moment[:2]:
+                time.sleep(moment[2])
+                process.kill()
+                break
+        words = process.communicate()[1]
+        return process.returncode == -9, reused, words.strip()
+
+    @property
+    def recorded(self) -> int:
+        """Segments that the work folder says are finished."""
+        manifest = self.output.with_name(f".{self.output.name}.revisage-work") / "manifest.jsonl"
+        if not manifest.exists():
+            return 0
+        return sum(line.startswith('{"segment"') and line.endswith("}") for line in manifest.read_text().splitlines())
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file below a folder with its hash, and every folder that is empty."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "empty"
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() or not any(path.iterdir())
+    }
+
+
+def sample(folder: Path) -> tuple[Path, Path]:
+    """A clip of 12 frames with sound, and a small model that loads without torch."""
+    sys.path.insert(0, str(TESTS))
+    from sample_media import face_frames, write_tiny_compiled_model, write_video
+
+    clip = write_video(folder / "talk.mkv", face_frames(12), audio=True)
+    return clip, write_tiny_compiled_model(folder / "tiny.xml")
+
+
+def run(kills: int, workers: int, seed: int, at_most: int = 4) -> dict[str, Any]:
+    """Kill so often, and look at what comes of it; the k of ``at_most`` kills in a row are drawn too."""
+    draw = random.Random(seed)
+    problems: list[str] = []
+    where: Counter[str] = Counter()
+    survived = restorations = 0
+    with tempfile.TemporaryDirectory(prefix="under-fire-") as name:
+        place = Path(name)
+        clip, model = sample(place)
+        quiet = place / "quiet"
+        quiet.mkdir()
+        _, _, words = Run(quiet, clip, model, workers).go(None)
+        wanted = contents(quiet)
+        if set(wanted) < {"out.mkv", "compare.mkv"}:
+            return {"ok": False, "problems": [words]}
+        while survived < kills:
+            fire = place / f"fire{restorations}"
+            fire.mkdir()
+            restorations += 1
+            here = Run(fire, clip, model, workers)
+            for _ in range(min(draw.randint(1, at_most), kills - survived)):
+                kind = draw.choice(list(EVENTS))
+                moment = kind, draw.randint(1, EVENTS[kind]), draw.choice((0.0, draw.uniform(0, 0.05)))
+                before = here.recorded
+                killed, _, words = here.go(moment)
+                if words and not (DONE_BEFORE in words and here.output.exists()):
+                    problems.append(f"{moment}: {words.splitlines()[-1]}")
+                if not killed:
+                    break  # it was through before that moment came
+                survived += 1
+                where[kind] += 1
+                if here.output.exists():
+                    continue
+                if here.recorded < before:
+                    problems.append(f"{moment}: {before} segments were recorded, {here.recorded} are left")
+            recorded = here.recorded
+            _, reused, words = here.go(None) if killed else (False, None, "")
+            if words and not (DONE_BEFORE in words and here.output.exists()):
+                problems.append(f"the last run after {moment}: {words.splitlines()[-1]}")
+            if killed and reused is not None and reused < recorded:
+                problems.append(f"{recorded} segments were recorded, {reused} taken up")
+            if (found := contents(fire)) != wanted:
+                odd = sorted(set(found.items()) ^ set(wanted.items()))
+                problems.append(f"after {moment}: {odd[:4]}")
+    return {
+        "ok": not problems,
+        "kills": survived,
+        "restorations": restorations,
+        "workers": workers,
+        "where": dict(where),
+        "problems": problems,
+    }
+
+
+def main() -> int:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    began = time.perf_counter()
+    result = run(asked.kills, asked.workers, asked.seed)
+    result["seconds"] = round(time.perf_counter() - began, 1)
+    if asked.json is not None:
+        asked.json.write_text(json.dumps(result, indent=2))
+    print(f"kills survived  {result.get('kills')} in {result.get('restorations')} restorations, {result.get('where')}")
+    print(f"bytes equal     {'yes' if result['ok'] else 'no'}")
+    for problem in result["problems"]:
+        print(f"  {problem}")
+    return 0 if result["ok"] else 1
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    raise SystemExit(main())
