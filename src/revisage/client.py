@@ -189,7 +189,11 @@ class Client:
         return self.job(job_id)
 
     def delete(self, job_id: str) -> None:
-        """Delete a finished job with all its files."""
+        """Delete a finished job with all its files.
+
+        Raises:
+            ServiceError: it is still at work.
+        """
         if self.job(job_id)["status"] not in _FINISHED:
             raise ServiceError("the job is still at work; cancel it first", 409, "conflict")
         self._request("DELETE", f"/v1/jobs/{job_id}")

@@ -38,10 +38,12 @@ RATE = 25
 FRAMES = 100
 SAMPLE_RATE = 48000
 
-_SCALE = 1.35  # output px per px of the portrait: the face is about 115 px wide
-_CENTRE = (233.0, 122.0)  # of the window, in the portrait
-_MOUTH = (224.0, 147.0)
-_FACE = (225.0, 128.0)  # middle of the face, in the portrait
+_SCALE = 1.35
+"""Output px per px of the portrait: the face is about 115 px wide."""
+
+_CENTRE, _FACE, _MOUTH = (233.0, 122.0), (225.0, 128.0), (224.0, 147.0)
+"""In the portrait, px: the middle of the window, of the face and of the mouth."""
+
 _NIQE_EVERY = 10
 """NIQE is pooled over every tenth frame: more change it by less than 0.1."""
 

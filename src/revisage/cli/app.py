@@ -259,8 +259,8 @@ def demo(
         print_lines(result.lines())
 
 
-# The root of what the parser raises. Typer carries a parser of its own in newer versions and click's in older ones.
 _USAGE_ERROR = typer.BadParameter.__mro__[1]
+"""The root of what the parser raises: Typer carries a parser of its own in newer versions and click's in older ones."""
 
 _STOPPED = 130
 

@@ -25,8 +25,8 @@ dataset_app = typer.Typer(help="Make, check and describe data sets.", no_args_is
 
 Folder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
 
-# Lines of each kind that the table names; the rest is counted.
 _NAMED = 5
+"""Lines of each kind that the table names; the rest is counted."""
 
 
 @dataset_app.callback()

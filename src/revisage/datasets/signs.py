@@ -321,7 +321,11 @@ def classify(path: Path, *, detect: Detect | None = None) -> Classification:
 
 
 def measure_file(path: Path, *, detect: Detect | None = None) -> FileSigns:
-    """Measure up to four frames of a file; arguments and errors as for :func:`classify`."""
+    """Measure up to four frames of a file; arguments as for :func:`classify`.
+
+    Raises:
+        InputError: no frame can be read in it, or its frames are too small.
+    """
     find = detect or _compact_detector()
     images = [frame.rgb() for frame in _spread_frames(path)]
     if not images:

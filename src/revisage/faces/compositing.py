@@ -324,21 +324,24 @@ def _coarse(image: NDArray[np.float32]) -> NDArray[np.float32]:
 FineNet = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """The change, ``(h, w, 3) float32`` in 1/255, of a ``(h, w, 3) uint8 RGB`` picture."""
 
-# Frame pixels in one of the crop: up to the first nothing is finer than the crop, from the second on the change is
-# shown in full. Between, it grows smoothly, so that nothing switches while a face comes nearer.
 _BEGINS, _WHOLE = 1.0, 1.5
-# The net looks at some 90 px around a pixel; beyond this many it finds next to nothing that it did not know.
+"""Frame pixels in one of the crop: up to the first nothing is finer than the crop, from the second on the change is
+shown in full. Between, it grows smoothly, so that nothing switches while a face comes nearer."""
+
 _CONTEXT = 32
-# Low frequencies of a change: the side of a cell (px) and the deviation of a Gaussian in cells, 24 px together. Steps
-# between the blocks of codecs, 8 and 16 px wide, are finer than that.
+"""The net looks at some 90 px around a pixel; beyond this many it finds next to nothing that it did not know."""
+
 _TINT_CELL, _TINT_SIGMA = 8, 3.0
-# Ratios of bands (see there) of faces twice as large as their crops: 0.71 to 0.77 where a third of the detail is left,
-# and a restorer of the crop still brings 0.4 dB; 0.83 and more where half of it is, and it costs 0.2 to 2 dB. Shown to
-# a quarter it costs 0.1 dB on JPEG and H.264, and wins 0.2 on blurred faces.
-_SOFT, _SHARP = 0.75, 0.90
-_LEAST_REST = 0.25
-# From the brows to the chin, rows and columns as parts of the crop's side.
+"""Low frequencies of a change: the side of a cell (px) and the deviation of a Gaussian in cells, 24 px together. Steps
+between the blocks of codecs, 8 and 16 px wide, are finer than that."""
+
+_SOFT, _SHARP, _LEAST_REST = 0.75, 0.90, 0.25
+"""Ratios of bands (see `_sharpness`) of faces twice as large as their crops: 0.71 to 0.77 where a third of the detail
+is left, and a restorer of the crop still brings 0.4 dB; 0.83 and more where half of it is, and it costs 0.2 to 2 dB.
+Shown to a quarter it costs 0.1 dB on JPEG and H.264, and wins 0.2 on blurred faces."""
+
 _INNER_FACE = ((0.39, 0.86), (0.27, 0.73))
+"""From the brows to the chin, rows and columns as parts of the crop's side."""
 
 
 def fine_share(face: AlignedFace) -> float:

@@ -30,13 +30,13 @@ from revisage.nets.arch_records import Architecture, Settings, Shapes
 
 __all__ = ["ARCH", "FINE_STRIDE", "CompactFine", "CompactFineConfig", "FineChange"]
 
-#: Heights and widths must be multiples of this (px).
 FINE_STRIDE = 16
+"""Heights and widths must be multiples of this (px)."""
 _BLOCK = 4
 _COEFFICIENTS = 3 * _BLOCK**2
 _SLOPE = 0.2
-# The head's answers are about this small: a residual of 0.1 is noise of 13 levels.
 _RESIDUAL = 0.1
+"""The head's answers are about this small: a residual of 0.1 is noise of 13 levels."""
 
 
 class CompactFineConfig(BaseModel):

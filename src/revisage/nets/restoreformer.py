@@ -17,9 +17,9 @@ from revisage.nets.arch_records import Architecture
 
 __all__ = ["ARCH", "Double", "Halve", "Norm", "Residual", "RestoreFormer"]
 
-# The published network; the side lengths are those for its 512 px input.
 _WIDTH = 64
 _MULTIPLIERS = (1, 2, 2, 4, 4, 8)
+"""Of the width, at 512, 256, 128, 64, 32 and 16 px: the published network's."""
 _BLOCKS_PER_LEVEL = 2
 _HEADS = 8
 _LATENT_CHANNELS = 256

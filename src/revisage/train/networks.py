@@ -176,7 +176,11 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step along the gradients."""
+        """One step along the gradients.
+
+        Raises:
+            ValueError: a closure is given.
+        """
         if closure is not None:
             raise ValueError("Muon takes no closure")
         for group in self.param_groups:

@@ -103,7 +103,11 @@ _KINDS: dict[str, type[CompactConfig] | type[CompactFineConfig] | type[GFPGANCon
 
 
 def net_config(value: Any) -> Any:
-    """The record of the architecture that a name or a dict asks for; ``compact`` where a dict names none."""
+    """The record of the architecture that a name or a dict asks for; ``compact`` where a dict names none.
+
+    Raises:
+        ValueError: no architecture that is trained here has that name.
+    """
     if isinstance(value, str):
         value = {"architecture": value}
     if not isinstance(value, dict):

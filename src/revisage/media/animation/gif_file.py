@@ -328,9 +328,12 @@ def frame_block(
 
 
 Colours = NDArray[np.uint8]
-_CHUNK = 1 << 14  # rows of a distance table held at once: 16 MB with 256 colours
-_MANY = 1 << 15  # colours from which they are searched by cells
-_SAMPLE = 1 << 16  # pixels that a palette is chosen from
+_CHUNK = 1 << 14
+"""Rows of a distance table held at once: 16 MB with 256 colours."""
+_MANY = 1 << 15
+"""Colours from which they are searched by cells."""
+_SAMPLE = 1 << 16
+"""Pixels that a palette is chosen from."""
 
 
 def _bayer(order: int) -> NDArray[np.float32]:

@@ -132,7 +132,11 @@ class SegmentSink:
             self._mux(self._stream.encode(native))
 
     def close(self) -> None:
-        """See :meth:`revisage.media.Sink.close`."""
+        """See :meth:`revisage.media.Sink.close`.
+
+        Raises:
+            OutputError: no frame was written, or the rest cannot be.
+        """
         if self._done:
             return
         if self._stream is None:

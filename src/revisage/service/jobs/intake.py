@@ -137,7 +137,11 @@ def scan(store: JobStore, input_id: str, config: Mapping[str, Any] | None = None
 def preview(
     store: JobStore, input_id: str, time: float, config: Mapping[str, Any] | None = None, **options: Any
 ) -> Job:
-    """Ask for one restored moment, ``time`` seconds after the file's start."""
+    """Ask for one restored moment, ``time`` seconds after the file's start.
+
+    Raises:
+        ConfigError: no such time.
+    """
     if not 0 <= time < float("inf"):
         raise ConfigError(f"time cannot be {time}: it should be seconds from the start")
     return store.create_job(

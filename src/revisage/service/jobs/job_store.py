@@ -563,4 +563,5 @@ def job_of(row: Any, now: float) -> Job:
     )
 
 
-_ONE_JOB = job_query().where(jobs.c.id == sa.bindparam("wanted"))  # asked most often by far: built once
+_ONE_JOB = job_query().where(jobs.c.id == sa.bindparam("wanted"))
+"""Asked most often by far: built once."""

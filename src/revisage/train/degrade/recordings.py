@@ -226,7 +226,8 @@ def _grained(image: Image, sigma: float, random: np.random.Generator) -> Image:
 
 
 Deinterlace = Literal["none", "line", "blend"]
-_SMEAR = 3.0  # px along a line over which the noise of a tape's luma is alike
+_SMEAR = 3.0
+"""Px along a line over which the noise of a tape's luma is alike."""
 
 
 @dataclass(frozen=True)
