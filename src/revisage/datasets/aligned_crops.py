@@ -140,6 +140,8 @@ _NOSE = 0.55
 """The tip of the nose stands out by this part of the distance of the eyes."""
 
 _GRID = 32
+"""Places across a crop by which the part outside of the frame is counted."""
+
 _SMALL = 24
 """Side of the small picture that near-duplicates are told by."""
 

@@ -83,6 +83,7 @@ _ENLARGE = {
     "nearest": cv2.INTER_NEAREST,
 }
 _ENLARGE_SHARES = (0.35, 0.35, 0.15, 0.15)
+"""In the order of `_ENLARGE`: most pictures were enlarged smoothly."""
 
 
 @dataclass(frozen=True)

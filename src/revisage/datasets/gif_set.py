@@ -243,6 +243,7 @@ def _restored(
 
 GIFS, FRAMES = "gifs", "frames"
 _SMALLEST_SIDE = 64
+"""Px of the longer side below which a GIF is not reduced to fit its limit of bytes."""
 
 Box = NDArray[np.float64]
 

@@ -29,12 +29,15 @@ __all__ = ["FaceLook", "FaceWatch", "Window", "choose_windows", "expressiveness"
 
 _SIDE = 96
 _SIGNED_FACE = 128
+"""Px of the face at which blur is told, so that faces of all sizes compare."""
+
 _MOUTH = slice(61, 80), slice(32, 65)
 """Rows and columns of parts of a 96 px crop in FFHQ framing."""
 
 _EYES = slice(38, 52), slice(28, 69)
 _CALM = (slice(20, 33), slice(32, 65)), (slice(46, 58), slice(43, 54))
 _EYES_SHARE = 0.5
+"""How much the eyes count beside the mouth."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ def _blur(frame: Frame, face: Face) -> float:
 
 
 _LOOKS_PER_SECOND = 12
+"""Enough to see a mouth open and close; each look costs an alignment."""
+
 _LEAST_FRONTALITY = 0.3
 _MOST_BLUR = 3.2
 _AROUND, _ABOVE, _BELOW = 0.7, 0.6, 0.7

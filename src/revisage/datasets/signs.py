@@ -47,11 +47,16 @@ SMALLEST = 48
 """Shorter side (px) of the least picture that can be measured."""
 
 _SEGMENT = 32
+"""Px of a stretch of a row whose spectrum is taken: four blocks of JPEG."""
+
 _BANDS = ((3, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14), (14, 17))
+"""Of that spectrum, in its steps of 1/32 cycles per px, the lowest left out: they are what the picture shows."""
+
 _CUT, _FALLEN = 0.02, 0.05
 _ROUNDING = 0.1
 """Power of the rounding to whole levels, behind the window."""
 _NEAR, _FAR = 1.0, 2.0
+"""Sigmas (px) of the two gradients whose ratio tells how wide an edge is."""
 
 
 @dataclass(frozen=True)

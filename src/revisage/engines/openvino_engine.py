@@ -68,10 +68,14 @@ WANTED_DB = 40.0
 """Agreement of int8 with fp32; below it the rounding shows in smooth skin."""
 WANTED_CROPS = 24
 MINIMUM_CROPS = 4
+"""Crops that a run hands in to calibrate on, and the fewest that will do: one of four is held out to judge by."""
+
 _FILES = ("net.xml", "net.bin")
 _SUMS = "sha256"
 _KEPT_SECONDS = 90 * 24 * 3600
 _KEPT_BYTES = 2 * 2**30
+"""Of converted networks: since they were last used, and all together."""
+
 _PART = ".part-"
 _PART_SECONDS = 3600
 """Nobody takes longer to write a network: what is older was left by a crash."""

@@ -14,6 +14,8 @@ from revisage.core import Image
 __all__ = ["ShotDetector"]
 
 _SIZE_WH = (48, 32)
+"""Px of the pictures in which frames are compared."""
+
 _CUT = 0.12
 """A score is edge change (0 to 2) times the sum of hue-saturation, luma histogram and luma change (each 0 to 1). Hard
 cuts of real footage measure 0.4 and more, a swept camera or a person close by at most 0.05."""

@@ -165,6 +165,8 @@ def _need_sqlalchemy() -> None:
 
 
 _BUSY_SECONDS = 60
+"""How long a writer waits for another one of SQLite."""
+
 _LOCK = 0x66616365
 """Any number that only this room takes."""
 

@@ -28,6 +28,8 @@ _LEAST_MS_SSIM = 161
 """Side whose sixteenth part still holds one window of 11 px."""
 _LEAST_GMSD = 8
 _LEAST_LPIPS = 35
+"""Px a side that GMSD and the backbone of LPIPS need, which halve a picture as they go."""
+
 _TILE = 1024
 """Side up to which a picture goes through a network as a whole (px): about 1 GB of features."""
 

@@ -50,6 +50,7 @@ _SHAPES = np.arange(0.2, 10.001, 0.001)
 _lgamma = np.vectorize(math.lgamma)
 _RATIOS = np.exp(2 * _lgamma(2 / _SHAPES) - _lgamma(1 / _SHAPES) - _lgamma(3 / _SHAPES))
 _NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
+"""Right, below and both diagonals: whose products with a pixel NIQE fits, in the order of its features."""
 
 
 def niqe(images: Image | Sequence[Image], *, pristine: Path | None = None) -> float:

@@ -34,6 +34,8 @@ _CHUNK = 1 << 18
 _TIMEOUT_S = 30.0
 _FRUITLESS_TRIES = 3
 _PAUSE_S = 1.0
+"""Tries in a row that bring no byte before it is given up, and the pause before the next, longer each time."""
+
 _WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CLAIM_EXPIRES_S = 180.0
 """Longer than any single wait of the transfer, which touches its claim at each step."""

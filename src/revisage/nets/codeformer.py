@@ -23,9 +23,13 @@ _WIDTHS = (64, 128, 128, 256, 256, 512)
 _CODES = 1024
 _CODE_CHANNELS = 256
 _POSITIONS = 16 * 16
+"""The codebook, and the places of a map of 16 px that are looked up in it."""
+
 _FEATURES = 512
 _HEADS = 8
 _LAYERS = 9
+"""The transformer."""
+
 _SLOPE = 0.2
 _SIDES = (32, 64, 128, 256)
 """Where the encoder's features steer the decoder, px: at 512 they would bring the degradation back."""

@@ -27,6 +27,7 @@ _SMALL = 160
 """Longer side of the pictures that shots are told apart by (px)."""
 
 _AHEAD = 4
+"""Frames that wait between two stages: they even out the pace, more would only take memory."""
 
 _SAME_PLACE = 0.5
 """A face less than this part of its size away from one of the frame before is the same."""

@@ -16,6 +16,7 @@ from revisage.restorers.network_files import RestorerInfo, describe, load_weight
 __all__ = ["NetUpscaler", "Upscaler", "load_upscaler"]
 
 _SMALLEST_TILE = 32
+"""Px a side; smaller tiles are taken to be this large."""
 
 
 class Upscaler(Protocol):

@@ -38,6 +38,8 @@ _MAPPING_RATE = 0.01
 
 _GRID_FACES = 24
 _TRUNCATION = 0.7
+"""StyleGAN's psi: how far the sample grid's styles go from the mean."""
+
 _STYLE, _OTHER_STYLE, _CUT, _MIXED, _DIRECTION = range(5)
 """Streams of what is drawn in a step."""
 

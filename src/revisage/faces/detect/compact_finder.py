@@ -116,6 +116,8 @@ def _reduced(image: Image, affine: NDArray[np.float64], side: int, scale: float)
 
 _THRESHOLD = 0.5
 _LOW = 0.6
+"""Of the threshold: so little still carries a track on that was found before."""
+
 _SCALES, _CROWDS = 3, 6
 """An image is searched at up to three sizes; its proposals, and then those that hold, fill batches of other sizes."""
 

@@ -19,6 +19,8 @@ __all__ = ["FaceDetector", "load_detector", "working_scales"]
 
 _MODELS = {"compact": "compact-detector"}
 _OVERLAP = 0.4
+"""IoU from which two detections are one face, found at several scales."""
+
 _SMALLEST_PART, _SMALLEST_PX = 96, 30
 """In a large picture faces are looked for down to this part of its side (the root of its area), or this many px."""
 _REDUCED = 0.4

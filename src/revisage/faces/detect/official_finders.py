@@ -19,6 +19,7 @@ __all__ = ["RetinaFaceFinder", "YuNetFinder"]
 
 _OVERLAP = 0.45
 _MOST = 5000
+"""OpenCV's suppression of duplicates: the IoU of one face, and how many candidates go into it."""
 
 
 class YuNetFinder:

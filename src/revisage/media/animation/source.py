@@ -35,6 +35,7 @@ Samples = NDArray[Any]
 ZERO_DELAY = Fraction(1, 10)
 """How long a picture without a delay is shown, in seconds: what browsers do. Written out, its delay stays 0."""
 _LARGEST_BASE = 2**31 - 1
+"""What FFmpeg's 32-bit time bases hold."""
 
 
 NONE, BACKGROUND, PREVIOUS = 0, 1, 2

@@ -171,7 +171,10 @@ _LUMA_WEIGHTS = {
 }
 _MATRIX_OF_CODE = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 _RANGE_FULL = 2
+"""FFmpeg's code of the full range."""
+
 _HDR_TRANSFERS = (16, 18)
+"""ITU-T H.273's codes of PQ and HLG."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ _OF_PHONES = ("com.apple.", "com.android.", "com.google.", "com.xiaomi.", "com.s
 
 _MILLISECOND = Fraction(1, 1000)
 _LARGEST_TIMESCALE = 2**31 - 1
+"""What FFmpeg's 32-bit time bases hold."""
 
 
 @dataclass(frozen=True)

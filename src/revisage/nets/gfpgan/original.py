@@ -32,6 +32,7 @@ __all__ = [
 
 
 _TAPS = (1.0, 3.0, 3.0, 1.0)
+"""StyleGAN2's binomial low-pass filter, in each axis."""
 
 
 class _Fir(nn.Module):

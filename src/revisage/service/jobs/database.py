@@ -20,6 +20,7 @@ except ModuleNotFoundError:
 SCHEMA_VERSION = 1
 
 _BUSY_SECONDS = 30
+"""How long a writer waits for another one of SQLite."""
 
 _metadata = sa.MetaData()
 

@@ -45,6 +45,7 @@ _LOG = logging.getLogger("revisage.service")
 _POLL = {"restore": 0.3, "quick": 0.1}
 _SWEEP_SECONDS = 60.0
 _TROUBLE_SECONDS = 2.0
+"""Between two looks for what may be deleted; and after an error of the store, before the next try."""
 
 
 _WORK: dict[Kind, Callable[[Task], Outcome]] = {

@@ -49,6 +49,7 @@ REFERENCE_SIZE = 512
 """Lengths of a configuration are in px of a face in FFHQ framing that is this large."""
 
 _NORMAL_LEVELS = 2**16
+"""Values of the table that normal numbers are drawn from: an index is two random bytes."""
 
 Range = tuple[float, float]
 Share = Annotated[float, Field(ge=0, le=1)]

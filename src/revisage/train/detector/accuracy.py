@@ -29,6 +29,8 @@ __all__ = [
 Float = npt.NDArray[np.float32]
 
 _MATCH_IOU = 0.5
+"""Overlap from which a detection is that face, as in WIDER FACE."""
+
 _IGNORED_PART = 0.5
 """The part of a detection that must lie in an ignore region for it to be left out."""
 

@@ -52,6 +52,7 @@ _FALSE_BELOW = 0.2
 """A proposal with less overlap than this with every face, seen or ignored, is a false alarm."""
 
 _ALARMS_SHARE = 0.4
+"""Of the samples: false alarms of the first stage, as far as there are any."""
 
 Float = npt.NDArray[np.float64]
 Propose = Callable[[Image], Found]

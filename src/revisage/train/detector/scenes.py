@@ -153,6 +153,8 @@ _SIZES_BY_STRIDE = {8: (0.0, 48.0), 16: (32.0, 128.0), 32: (96.0, float("inf"))}
 """Face sizes (sqrt of the box area, px) that each stride learns; the overlaps are learned by both."""
 
 _CENTRE_RADIUS = 1.5
+"""Strides around the middle of a box whose cells learn its face (FCOS, arXiv 1904.01355)."""
+
 _SMALLEST_FACE = 8.0
 _ALIGNED_BOX = (60.4, 47.2, 197.7, 233.5)
 """Where the box of a near-frontal face lies in a 256 px FFHQ-aligned image: the median over certain scene faces,

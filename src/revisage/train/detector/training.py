@@ -70,6 +70,8 @@ WEIGHTS = "weights.safetensors"
 
 _ALARMS = "alarms.npz"
 _LOWEST_PROPOSAL = 0.08
+"""Far below any threshold, so that the second stage meets the first one's false alarms."""
+
 _BOX_WEIGHT = 2.0
 _LANDMARK_WEIGHT = 2.0
 _LANDMARK_UNIT = 0.1

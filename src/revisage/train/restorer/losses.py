@@ -303,6 +303,7 @@ def _arcface_112(faces: Tensor) -> Tensor:
 
 
 _RIDGE = 1e-6
+"""Of the features' mean energy: enough to keep the solution small where features hardly vary."""
 
 
 @torch.no_grad()
