@@ -20,6 +20,7 @@ ORDER = [
     "client",
     "demo",
     "api",
+    "cluster",
     "evaluate",
     "datasets",
     "train",
@@ -46,6 +47,7 @@ OUTSIDE = {
     "measures": {"numpy", "cv2", "torch", "skimage", "piq"},
     "temporal": {"numpy", "cv2", "torch", "torchvision"},
     "pipeline": {"numpy", "pydantic"},
+    "cluster": {"ray"},
     "cli": {"typer", "rich", "pydantic"},
 }
 

@@ -7,8 +7,10 @@ needed when a function is called.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -21,6 +23,7 @@ from revisage.core import (
     ConfigError,
     Face,
     Image,
+    MissingExtraError,
     OutputError,
     ProgressCallback,
     RestoreConfig,
@@ -31,6 +34,7 @@ from revisage.core import (
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from revisage.cluster import RayRunner
     from revisage.evaluate import Evaluation
     from revisage.faces import FaceDetector
     from revisage.media import Collection, MediaInfo
@@ -114,6 +118,7 @@ def restore(
     scan: Scan | PathLike | None = None,
     cancel: CancelToken | None = None,
     runner: Runner | None = None,
+    cluster: str | None = None,
     segment_frames: int = 250,
     **options: Unpack[RestoreOptions],
 ) -> Report:
@@ -128,6 +133,8 @@ def restore(
         scan: from :func:`scan`, or its file: restore these tracks without looking again.
         cancel: stops the work from another thread.
         runner: who carries the segments of a video out; by default this process, or ``workers`` of them.
+        cluster: address of a Ray cluster whose workers do: ``auto``, ``ray://HOST:PORT`` or ``HOST:PORT``. Of a folder
+            or pattern each is given whole files.
         segment_frames: frames of a segment at most: what a crash may cost, and what a worker takes at once. The
             pixels do not depend on it.
         **options: fields of RestoreConfig; they override ``config``.
@@ -151,25 +158,28 @@ def restore(
     pipeline.check_store(settings)
     networks = pipeline.Networks(settings)
 
-    def one(source: Path, target: Path, settings: RestoreConfig = settings) -> FileReport:
-        return pipeline.restore_file(
-            source,
-            target,
-            settings,
-            networks,
-            scan=given,
-            progress=progress,
-            cancel=cancel,
-            runner=runner,
-            segment_frames=segment_frames,
-        )
+    with _on_cluster(cluster, settings) as crew:
 
-    if several:
-        files = _restore_batch(found, input, output, settings, one, given)
-    else:
-        source = found.files[0]
-        target = _target(source, output, settings)
-        files = [one(source, target)]
+        def one(source: Path, target: Path, settings: RestoreConfig = settings) -> FileReport:
+            return pipeline.restore_file(
+                source,
+                target,
+                settings,
+                networks,
+                scan=given,
+                progress=progress,
+                cancel=cancel,
+                runner=crew or runner,
+                segment_frames=segment_frames,
+            )
+
+        if several:
+            run = partial(pipeline.run_batch, progress=progress, cancel=cancel, elsewhere=crew)
+            files = _restore_batch(found, input, output, settings, one, run, given)
+        else:
+            source = found.files[0]
+            target = _target(source, output, settings)
+            files = [one(source, target)]
     return _report(settings, networks, files, [str(path) for path in found.skipped])
 
 
@@ -185,6 +195,7 @@ def batch(
     progress: ProgressCallback | None = None,
     on_entry: Callable[[BatchEntry, int, int], None] | None = None,
     cancel: CancelToken | None = None,
+    cluster: str | None = None,
     **options: Unpack[RestoreOptions],
 ) -> BatchReport:
     """Restore many files into a folder, keeping their tree. What an earlier run finished is skipped; a file that cannot
@@ -201,6 +212,7 @@ def batch(
         progress: told of each frame.
         on_entry: told of each file that is finished, how many are, and of how many.
         cancel: stops the work from another thread.
+        cluster: address of a Ray cluster whose workers restore the files, as for :func:`restore`; instead of ``jobs``.
         **options: fields of RestoreConfig; they override ``config``.
 
     Returns:
@@ -225,20 +237,37 @@ def batch(
     def one(source: Path, target: Path) -> FileReport:
         return pipeline.restore_file(source, target, settings, networks, progress=progress, cancel=cancel)
 
-    report = pipeline.run_batch(
-        files,
-        settings,
-        one,
-        jobs=jobs,
-        retry=retry,
-        journal=folder / pipeline.JOURNAL,
-        progress=progress,
-        on_entry=on_entry,
-        cancel=cancel,
-    )
+    with _on_cluster(cluster, settings) as crew:
+        report = pipeline.run_batch(
+            files,
+            settings,
+            one,
+            jobs=jobs,
+            retry=retry,
+            journal=folder / pipeline.JOURNAL,
+            progress=progress,
+            on_entry=on_entry,
+            cancel=cancel,
+            elsewhere=crew,
+        )
     if not settings.dry_run:
         pipeline.save_summary(report, folder)
     return report
+
+
+@contextmanager
+def _on_cluster(address: str | None, config: RestoreConfig) -> Iterator[RayRunner | None]:
+    """The workers of a cluster, if one is named."""
+    if address is None:
+        yield None
+        return
+    try:
+        from revisage.cluster import RayRunner
+    except ModuleNotFoundError:
+        raise MissingExtraError("A cluster", "cluster") from None
+    gpus = {"cpu": False, "cuda": True}.get(config.device)
+    with RayRunner(address, workers=config.workers if config.workers > 1 else None, gpus=gpus) as crew:
+        yield crew
 
 
 def _target(source: Path, output: PathLike | None, config: RestoreConfig) -> Path:
@@ -262,6 +291,7 @@ def _restore_batch(
     output: PathLike | None,
     config: RestoreConfig,
     one: Callable[[Path, Path, RestoreConfig], FileReport],
+    run: Callable[..., BatchReport],
     given: Scan | None,
 ) -> list[FileReport]:
     """One file after the other; what is wrong with one is noted, and the others go on."""
@@ -270,7 +300,7 @@ def _restore_batch(
         raise ConfigError(f"{option} belongs to one file, {named} stands for several; name one file")
     single = config.model_copy(update={"report": None})
     targets = _batch_targets(found, named, output, config)
-    done = pipeline.run_batch(targets, single, lambda source, target: one(source, target, single))
+    done = run(targets, single, lambda source, target: one(source, target, single))
     return [entry.report for entry in done.entries]
 
 

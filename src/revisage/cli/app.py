@@ -20,7 +20,14 @@ from revisage._version import __version__
 from revisage.cli.dataset import dataset_app
 from revisage.cli.evaluate import evaluate_app
 from revisage.cli.models import export, models_app
-from revisage.cli.options import RESTORE_FIELDS, SCAN_FIELDS, JsonOption, QuietOption, with_config_options
+from revisage.cli.options import (
+    RESTORE_FIELDS,
+    SCAN_FIELDS,
+    ClusterOption,
+    JsonOption,
+    QuietOption,
+    with_config_options,
+)
 from revisage.cli.serve import add_service_commands, ui
 from revisage.cli.show import as_option, batch_bar, counted, print_lines, print_table, progress_bar, report_lines, warn
 from revisage.cli.store import store_app
@@ -99,6 +106,7 @@ def restore(
             rich_help_panel="Faces",
         ),
     ] = None,
+    cluster: ClusterOption = None,
     config: Config = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -111,7 +119,9 @@ def restore(
     revisage restore album/ better/ --strength 0.8   every file of a folder, less strongly
     """
     with progress_bar(quiet) as progress:
-        report = revisage.restore(input, output, config=config, scan=scan, progress=progress, **options)
+        report = revisage.restore(
+            input, output, config=config, scan=scan, progress=progress, cluster=cluster, **options
+        )
     for text in report.warnings:
         warn(f"warning: {text}")
     for entry in report.failed:
@@ -139,6 +149,7 @@ def batch(
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search folders to their depth.")] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", metavar="N", help="Files at work at once.")] = 1,
     retry: Annotated[int, typer.Option("--retry", metavar="N", help="Try a file that failed so often again.")] = 0,
+    cluster: ClusterOption = None,
     config: Config = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -160,6 +171,7 @@ def batch(
             retry=retry,
             progress=progress,
             on_entry=on_entry,
+            cluster=cluster,
             **options,
         )
     for entry in report.entries:

@@ -16,6 +16,7 @@ from revisage.core import RestoreConfig, fields_about, option_of
 __all__ = [
     "RESTORE_FIELDS",
     "SCAN_FIELDS",
+    "ClusterOption",
     "JsonOption",
     "OverwriteOption",
     "QuietOption",
@@ -35,6 +36,16 @@ QuietOption = Annotated[
 JsonOption = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON object on stdout and nothing else there.", rich_help_panel="Run"),
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="auto|ADDRESS",
+        help="Restore on a Ray cluster: the one of this machine, ray://HOST:PORT or HOST:PORT.",
+        show_default=False,
+        rich_help_panel="Machine",
+    ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 StoreArgument = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the face store.")]

@@ -1,4 +1,14 @@
-from .batch import JOURNAL, BatchEntry, BatchReport, batch_files, read_list, run_batch, save_summary
+from .batch import (
+    JOURNAL,
+    BatchEntry,
+    BatchReport,
+    FileRunner,
+    Outcome,
+    batch_files,
+    read_list,
+    run_batch,
+    save_summary,
+)
 from .file_restoration import restore_file, restored_image
 from .plan import LONGEST
 from .report import FileReport, Report, detector_summary, machine
@@ -12,10 +22,10 @@ from .restoration import (
     restore_frames,
     scaled_face,
 )
-from .runners import JobNetworks, ProcessRunner, Runner, SerialRunner
+from .runners import JobNetworks, ProcessRunner, Runner, SerialRunner, plain_error
 from .scan import Fingerprint, Scan, ScannedTrack, ScanSettings, fingerprint, load_scan
 from .scanner import scan_frames, scan_source
-from .segment_job import SegmentJob, SegmentResult, restore_segment
+from .segment_job import OnFrame, SegmentJob, SegmentResult, restore_segment
 from .targets import check_side_folders, check_store
 
 __all__ = [
@@ -24,10 +34,13 @@ __all__ = [
     "BatchEntry",
     "BatchReport",
     "FileReport",
+    "FileRunner",
     "Fingerprint",
     "FrameInWork",
     "JobNetworks",
     "Networks",
+    "OnFrame",
+    "Outcome",
     "PlannedFace",
     "ProcessRunner",
     "Report",
@@ -48,6 +61,7 @@ __all__ = [
     "kept_networks",
     "load_scan",
     "machine",
+    "plain_error",
     "read_list",
     "restore_file",
     "restore_frames",

@@ -15,14 +15,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from revisage.core import (
     CancelledError,
@@ -45,14 +45,46 @@ from revisage.media import find_media
 from revisage.pipeline import FileReport, Networks, restore_file
 from revisage.pipeline.work_folder import tidy
 
-__all__ = ["JOURNAL", "BatchEntry", "BatchReport", "batch_files", "read_list", "run_batch", "save_summary"]
+__all__ = [
+    "JOURNAL",
+    "BatchEntry",
+    "BatchReport",
+    "FileRunner",
+    "Outcome",
+    "batch_files",
+    "read_list",
+    "run_batch",
+    "save_summary",
+]
 
 JOURNAL, SUMMARY = "batch.jsonl", "batch.html"
 State = Literal["restored", "skipped", "failed"]
 RestoreOne = Callable[[Path, Path], FileReport]
+Outcome = tuple[Path, FileReport | RevisageError, float]
+"""A source, what became of it, and the seconds that it took."""
 
 _POLL = 0.2
 """Seconds between looks at whether a stop was asked for while another process works."""
+
+
+class FileRunner(Protocol):
+    """Restores whole files somewhere else, several at once."""
+
+    def restore_files(
+        self,
+        files: Iterable[tuple[Path, Path]],
+        config: RestoreConfig,
+        *,
+        cancel: CancelToken,
+        progress: ProgressCallback | None,
+    ) -> Iterator[Outcome]:
+        """Restore each source to its target, in any order; a file's own error is yielded and stops no other.
+
+        Raises:
+            RevisageError: nothing can be restored there.
+            CancelledError: a stop was asked for.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -202,6 +234,7 @@ def run_batch(
     progress: ProgressCallback | None = None,
     on_entry: Callable[[BatchEntry, int, int], None] | None = None,
     cancel: CancelToken | None = None,
+    elsewhere: FileRunner | None = None,
 ) -> BatchReport:
     """Restore files, one for itself and the next, or several at once in processes of their own.
 
@@ -215,6 +248,7 @@ def run_batch(
         progress: told of each frame.
         on_entry: told of each file that is finished, how many are, and of how many.
         cancel: stops the work.
+        elsewhere: restores the files instead of this process and others of its machine.
 
     Raises:
         CancelledError: stopped through ``cancel``; what is finished stays, and is skipped by the next run.
@@ -240,7 +274,9 @@ def run_batch(
             waiting[source] = target
         else:
             finished(_not_begun(source, target, config, done=state == "done"))
-    if jobs == 1 or len(waiting) < 2:
+    if elsewhere is not None:
+        _run_elsewhere(waiting, elsewhere, config, book, retry, finished, cancel, progress)
+    elif jobs == 1 or len(waiting) < 2:
         for source, target in waiting.items():
             cancel.check()
             finished(_tried(source, target, restore, config, book, retry))
@@ -377,6 +413,35 @@ def save_summary(report: BatchReport, folder: Path) -> Path:
     """
     write_text(folder / SUMMARY, report.html(folder), overwrite=True)
     return folder / SUMMARY
+
+
+def _run_elsewhere(
+    files: Mapping[Path, Path],
+    runner: FileRunner,
+    config: RestoreConfig,
+    book: _Journal,
+    retry: int,
+    finished: Callable[[BatchEntry], None],
+    cancel: CancelToken,
+    progress: ProgressCallback | None,
+) -> None:
+    """Have files restored somewhere else; those that failed by no mistake of the user's once all others are done."""
+    by_source = {source.absolute(): (source, target) for source, target in files.items()}
+    waiting = list(files.items())
+    for attempt in range(1, retry + 2):
+        failed = []
+        for source, target in waiting:
+            book.begin(source, target)
+        for where, found, seconds in runner.restore_files(waiting, config, cancel=cancel, progress=progress):
+            source, target = by_source[where]
+            if isinstance(found, FileReport):
+                finished(BatchEntry(source, target, "restored", found, attempt, seconds))
+            elif found.exit_code == UserError.exit_code or attempt > retry:
+                report = FileReport(input={"path": str(source)}, error=str(found), error_code=found.exit_code)
+                finished(BatchEntry(source, target, "failed", report, attempt, seconds))
+            else:
+                failed.append((source, target))
+        waiting = failed
 
 
 def _run_side_by_side(

@@ -14,7 +14,7 @@ from revisage.core import CancelToken, ProcessingError, RevisageError
 from revisage.pipeline.restoration import Networks
 from revisage.pipeline.segment_job import OnFrame, SegmentJob, SegmentResult, restore_segment
 
-__all__ = ["JobNetworks", "ProcessRunner", "Runner", "SerialRunner"]
+__all__ = ["JobNetworks", "ProcessRunner", "Runner", "SerialRunner", "plain_error"]
 
 _POLL = 0.1
 """Seconds between looks at results, at the cancel token and at whether the workers live."""
@@ -181,12 +181,12 @@ def _work(tasks: Any, news: Any, threads: int) -> None:
             result = restore_segment(job, loaded(job), CancelToken(), tell)
             news.put(("done", result))
         except RevisageError as error:
-            news.put(("failed", _plain(error)))
+            news.put(("failed", plain_error(error)))
         except BaseException:
             news.put(("failed", ProcessingError(f"a worker failed:\n{traceback.format_exc()}")))
 
 
-def _plain(error: RevisageError) -> RevisageError:
+def plain_error(error: RevisageError) -> RevisageError:
     """The same error as the nearest class that is made from a message alone, so that it can be pickled."""
     kind = next(kind for kind in type(error).__mro__ if "__init__" not in vars(kind))
     return cast(RevisageError, kind(str(error)))

@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,25 @@ class SegmentJob:
     def calibration_crops(self) -> Crop | None:
         """``(N, size, size, 3) uint8 RGB``, read from where they lie."""
         return None if self.calibration is None else np.load(self.calibration, allow_pickle=False)
+
+    def moved(self, folder: Path) -> SegmentJob:
+        """The same job, with all that it writes below another folder instead of the one that its target lies in."""
+        here = Path(self.target).parent
+
+        def there(path: Path | str) -> Path:
+            return folder / Path(path).relative_to(here)
+
+        pictures, picks = self.pictures, self.picks
+        if pictures is not None:
+            faces, frames = (path and there(path) for path in (pictures.faces, pictures.frames))
+            pictures = replace(pictures, faces=faces, frames=frames)
+        return replace(
+            self,
+            target=str(there(self.target)),
+            compare=None if self.compare is None else (str(there(self.compare[0])), self.compare[1]),
+            pictures=pictures,
+            picks=None if picks is None else replace(picks, path=there(picks.path)),
+        )
 
 
 @dataclass

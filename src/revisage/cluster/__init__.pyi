@@ -1,0 +1,4 @@
+from .runner import RayRunner
+from .schedule import Schedule, Ticket
+
+__all__ = ["RayRunner", "Schedule", "Ticket"]

@@ -1,0 +1,113 @@
+"""Restoring on a cluster: the segments of one file, or the files of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from revisage.cluster.crew import Crew
+from revisage.cluster.worker import FileTask, SegmentTask
+from revisage.core import CancelToken, ConfigError, ProgressCallback, RestoreConfig, RevisageError
+from revisage.pipeline import FileReport, OnFrame, Outcome, SegmentJob, SegmentResult
+
+__all__ = ["RayRunner"]
+
+_OF_THIS_MACHINE = ("collect", "save_faces", "save_frames")
+"""Options that name folders here, which a file restored as a whole elsewhere cannot write to."""
+
+
+class RayRunner:
+    """A :class:`revisage.pipeline.Runner` on a Ray cluster; a context manager.
+
+    Workers keep their networks for as long as the runner is open. They share no disk with this process: a job's files
+    travel through Ray's object store. Only the source must be readable on each machine, by its path or an address.
+
+    Args:
+        address: ``auto``, ``ray://HOST:PORT`` or ``HOST:PORT``.
+        workers: number of them; as many as the cluster has room for when None.
+        gpus: whether each needs a GPU; by default where the cluster has any.
+
+    Raises:
+        ConfigError: there is no such cluster.
+    """
+
+    def __init__(self, address: str = "auto", *, workers: int | None = None, gpus: bool | None = None) -> None:
+        self._crew = Crew(address, workers=workers, gpus=gpus)
+
+    def __enter__(self) -> RayRunner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers."""
+        self._crew.close()
+
+    def run(self, jobs: Iterable[SegmentJob], *, cancel: CancelToken, on_frame: OnFrame) -> Iterator[SegmentResult]:
+        """See :meth:`revisage.pipeline.Runner.run`. A segment whose worker died is restored by another.
+
+        Raises:
+            RevisageError: a job failed, or three workers died over it.
+            CancelledError: a stop was asked for.
+        """
+
+        def told(_: Any, faces: list[int]) -> None:
+            for count in faces:
+                on_frame(count)
+
+        tasks = (SegmentTask(job, self._crew.needs(job.calibration, job.config.model)) for job in jobs)
+        for done in self._crew.work(tasks, cancel, told):
+            if isinstance(done.value, RevisageError):
+                raise done.value
+            yield SegmentResult.of(done.value)
+
+    def restore_files(
+        self,
+        files: Iterable[tuple[Path, Path]],
+        config: RestoreConfig,
+        *,
+        cancel: CancelToken,
+        progress: ProgressCallback | None = None,
+    ) -> Iterator[Outcome]:
+        """See :meth:`revisage.pipeline.FileRunner.restore_files`. The largest are begun first: nobody waits for them
+        at the end.
+
+        Raises:
+            ConfigError: the config names folders of this machine.
+            ProcessingError: three workers died over one file.
+            CancelledError: a stop was asked for.
+        """
+        for name in _OF_THIS_MACHINE:
+            if getattr(config, name) is not None:
+                raise ConfigError(f"{name} cannot be had from a batch on a cluster; restore such files one by one")
+        config = config.model_copy(update={"report": None, "workers": 1, "work_dir": None, "keep_work": False})
+        needs = self._crew.needs(config.model)
+
+        def told(_: Any, moments: list[Any]) -> None:
+            if progress is not None:
+                for moment in moments:
+                    progress(moment)
+
+        ordered = sorted(((_size(source), source, target) for source, target in files), key=lambda file: -file[0])
+        tasks = (FileTask(source.absolute(), target, config, needs, size) for size, source, target in ordered)
+        for done in self._crew.work(tasks, cancel, told):
+            assert isinstance(done.task, FileTask)
+            if isinstance(done.value, RevisageError):
+                yield done.task.source, done.value, done.seconds
+            else:
+                report = FileReport.model_validate(done.value)
+                report.output = {**(report.output or {}), "path": str(done.task.target)}
+                yield done.task.source, report, done.seconds
+
+
+def _size(source: Path) -> float:
+    """Bytes of a file, in whose proportion its restoration is expected to take time."""
+    try:
+        return max(1.0, float(source.stat().st_size))
+    except OSError:
+        return 1.0
