@@ -89,6 +89,7 @@ class RestoreOptions(TypedDict, total=False):
     crf: float | None
     preset: str | None
     pixel_format: str | None
+    copy_untouched: bool | None
     deinterlace: bool | None
     device: Literal["auto", "cpu", "cuda", "mps"] | None
     engine: Literal["auto", "torch", "openvino"] | None

@@ -195,6 +195,11 @@ class RestoreConfig(BaseModel):
     pixel_format: Annotated[str | None, Option("File", ("result",))] = Field(
         None, description="Pixel format of the output; by default the source's."
     )
+    copy_untouched: Annotated[bool | None, Option("File", ("result",))] = Field(
+        None,
+        description="Take groups of pictures without a restored face over as they are, not encoded again; by default "
+        "unless the encoder's quality, preset or format is asked for.",
+    )
     deinterlace: Annotated[bool, Option("File", ("scan", "result"))] = Field(
         False, description="Turn interlaced video into progressive frames."
     )
@@ -266,6 +271,14 @@ class RestoreConfig(BaseModel):
         if self.consent is not None and self.collect is None:
             raise ValueError("consent is about faces that are kept: name a store with collect, or leave it out")
         return self
+
+    @property
+    def copies(self) -> bool:
+        """Whether packets of the source may go into the output; who wants to see all frames needs them decoded."""
+        if self.copy_untouched is False or self.deinterlace or self.compare is not None or self.save_frames is not None:
+            return False
+        asked = self.codec or self.crf is not None or self.preset or self.pixel_format
+        return bool(self.copy_untouched) or not asked
 
     @property
     def recurrent(self) -> bool:

@@ -27,7 +27,18 @@ from .inputs import (
 from .interface import EncodeOptions, Extent, MediaInfo, MemorySink, MemorySource, Sink, Source
 from .outputs import check_output, format_notes, open_image_sink
 from .previews import is_playable, open_plain_video, outlined, side_by_side, write_jpeg, write_picture, write_playable
-from .video import AssembleResult, StreamTimes, assemble, open_segment, resolve_options, scaled_size, stream_times
+from .video import (
+    AssembleResult,
+    CopiedFrames,
+    CopyableGroups,
+    StreamTimes,
+    assemble,
+    copyable_groups,
+    open_segment,
+    resolve_options,
+    scaled_size,
+    stream_times,
+)
 
 __all__ = [
     "BROWSER_SUFFIXES",
@@ -36,6 +47,8 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "AssembleResult",
     "Collection",
+    "CopiedFrames",
+    "CopyableGroups",
     "EncodeOptions",
     "Extent",
     "Format",
@@ -49,6 +62,7 @@ __all__ = [
     "StreamTimes",
     "assemble",
     "check_output",
+    "copyable_groups",
     "default_output",
     "find_media",
     "format_notes",

@@ -284,6 +284,7 @@ class EncodeOptions:
         pixel_format: FFmpeg's name of the output's pixel format.
         size_hw: upright size of the output in px; the source's when None.
         muxer: FFmpeg's name of the container; the ending of the output's name decides when None.
+        parameter_set: of H.264: the number of its parameter sets, for them to stand beside those of copied packets.
     """
 
     codec: str | None = None
@@ -292,6 +293,7 @@ class EncodeOptions:
     pixel_format: str | None = None
     size_hw: tuple[int, int] | None = None
     muxer: str | None = None
+    parameter_set: int = 0
 
 
 class Sink(Protocol):

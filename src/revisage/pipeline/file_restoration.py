@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,17 @@ from revisage.core import (
     output_error,
     publish,
 )
-from revisage.pipeline.plan import LONGEST, Plan, Segment, busiest_frame, make_plan, planned_faces, usual_step, whole
+from revisage.pipeline.plan import (
+    LONGEST,
+    Plan,
+    Segment,
+    Span,
+    busiest_frame,
+    make_plan,
+    planned_faces,
+    usual_step,
+    whole,
+)
 from revisage.pipeline.report import (
     FileReport,
     Timings,
@@ -62,7 +72,7 @@ from revisage.pipeline.targets import (
 from revisage.pipeline.work_folder import WorkFolder, output_lock, tidy
 
 if TYPE_CHECKING:
-    from revisage.media import EncodeOptions, MediaInfo
+    from revisage.media import CopiedFrames, EncodeOptions, MediaInfo
 
 __all__ = ["calibration_crops", "restore_file", "restored_image"]
 
@@ -120,6 +130,13 @@ class Run:
     def segment_path(self, segment: Segment) -> Path:
         """Where a segment's video waits for the others."""
         return self.folder.segment_path(segment.number, self.target.output.suffix)
+
+    def part(self, segment: Segment) -> Path | CopiedFrames:
+        """A segment as the output is put together from it."""
+        if not segment.copied:
+            return self.segment_path(segment)
+        first, last = self.scan.pts[segment.start], self.scan.pts[segment.stop - 1]
+        return media.CopiedFrames(first, last, segment.frames)
 
     def compare_path(self, segment: Segment | None = None) -> Path:
         """Where the comparison waits for its name, or a segment's part of it for the others."""
@@ -325,7 +342,7 @@ def _told_what_is_kept(error: RevisageError, run: Run) -> RevisageError:
 
 def _what_is_kept(run: Run) -> str:
     place = "beside the output" if run.config.work_dir is None else f"in {run.config.work_dir}"
-    count = f"{run.folder.segments} of {len(run.plan.segments)} segments are"
+    count = f"{run.folder.segments} of {sum(not segment.copied for segment in run.plan.segments)} segments are"
     return f"{count} finished and kept {place}: do the same again to go on from there{_of_another_run(run)}"
 
 
@@ -365,7 +382,18 @@ def _restored(run: Run, started: float) -> FileReport:
 
 
 def _look(run: Run, scan: Scan) -> None:
-    run.scan, run.plan = scan, make_plan(scan, run.config, longest=run.longest)
+    found = media.CopyableGroups()
+
+    def groups() -> tuple[Span, ...]:
+        nonlocal found
+        if run.target.by_segments and run.config.copies and not (scan.truncated or scan.warnings):
+            found = media.copyable_groups(run.info, run.target.output, run.target.options, scan.pts)
+        return found.groups
+
+    run.scan, run.plan = scan, make_plan(scan, run.config, longest=run.longest, groups=groups)
+    if any(segment.copied for segment in run.plan.segments):
+        options = replace(run.target.options, parameter_set=found.parameter_set)
+        run.target = replace(run.target, options=options)
 
 
 def _key(run: Run) -> str:
@@ -477,6 +505,10 @@ def _run_jobs(run: Run) -> dict[int, SegmentResult]:
                 result = results[segment.number] = SegmentResult.of(saved)
                 counter(result.tally.faces, result.tally.frames)
     run.reused = len(results)
+    for segment in segments:
+        if segment.copied:
+            results[segment.number] = SegmentResult(segment.number, Tally(frames=segment.frames))
+            counter(0, segment.frames)
     jobs = (run.job(segment) for segment in segments if segment.number not in results)
     for result in _runner(run).run(jobs, cancel=run.cancel, on_frame=counter):
         run.watch.check()
@@ -490,7 +522,7 @@ def _runner(run: Run) -> Runner:
     """Who carries the jobs out. What is written in one pass is restored here, whoever else there may be."""
     if run.runner is not None and run.target.by_segments:
         return run.runner
-    several = run.config.workers > 1 and len(run.segments) > 1
+    several = run.config.workers > 1 and sum(not segment.copied for segment in run.segments) > 1
     return ProcessRunner(run.config.workers) if several else SerialRunner(run.networks)
 
 
@@ -510,13 +542,13 @@ class _Counter:
 
 def _assemble(run: Run) -> None:
     """Join the segments and copy everything else of the source."""
-    parts = [run.segment_path(segment) for segment in run.segments]
+    parts = [run.part(segment) for segment in run.segments]
     joined = media.assemble(parts, run.source, run.finished, source_info=run.info, options=run.target.options)
     run.notes += joined.notes
     if run.target.compare_file is not None:
-        parts = [run.compare_path(segment) for segment in run.segments]
+        compared = [run.compare_path(segment) for segment in run.segments]
         options = run.target.compare_file[1]
-        media.assemble(parts, run.source, run.compare_path(), source_info=run.info, options=options)
+        media.assemble(compared, run.source, run.compare_path(), source_info=run.info, options=options)
 
 
 def _report(run: Run, tally: Tally) -> FileReport:
@@ -525,6 +557,7 @@ def _report(run: Run, tally: Tally) -> FileReport:
         input=run.info.to_json(),
         frames=scan.frames,
         frames_changed=tally.changed,
+        frames_copied=sum(segment.frames for segment in run.plan.segments if segment.copied),
         shots=len(scan.shots),
         segments=len(run.plan.segments),
         faces=face_counts(scan, run.plan, tally),
@@ -564,7 +597,7 @@ def _publish(run: Run, report: FileReport) -> None:
 
 def _collect(run: Run, report: FileReport) -> None:
     """Keep the best faces in the store. The output is complete by now: whatever fails here is a warning."""
-    files = [target.path for segment in run.segments if (target := run.picks(segment)) is not None]
+    files = [target.path for segment in run.segments if not segment.copied and (target := run.picks(segment))]
     try:
         report.notes.append(keep_faces(run.config, run.scan, run.source, run.print, files, run.networks.restorer.info))
     except Exception as error:

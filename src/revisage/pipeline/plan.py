@@ -1,7 +1,7 @@
 """Plan: which frames are worked on together, and which face of them gets what strength.
 
-The segments follow from the scan alone (shots first, then at most ``LONGEST`` frames), never from the number of
-workers: the same work gives the same bytes wherever it runs.
+The segments follow from the scan alone (shots first, then at most ``LONGEST`` frames), and where packets are copied
+from the source's closed groups, never from the number of workers: the same work gives the same bytes wherever it runs.
 
 A recursion over time remembers all that was before, so its result would depend on where a segment begins. Each shot is
 therefore cut into blocks. A block's recursion begins a few frames before it and ends with it, whatever segment the
@@ -14,8 +14,8 @@ import bisect
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,15 +60,20 @@ the frame the restorer is shown a mirror image. Up to a third of it does no harm
 what it changed was measured to jump from one frame to the next by four times, lashes and cheeks drawn as if in ink."""
 
 
+Span = tuple[int, int]
+"""Start and stop (excluded) of frames of the scan."""
+
+
 @dataclass(frozen=True)
 class Segment:
-    """Frames ``start`` to ``stop`` (excluded) of the scan, restored and encoded as one piece.
+    """Frames ``start`` to ``stop`` (excluded) of the scan, restored and encoded as one piece, or copied.
 
     Attributes:
         number: counted from 0.
         start, stop: indices of frames in the scan.
         first_pts: pts of the first frame that is read, to begin decoding at.
         blocks: where recursions over time begin anew; none where there are no recursions.
+        copied: whether the source's packets are taken over as they are.
     """
 
     number: int
@@ -76,6 +81,7 @@ class Segment:
     stop: int
     first_pts: int
     blocks: tuple[Block, ...] = ()
+    copied: bool = False
 
     @property
     def frames(self) -> int:
@@ -109,11 +115,21 @@ class Plan:
     tracks: tuple[tuple[int, ScannedTrack], ...]
 
 
-def make_plan(scan: Scan, config: RestoreConfig, *, longest: int = LONGEST) -> Plan:
-    """Cut a scan into segments and settle the strength of each face."""
+def make_plan(
+    scan: Scan, config: RestoreConfig, *, longest: int = LONGEST, groups: Callable[[], Sequence[Span]] = tuple
+) -> Plan:
+    """Cut a scan into segments and settle the strength of each face.
+
+    Args:
+        scan: of the source.
+        config: of the run.
+        longest: frames of an encoded segment at most.
+        groups: gives the spans of frames that can be copied, each by itself; asked where there is something to copy.
+    """
     weights, beyond = _chosen_weights(scan, config)
     faces = sum(weight > 0 for strengths in weights.values() for weight in strengths)
-    return Plan(_segments(scan, config, longest), weights, faces, beyond, _by_start(scan.tracks))
+    copied = _copied(scan, weights, groups)
+    return Plan(_segments(scan, config, longest, copied), weights, faces, beyond, _by_start(scan.tracks))
 
 
 def _by_start(tracks: Iterable[ScannedTrack]) -> tuple[tuple[int, ScannedTrack], ...]:
@@ -159,19 +175,65 @@ def whole(scan: Scan, config: RestoreConfig | None = None) -> Segment:
     return _segment(scan, 0, 0, scan.frames, blocks)
 
 
-def _segments(scan: Scan, config: RestoreConfig, longest: int) -> tuple[Segment, ...]:
+def _copied(
+    scan: Scan, weights: Mapping[int, Sequence[float]], groups: Callable[[], Sequence[Span]]
+) -> tuple[Span, ...]:
+    """The spans of frames to copy: closed groups in which no face is restored, as far as they lie together."""
+    touched = np.zeros(scan.frames, dtype=bool)
+    for track in scan.tracks:
+        touched[track.start : track.stop] |= np.array(weights[track.id]) > 0
+    stops = np.flatnonzero(np.concatenate(([True], touched, [True])))
+    if np.diff(stops).max() <= min(_SHORT, scan.frames):
+        return ()
+    before = np.concatenate(([0], np.cumsum(touched)))
+    spans: list[Span] = []
+    for start, stop in groups():
+        if before[start] != before[stop]:
+            continue
+        if spans and spans[-1][1] == start:
+            start, _ = spans.pop()
+        spans.append((start, stop))
+    return tuple(span for span in spans if span[1] - span[0] >= min(_SHORT, scan.frames))
+
+
+def _segments(scan: Scan, config: RestoreConfig, longest: int, copied: Sequence[Span]) -> tuple[Segment, ...]:
     segments: list[Segment] = []
-    step = BLOCK if config.recurrent else 1
-    for shots in _joined(scan.shots, longest):
-        start, stop = shots[0][0], shots[-1][1]
-        blocks = [block for shot in shots for block in blocks_of(*shot, config)]
-        steps = math.ceil((stop - start) / step)
-        pieces = math.ceil(steps / max(1, longest // step)) if len(shots) == 1 else 1
-        edges = [min(start + steps * piece // pieces * step, stop) for piece in range(pieces + 1)]
+    for start, stop in copied:
+        encoded = _encoded(scan, config, longest, (segments[-1].stop if segments else 0, start))
+        segments += [replace(segment, number=segment.number + len(segments)) for segment in encoded]
+        segments.append(Segment(len(segments), start, stop, scan.pts[start], copied=True))
+    encoded = _encoded(scan, config, longest, (segments[-1].stop if segments else 0, scan.frames))
+    return (*segments, *(replace(segment, number=segment.number + len(segments)) for segment in encoded))
+
+
+def _encoded(scan: Scan, config: RestoreConfig, longest: int, span: Span) -> list[Segment]:
+    """The segments of frames that lie between two copied spans."""
+    segments: list[Segment] = []
+    for shots in _joined([part for shot in scan.shots if (part := _overlap(shot, span))], longest):
+        stop = shots[-1][1]
+        blocks = [
+            block for shot in scan.shots if _overlap(shot, (shots[0][0], stop)) for block in blocks_of(*shot, config)
+        ]
+        blocks = [_within_span(block, span) for block in blocks if _overlap((block.start, block.stop), span)]
+        marks = [block.start for block in blocks] or range(shots[0][0], stop)
+        most = longest // BLOCK if blocks else longest
+        pieces = math.ceil(len(marks) / max(1, most)) if len(shots) == 1 else 1
+        edges = [*(marks[len(marks) * piece // pieces] for piece in range(pieces)), stop]
         for first, end in itertools.pairwise(edges):
             inside = [block for block in blocks if first <= block.start < end]
             segments.append(_segment(scan, len(segments), first, end, inside))
-    return tuple(segments)
+    return segments
+
+
+def _overlap(one: Span, other: Span) -> Span | None:
+    start, stop = max(one[0], other[0]), min(one[1], other[1])
+    return (start, stop) if start < stop else None
+
+
+def _within_span(block: Block, span: Span) -> Block:
+    """A block without the frames outside of a span; they are copied, and no recursion is about them."""
+    first, last = span
+    return Block(max(block.start, first), min(block.stop, last), max(block.first, first), min(block.last, last))
 
 
 def _joined(shots: Sequence[tuple[int, int]], longest: int) -> list[list[tuple[int, int]]]:

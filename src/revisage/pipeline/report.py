@@ -152,7 +152,8 @@ class FileReport(BaseModel):
 
     Attributes:
         input, output: as :func:`revisage.probe` describes them; ``output`` is None in a dry run.
-        frames: frames of the span that was worked on; ``frames_changed`` of them hold a restored face.
+        frames: frames of the span that was worked on; ``frames_changed`` of them hold a restored face, and
+            ``frames_copied`` were taken over from the source as they are, not encoded again.
         failures: one line for each frame that was kept as it was because its restoration failed.
         warnings: damage met in the source.
         notes: what was done differently from what one might expect (a codec chosen, audio converted, …).
@@ -167,6 +168,7 @@ class FileReport(BaseModel):
     output: dict[str, Any] | None = None
     frames: int = 0
     frames_changed: int = 0
+    frames_copied: int = 0
     shots: int = 0
     segments: int = 0
     faces: FaceCounts = Field(default_factory=FaceCounts)

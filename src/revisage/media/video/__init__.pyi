@@ -1,14 +1,19 @@
 from .assembly import AssembleResult, assemble
+from .closed_groups import CopyableGroups, copyable_groups
 from .encoders import ordinary_priority, resolve_options, scaled_size, try_encoder
+from .joined_packets import CopiedFrames
 from .probing import StreamTimes, open_container, open_file, stream_times, video_extent, video_stream
 from .segment_sink import muxing, open_segment
 from .source import VideoSource
 
 __all__ = [
     "AssembleResult",
+    "CopiedFrames",
+    "CopyableGroups",
     "StreamTimes",
     "VideoSource",
     "assemble",
+    "copyable_groups",
     "muxing",
     "open_container",
     "open_file",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 from math import ceil, lcm
 from pathlib import Path
 from typing import Any, cast
@@ -15,9 +13,9 @@ from typing import Any, cast
 import av
 from av.container import InputContainer, OutputContainer
 
-from revisage.core import ProcessingError
 from revisage.media.formats import Format, format_written_by, video_format
 from revisage.media.interface import EncodeOptions, MediaInfo
+from revisage.media.video.joined_packets import CopiedFrames, JoinedPackets
 from revisage.media.video.losses import losses
 from revisage.media.video.other_streams import (
     Carried,
@@ -29,7 +27,7 @@ from revisage.media.video.other_streams import (
 )
 from revisage.media.video.pixel_aspect import agrees, put_aspect
 from revisage.media.video.probing import SourceClock, open_container, open_file, read_info
-from revisage.media.video.segment_sink import FIELD_ORDERS, TICK_IN_MATROSKA, SegmentLabel, muxing
+from revisage.media.video.segment_sink import FIELD_ORDERS, muxing
 
 __all__ = ["AssembleResult", "assemble"]
 
@@ -94,7 +92,7 @@ class _Rise:
 
 
 def assemble(
-    segments: Sequence[Path],
+    segments: Sequence[Path | CopiedFrames],
     source_path: Path,
     output: Path,
     *,
@@ -107,7 +105,7 @@ def assemble(
     else by the same; of other streams the packets of that part are kept.
 
     Args:
-        segments: files of :func:`revisage.media.open_segment`, in order.
+        segments: files of :func:`revisage.media.open_segment`, and parts of the source that are copied, in order.
         source_path: what they were made from.
         output: where to write; its ending decides about the container.
         source_info: of the source.
@@ -117,7 +115,7 @@ def assemble(
         ProcessingError: the segments do not fit together.
         OutputError, DiskFullError: the output cannot be written.
     """
-    joined = JoinedPackets(segments, source_info.time_base)
+    joined = JoinedPackets(segments, source_info)
     container_format = format_written_by(options.muxer) if options.muxer else video_format(output)
     with open_container(source_path) as source:
         span = _span(source_path, source_info, joined)
@@ -129,7 +127,7 @@ def assemble(
                 container_options=_muxer_options(container_format, source, source_info),
             )
             try:
-                notes = _write(source, container, segments[0], joined, source_info, span)
+                notes = _write(source, container, joined, source_info, span)
             except BaseException:
                 _discard(container, output)
                 raise
@@ -151,17 +149,16 @@ def _with_aspect(output: Path, info: MediaInfo) -> MediaInfo:
 def _write(
     source: InputContainer,
     container: OutputContainer,
-    template_path: Path,
     joined: JoinedPackets,
     info: MediaInfo,
     span: _Span,
 ) -> list[str]:
     container.metadata.update(kept_tags(source.metadata))
     container.set_chapters(cast(Any, kept_chapters(source, span.start, span.end, span.shift)))
-    with open_file(template_path) as template:
+    with open_file(joined.template) as template:
         video = source.streams[info.video_index]
         before = carry_streams(info.path, container, [s for s in source.streams if s.index < video.index])
-        stream = _video_stream(container, template, video, info)
+        stream = _video_stream(container, template, joined, video, info)
         after = carry_streams(info.path, container, [s for s in source.streams if s.index > video.index])
     carried = {**before.streams, **after.streams}
     container.start_encoding()
@@ -173,10 +170,15 @@ def _write(
     return [*before.notes, *after.notes, *rise.notes(source)]
 
 
-def _video_stream(container: OutputContainer, template: InputContainer, source: Any, info: MediaInfo) -> Any:
-    stream: Any = container.add_stream_from_template(template.streams.video[0], opaque=True)
-    label = SegmentLabel.read(template)
+def _video_stream(
+    container: OutputContainer, template: InputContainer, joined: JoinedPackets, source: Any, info: MediaInfo
+) -> Any:
+    pattern = template.streams[info.video_index] if joined.template == info.path else template.streams.video[0]
+    stream: Any = container.add_stream_from_template(pattern, opaque=True)
+    label, header = joined.label, joined.header
     context = stream.codec_context
+    if header is not None:
+        context.extradata = header
     context.sample_aspect_ratio = info.sample_aspect_ratio
     context.color_range, context.colorspace = label.colour.colour_range, label.colour.matrix
     context.color_primaries, context.color_trc = label.colour.primaries, label.colour.transfer
@@ -188,7 +190,7 @@ def _video_stream(container: OutputContainer, template: InputContainer, source: 
     stream.disposition = source.disposition
     stream.metadata.update(kept_tags(source.metadata))
     stream.metadata.pop("alpha_mode", None)
-    if template.format.name.startswith("matroska"):
+    if template.format.name.startswith("matroska") and joined.template != info.path:
         stream.metadata["alpha_mode"] = "1"
     if info.display_matrix is not None:
         stream.set_display_matrix(info.display_matrix)
@@ -298,94 +300,3 @@ def _discard(container: OutputContainer, output: Path) -> None:
     with suppress(OSError, av.error.FFmpegError):
         container.close()
     output.unlink(missing_ok=True)
-
-
-class JoinedPackets:
-    """Reads segments one after the other. Only times are held in memory, eight bytes a frame.
-
-    Args:
-        segments: files of :class:`revisage.media.video.segment_sink.SegmentSink`, in order.
-        time_base: of the source.
-
-    Raises:
-        ProcessingError: segments do not follow each other in time, or were not encoded alike.
-    """
-
-    def __init__(self, segments: Sequence[Path], time_base: Fraction) -> None:
-        if not segments:
-            raise ProcessingError("there are no segments to join")
-        self._segments, self._time_base = list(segments), time_base
-        self._pts: array[int] = array("q")
-        self._delay = 0
-        extradata: bytes | None = None
-        for path in self._segments:
-            with open_file(path) as container:
-                found = container.streams.video[0].codec_context.extradata or b""
-                if extradata is not None and found != extradata:
-                    raise ProcessingError(f"{path} was encoded otherwise than the segments before it")
-                extradata = found
-                self._take_times(path, [pts for pts, _ in self._timed(container)])
-
-    def _take_times(self, path: Path, decoding_order: list[int]) -> None:
-        in_order = sorted(decoding_order)
-        if not in_order or (self._pts and in_order[0] <= self._pts[-1]):
-            raise ProcessingError(f"{path} does not follow the segment before it in time")
-        # A packet is decoded by its place in the file; it must not come later than its place in time.
-        places = {pts: place for place, pts in enumerate(in_order)}
-        late = max(place - places[pts] for place, pts in enumerate(decoding_order))
-        self._delay = max(self._delay, late)
-        self._pts.extend(in_order)
-
-    @property
-    def first_pts(self) -> int:
-        """Of the first frame, in the source's time base."""
-        return self._pts[0]
-
-    @property
-    def last_pts(self) -> int:
-        """Of the last frame, in the source's time base."""
-        return self._pts[-1]
-
-    @property
-    def frames(self) -> int:
-        """Number of frames."""
-        return len(self._pts)
-
-    @property
-    def is_even(self) -> bool:
-        """Whether all frames are equally far apart."""
-        steps = {later - earlier for earlier, later in pairwise(self._pts)}
-        return len(steps) <= 1
-
-    def packets(self) -> Iterator[av.Packet]:
-        """Packets in decoding order, with pts, dts and duration in the source's time base."""
-        place = 0
-        for path in self._segments:
-            with open_file(path) as container:
-                for pts, packet in self._timed(container):
-                    packet.time_base = self._time_base
-                    packet.pts, packet.dts = pts, self._decoding_time(place)
-                    yield packet
-                    place += 1
-
-    def _decoding_time(self, place: int) -> int:
-        if place >= self._delay:
-            return self._pts[place - self._delay]
-        step = max(1, self._pts[1] - self._pts[0]) if len(self._pts) > 1 else 1
-        return self._pts[0] - (self._delay - place) * step
-
-    def _timed(self, container: Any) -> Iterator[tuple[int, av.Packet]]:
-        """Packets with their true pts; muxers may have moved all of a file's times by the same amount."""
-        stream = container.streams.video[0]
-        is_matroska = container.format.name.startswith("matroska")
-        scale = stream.time_base / (TICK_IN_MATROSKA if is_matroska else self._time_base)
-        offset: int | None = None
-        for packet in container.demux(stream):
-            if not packet.size:
-                continue
-            exact = packet.pts * scale
-            if offset is None:
-                # The first packet of a segment is its first frame: a closed group begins with what is shown first.
-                offset = SegmentLabel.read(container).first_pts - round(exact)
-            packet.duration = round((packet.duration or 0) * scale)
-            yield round(exact) + offset, packet

@@ -315,6 +315,8 @@ def _chosen(options: EncodeOptions, info: MediaInfo) -> dict[str, str]:
         key, text = extra(info, _stored_width(options, info))
         if text:
             values[key] = text
+    if encoder == "libx264" and options.parameter_set:
+        values["x264-params"] = ":".join(filter(None, (values.get("x264-params"), f"sps-id={options.parameter_set}")))
     return values
 
 
