@@ -41,9 +41,10 @@ def write_video(
     pts: Sequence[int] | None = None,
     time_base: Fraction = Fraction(1, 25),
     audio: bool = False,
+    options: dict[str, str] | None = None,
 ) -> Path:
     """A video of RGB frames, by default 25 per second; ``pts`` are in ``time_base``."""
-    options = {"preset": "ultrafast", "crf": "12"} if codec == "libx264" else {}
+    options = {**({"preset": "ultrafast", "crf": "12"} if codec == "libx264" else {}), **(options or {})}
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
         sound = container.add_stream("aac", rate=48000) if audio else None

@@ -89,7 +89,7 @@ class RestoreOptions(TypedDict, total=False):
     crf: float | None
     preset: str | None
     pixel_format: str | None
-    copy_untouched: bool | None
+    copy_untouched: Literal["auto", "always", "never"] | None
     deinterlace: bool | None
     device: Literal["auto", "cpu", "cuda", "mps"] | None
     engine: Literal["auto", "torch", "openvino"] | None

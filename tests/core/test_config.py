@@ -71,3 +71,23 @@ def test_config_is_frozen() -> None:
     config = RestoreConfig()
     with pytest.raises(ValueError, match="frozen"):
         config.strength = 0.5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("options", "copies"),
+    [
+        ({}, True),
+        ({"crf": 0}, False),
+        ({"preset": "veryfast"}, False),
+        ({"codec": "libx264"}, False),
+        ({"pixel_format": "yuv420p"}, False),
+        ({"copy_untouched": "always", "crf": 20}, True),
+        ({"copy_untouched": "never"}, False),
+        ({"copy_untouched": "always", "deinterlace": True}, False),
+        ({"copy_untouched": "always", "compare": "a.mp4"}, False),
+        ({"copy_untouched": "always", "save_frames": "frames"}, False),
+        ({"save_faces": "faces"}, True),
+    ],
+)
+def test_packets_are_copied_unless_something_else_is_asked_for(options: dict[str, object], copies: bool) -> None:
+    assert make_config(options).copies == copies

@@ -7,6 +7,7 @@ import json
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -69,6 +70,73 @@ def test_strength_0_gives_the_source_back(face_clip: Path, tmp_path: Path, tiny_
         for (t, a), (u, b) in zip(read_video(face_clip), read_video(output), strict=True)
     )
     assert (report.faces, report.files[0].faces.left, report.files[0].faces.found) == (0, 12, 12)
+
+
+@pytest.fixture
+def faces_between(tmp_path: Path) -> Path:
+    """30 frames without a face, 12 with one, 30 without, each a closed group."""
+    frames = [*plain_frames(30, (270, 480)), *face_frames(12), *plain_frames(30, (270, 480))]
+    groups = {"x264-params": "scenecut=0:keyint=6:min-keyint=6"}
+    return write_video(tmp_path / "between.mp4", frames, audio=True, options=groups)
+
+
+def video_packets(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        found = [(p.pts, bytes(p)) for p in container.demux(video=0) if p.size]
+    return [data for _, data in sorted(found)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_groups_without_a_face_are_copied(
+    faces_between: Path, tiny_model: Path, tmp_path: Path, workers: int, short_blocks: None
+) -> None:
+    output = tmp_path / "out.mp4"
+    report = revisage.restore(faces_between, output, model=str(tiny_model), workers=workers, segment_frames=4)
+    assert (report.files[0].frames_copied, report.files[0].frames_changed) == (60, 12)
+    before, after = read_video(faces_between), read_video(output)
+    assert [time for time, _ in before] == [time for time, _ in after]
+    assert report.files[0].measures.avs_ms == 0
+    old, new = video_packets(faces_between), video_packets(output)
+    assert [a == b for a, b in zip(old, new, strict=True)] == [True] * 30 + [False] * 12 + [True] * 30
+    for number in (*range(30), *range(42, 72)):
+        assert np.array_equal(before[number][1], after[number][1])
+
+
+def test_copying_changes_nothing_of_what_is_restored(faces_between: Path, tiny_model: Path, tmp_path: Path) -> None:
+    outputs = {}
+    for copying in ("always", "never"):
+        outputs[copying] = tmp_path / f"{copying}.mp4"
+        revisage.restore(faces_between, outputs[copying], model=str(tiny_model), crf=0, copy_untouched=copying)
+    always, never = (read_video(path) for path in outputs.values())
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(always, never, strict=True))
+
+
+def test_a_run_that_copies_is_taken_up_where_it_stopped(
+    faces_between: Path, tiny_model: Path, tmp_path: Path, short_blocks: None
+) -> None:
+    def crash(progress: Progress) -> None:
+        if progress.stage == "restore" and progress.faces == 9:
+            raise MemoryError
+
+    whole, resumed = tmp_path / "whole.mp4", tmp_path / "resumed.mp4"
+    options = {"model": str(tiny_model), "segment_frames": 4}
+    revisage.restore(faces_between, whole, **options)  # type: ignore[arg-type]
+    with pytest.raises(MemoryError):
+        revisage.restore(faces_between, resumed, progress=crash, **options)  # type: ignore[arg-type]
+    report = revisage.restore(faces_between, resumed, **options)  # type: ignore[arg-type]
+    assert report.files[0].timings.reused_segments == 2
+    assert whole.read_bytes() == resumed.read_bytes()
+
+
+def test_a_part_is_copied_as_far_as_it_holds_whole_groups(
+    faces_between: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mp4"
+    report = revisage.restore(faces_between, output, model=str(tiny_model), strength=0, start=0.04, end=1.6)
+    assert (report.frames, report.files[0].frames_copied) == (39, 30)
+    before = [picture for _, picture in read_video(faces_between)][1:40]
+    after = [picture for _, picture in read_video(output)]
+    assert [np.array_equal(a, b) for a, b in zip(before, after, strict=True)][5:35] == [True] * 30
 
 
 def test_variable_times_and_frames_without_faces_are_kept(tmp_path: Path, tiny_model: Path) -> None:

@@ -169,3 +169,58 @@ def test_the_picture_of_a_video_shows_the_largest_restored_face() -> None:
     found = scan(30, tracks=[track(0, 3, 10, size=40), track(1, 20, 5, size=70, strength=0.1)])
     assert busiest_frame(found, make_plan(found, DEFAULT)) == 3
     assert busiest_frame(scan(30), make_plan(scan(30), DEFAULT)) == 15
+
+
+def copied(plan: object) -> list[tuple[int, int]]:
+    return [(s.start, s.stop) for s in plan.segments if s.copied]  # type: ignore[attr-defined]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 200), min_size=1, max_size=6),
+    begin=st.integers(0, 300),
+    length=st.integers(1, 300),
+    group=st.integers(1, 60),
+    passes=st.integers(1, 2),
+)
+def test_what_is_copied_holds_no_face_and_changes_no_recursion(
+    lengths: list[int], begin: int, length: int, group: int, passes: int
+) -> None:
+    edges = [sum(lengths[:n]) for n in range(len(lengths) + 1)]
+    shots = list(itertools.pairwise(edges))
+    start, stop = next(shot for shot in shots if begin % edges[-1] < shot[1])
+    start = max(start, begin % edges[-1])
+    stop = min(stop, start + length)
+    found = scan(edges[-1], shots=shots, tracks=[track(0, start, stop - start)])
+    config = RestoreConfig(temporal_passes=passes)
+    groups = list(itertools.pairwise([*range(0, edges[-1], group), edges[-1]]))
+    plan = make_plan(found, config, groups=lambda: groups)
+    whole_blocks = make_plan(found, config)
+    assert [s.start for s in plan.segments] == [0, *(s.stop for s in plan.segments)][:-1]
+    assert plan.segments[-1].stop == edges[-1]
+    assert [s.number for s in plan.segments] == list(range(len(plan.segments)))
+    assert not any(a < stop and start < b for a, b in copied(plan))
+    starts = {block.start for s in whole_blocks.segments for block in s.blocks}
+    spans = copied(plan)
+    for s in plan.segments:
+        if s.copied:
+            assert not s.blocks
+            continue
+        assert [b.start for b in s.blocks] == [s.start, *(b.stop for b in s.blocks)][:-1]
+        assert all(block.start in starts or any(b == block.start for _, b in spans) for block in s.blocks)
+        assert not any(a < s.read.stop and s.read.start < b for a, b in spans)
+
+
+def test_groups_in_a_row_are_copied_together_and_few_frames_are_not_worth_an_encoder() -> None:
+    found = scan(200, tracks=[track(0, 100, 20)])
+    groups = [(n, n + 10) for n in range(0, 200, 10)]
+    assert copied(make_plan(found, DEFAULT, groups=lambda: groups)) == [(0, 100), (120, 200)]
+    crowded = scan(200, tracks=[track(0, 20, 60), track(1, 100, 100)])
+    assert copied(make_plan(crowded, DEFAULT, groups=lambda: groups)) == []
+    assert copied(make_plan(scan(8), DEFAULT, groups=lambda: [(0, 8)])) == [(0, 8)]
+
+
+def test_groups_are_asked_for_only_where_there_is_something_to_copy() -> None:
+    def refuse() -> list[tuple[int, int]]:
+        raise AssertionError("the packets were read")
+
+    assert make_plan(scan(100, tracks=[track(0, 0, 100)]), DEFAULT, groups=refuse).segments

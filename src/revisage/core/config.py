@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 Background = Literal["none", "lanczos", "realesrgan-x2", "realesrgan-x4", "realesr-general-x4"]
+Copying = Literal["auto", "always", "never"]
 Detector = Literal["compact", "retinaface-r50", "retinaface-mobile", "yunet"]
 Fine = Literal["auto", "keep", "clean"]
 Temporal = Literal["off", "smooth", "flow", "raft"]
@@ -195,10 +196,10 @@ class RestoreConfig(BaseModel):
     pixel_format: Annotated[str | None, Option("File", ("result",))] = Field(
         None, description="Pixel format of the output; by default the source's."
     )
-    copy_untouched: Annotated[bool | None, Option("File", ("result",))] = Field(
-        None,
-        description="Take groups of pictures without a restored face over as they are, not encoded again; by default "
-        "unless the encoder's quality, preset or format is asked for.",
+    copy_untouched: Annotated[Copying, Option("File", ("result",))] = Field(
+        "auto",
+        description="Take groups of pictures without a restored face over as they are, not encoded again; auto does "
+        "unless codec, crf, preset or pixel format are given.",
     )
     deinterlace: Annotated[bool, Option("File", ("scan", "result"))] = Field(
         False, description="Turn interlaced video into progressive frames."
@@ -275,10 +276,15 @@ class RestoreConfig(BaseModel):
     @property
     def copies(self) -> bool:
         """Whether packets of the source may go into the output; who wants to see all frames needs them decoded."""
-        if self.copy_untouched is False or self.deinterlace or self.compare is not None or self.save_frames is not None:
+        if (
+            self.copy_untouched == "never"
+            or self.deinterlace
+            or self.compare is not None
+            or self.save_frames is not None
+        ):
             return False
         asked = self.codec or self.crf is not None or self.preset or self.pixel_format
-        return bool(self.copy_untouched) or not asked
+        return self.copy_untouched == "always" or not asked
 
     @property
     def recurrent(self) -> bool:

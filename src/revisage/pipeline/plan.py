@@ -14,8 +14,9 @@ import bisect
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -59,6 +60,8 @@ _CUT_OFF = (0.6, 0.8)
 the frame the restorer is shown a mirror image. Up to a third of it does no harm; where half of the face was mirrored,
 what it changed was measured to jump from one frame to the next by four times, lashes and cheeks drawn as if in ink."""
 
+
+T = TypeVar("T")
 
 Span = tuple[int, int]
 """Start and stop (excluded) of frames of the scan."""
@@ -197,37 +200,45 @@ def _copied(
 
 
 def _segments(scan: Scan, config: RestoreConfig, longest: int, copied: Sequence[Span]) -> tuple[Segment, ...]:
+    blocks = [block for shot in scan.shots for block in blocks_of(*shot, config)]
     segments: list[Segment] = []
-    for start, stop in copied:
-        encoded = _encoded(scan, config, longest, (segments[-1].stop if segments else 0, start))
-        segments += [replace(segment, number=segment.number + len(segments)) for segment in encoded]
-        segments.append(Segment(len(segments), start, stop, scan.pts[start], copied=True))
-    encoded = _encoded(scan, config, longest, (segments[-1].stop if segments else 0, scan.frames))
-    return (*segments, *(replace(segment, number=segment.number + len(segments)) for segment in encoded))
-
-
-def _encoded(scan: Scan, config: RestoreConfig, longest: int, span: Span) -> list[Segment]:
-    """The segments of frames that lie between two copied spans."""
-    segments: list[Segment] = []
-    for shots in _joined([part for shot in scan.shots if (part := _overlap(shot, span))], longest):
-        stop = shots[-1][1]
-        blocks = [
-            block for shot in scan.shots if _overlap(shot, (shots[0][0], stop)) for block in blocks_of(*shot, config)
-        ]
-        blocks = [_within_span(block, span) for block in blocks if _overlap((block.start, block.stop), span)]
-        marks = [block.start for block in blocks] or range(shots[0][0], stop)
-        most = longest // BLOCK if blocks else longest
-        pieces = math.ceil(len(marks) / max(1, most)) if len(shots) == 1 else 1
-        edges = [*(marks[len(marks) * piece // pieces] for piece in range(pieces)), stop]
-        for first, end in itertools.pairwise(edges):
-            inside = [block for block in blocks if first <= block.start < end]
+    for start, stop in (*copied, (scan.frames, scan.frames)):
+        between = (segments[-1].stop if segments else 0, start)
+        for first, end, inside in _encoded(scan, blocks, longest, between):
             segments.append(_segment(scan, len(segments), first, end, inside))
-    return segments
+        if start < stop:
+            segments.append(Segment(len(segments), start, stop, scan.pts[start], copied=True))
+    return tuple(segments)
 
 
-def _overlap(one: Span, other: Span) -> Span | None:
-    start, stop = max(one[0], other[0]), min(one[1], other[1])
-    return (start, stop) if start < stop else None
+def _encoded(
+    scan: Scan, blocks: Sequence[Block], longest: int, span: Span
+) -> Iterator[tuple[int, int, Sequence[Block]]]:
+    """Start, stop and blocks of each segment of the frames between two copied spans."""
+    shots = [(max(shot[0], span[0]), min(shot[1], span[1])) for shot in _reaching_into(scan.shots, span, _begin)]
+    for joined in _joined(shots, longest):
+        start, stop = joined[0][0], joined[-1][1]
+        inside = [_within_span(b, span) for b in _reaching_into(blocks, (start, stop), lambda block: block.start)]
+        marks = [block.start for block in inside] or range(start, stop)
+        most = longest // BLOCK if inside else longest
+        pieces = math.ceil(len(marks) / max(1, most)) if len(joined) == 1 else 1
+        places = [len(marks) * piece // pieces for piece in range(pieces + 1)]
+        for place, next_place in itertools.pairwise(places):
+            end = marks[next_place] if next_place < len(marks) else stop
+            yield marks[place], end, inside[place:next_place]
+
+
+def _reaching_into(items: Sequence[T], span: Span, start: Callable[[T], int]) -> Sequence[T]:
+    """Those of items in a row, each of which ends where the next one starts, that lie in a span or partly so."""
+    if span[0] == span[1]:
+        return ()
+    return items[
+        max(0, bisect.bisect_right(items, span[0], key=start) - 1) : bisect.bisect_left(items, span[1], key=start)
+    ]
+
+
+def _begin(span: Span) -> int:
+    return span[0]
 
 
 def _within_span(block: Block, span: Span) -> Block:

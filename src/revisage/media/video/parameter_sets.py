@@ -18,11 +18,12 @@ IDR = 5
 
 _PICTURES = range(1, 6)
 _SEQUENCE, _PICTURE = 7, 8
-_PROFILES = (66, 77, 100)
-"""Of 8 bits and 4:2:0. Whoever decodes one of these decodes those before it; 66 only in its constrained form."""
+_PROFILES = (66, 77, 100, 244)
+"""Of 8 bits and 4:2:0; 244 is x264's without loss. Whoever decodes one of these decodes those before it; 66 only in its
+constrained form."""
 
 _PICTURES_OF_HIGH = bytes((0xFC | 1, 0xF8, 0xF8, 0))
-"""What a header of profile 100 says at its end: 4:2:0, 8 bits of luma and of chroma, no further sets."""
+"""What a header of profile 100 and beyond says at its end: 4:2:0, 8 bits of luma and of chroma, no further sets."""
 
 _CONSTRAINED = 0x40
 """The flag that says that a stream of profile 66 is one of profile 77 too."""
@@ -200,4 +201,4 @@ def _record(sequence: list[bytes], picture: list[bytes], length_size: int) -> by
     parts = [bytes((1, largest[1], largest[2], level, 0xFC | length_size - 1, 0xE0 | len(sequence)))]
     parts += [struct.pack(">H", len(unit)) + unit for unit in sequence]
     parts += [bytes((len(picture),)), *(struct.pack(">H", len(unit)) + unit for unit in picture)]
-    return b"".join(parts) + (_PICTURES_OF_HIGH if largest[1] == _PROFILES[-1] else b"")
+    return b"".join(parts) + (_PICTURES_OF_HIGH if largest[1] >= 100 else b"")
