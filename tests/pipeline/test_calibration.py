@@ -8,7 +8,7 @@ import numpy as np
 
 from revisage.core import CancelToken, RestoreConfig, make_config
 from revisage.pipeline import Networks, fingerprint, scan_source
-from revisage.pipeline.file_restoration import calibration_crops
+from revisage.pipeline.calibration import calibration_crops
 from revisage.pipeline.plan import make_plan
 
 

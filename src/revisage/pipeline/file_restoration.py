@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from revisage import engines, media
+from revisage import media
 from revisage._version import __version__
 from revisage.core import (
     CancelledError,
     CancelToken,
-    Crop,
     Image,
     OutputExistsError,
     ProcessingError,
@@ -33,6 +32,7 @@ from revisage.core import (
     output_error,
     publish,
 )
+from revisage.pipeline.calibration import calibration_crops
 from revisage.pipeline.plan import (
     LONGEST,
     Plan,
@@ -53,7 +53,7 @@ from revisage.pipeline.report import (
     sync_difference_ms,
     track_summaries,
 )
-from revisage.pipeline.restoration import FaceWork, FrameInWork, Networks, Tally, restore_frames
+from revisage.pipeline.restoration import FrameInWork, Networks, Tally, restore_frames
 from revisage.pipeline.runners import ProcessRunner, Runner, SerialRunner
 from revisage.pipeline.scan import Fingerprint, Scan, SourceWatch
 from revisage.pipeline.scanner import scan_frames, scan_settings, scan_source
@@ -74,7 +74,7 @@ from revisage.pipeline.work_folder import WorkFolder, output_lock, tidy
 if TYPE_CHECKING:
     from revisage.media import CopiedFrames, EncodeOptions, MediaInfo
 
-__all__ = ["calibration_crops", "restore_file", "restored_image"]
+__all__ = ["restore_file", "restored_image"]
 
 
 @dataclass
@@ -443,34 +443,6 @@ def _calibrate(run: Run) -> None:
     place = run.folder.path / "calibration.npy"
     np.save(place, crops)
     run.calibration = str(place)
-
-
-def calibration_crops(
-    source: Path, scan: Scan, plan: Plan, config: RestoreConfig, networks: Networks, cancel: CancelToken
-) -> Crop | None:
-    """Some 24 faces spread evenly over the footage, ``(N, size, size, 3) uint8 RGB``; None when it has fewer than 4.
-
-    They follow from the scan and the run's config alone, so that every worker makes the same network. The config is
-    the run's: networks that stay loaded from run to run know only what networks depend on.
-
-    Raises:
-        CancelledError: a stop was asked for.
-    """
-    planned = planned_faces(scan, plan, whole(scan))
-    places = [(index, face) for index, faces in enumerate(planned) for face in faces]
-    if len(places) < engines.MINIMUM_CROPS:
-        return None
-    picked = np.unique(np.linspace(0, len(places) - 1, engines.WANTED_CROPS).round().astype(int))
-    work = FaceWork(config, networks.uncalibrated, scan.size_hw)
-    crops: list[Crop] = []
-    with media.open_source(source, deinterlace=config.deinterlace) as opened:
-        for place in picked:
-            cancel.check()
-            index, face = places[place]
-            number = scan.first + index
-            frames = opened.frames(number, number + 1, first_pts=scan.pts[index])
-            crops += [work.align(frame, face).crop for frame in frames]
-    return np.stack(crops)
 
 
 def _write_output(run: Run) -> Tally:
