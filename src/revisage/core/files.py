@@ -17,6 +17,7 @@ __all__ = [
     "check_file",
     "check_folder",
     "file_sha256",
+    "folder_beside",
     "hidden_path",
     "is_disk_full",
     "output_error",
@@ -133,6 +134,29 @@ def written_beside(path: Path) -> Iterator[Path]:
         raise output_error(path, error) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_beside(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, which takes the name ``folder`` when the block is left without an error.
+
+    What had that name is deleted then; after an error it stands as it was, and nothing is left of the new one.
+
+    Raises:
+        DiskFullError: no space is left.
+        OutputError: it cannot be written for another reason.
+    """
+    partial = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+    except OSError as error:
+        raise output_error(folder, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_text(path: Path, text: str, *, overwrite: bool) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from revisage.core import ConfigError, Face, check_file, output_error
+from revisage.core import ConfigError, Face, check_file, written_beside
 from revisage.faces import align, crop_scale, invert, transform
 from revisage.media import Frame, format_of
 
@@ -326,10 +326,5 @@ def _fitted(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont | Im
 
 
 def _save(sheet: Image.Image, path: Path) -> None:
-    partial = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
+    with written_beside(path) as partial:
         sheet.save(partial, quality=90)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise output_error(path, error) from error

@@ -8,6 +8,7 @@ import io
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -165,7 +166,8 @@ def align_files(
         with tempfile.TemporaryDirectory(prefix=".align-", dir=output) as folder:
             cuts: list[_Cut] = []
             for number, path in enumerate(files):
-                cuts += _cut_or_noted(path, number, Path(folder), options, networks, report, progress)
+                with _noted(path, report):
+                    cuts += _cut_file(path, number, Path(folder), options, networks, report, progress)
             if len(report.failed) == len(files):
                 raise InputError(next(iter(report.failed.values())))
             _publish(cuts, output, options, recogniser, report)
@@ -191,21 +193,13 @@ def _media_files(inputs: Sequence[Path], output: Path) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def _cut_or_noted(
-    path: Path,
-    number: int,
-    folder: Path,
-    options: AlignOptions,
-    networks: Networks,
-    report: AlignReport,
-    progress: ProgressCallback | None,
-) -> list[_Cut]:
-    """The best crops of one file; a file that cannot be read is noted in the report."""
+@contextmanager
+def _noted(path: Path, report: AlignReport) -> Iterator[None]:
+    """Note in the report that a file cannot be read, and go on."""
     try:
-        return _cut_file(path, number, folder, options, networks, report, progress)
+        yield
     except InputError as error:
         report.failed[str(path)] = str(error)
-        return []
 
 
 def _cut_file(

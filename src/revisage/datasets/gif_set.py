@@ -38,8 +38,10 @@ from revisage.core import (
     Region,
     RestoreConfig,
     file_sha256,
+    folder_beside,
     output_error,
     publish,
+    written_beside,
 )
 from revisage.datasets.damage import apply_damage, draw_damage
 from revisage.datasets.gif_manifest import (
@@ -445,17 +447,12 @@ def keep_source(source: Path, target: Path) -> None:
     """
     if target.exists():
         return
-    partial = target.with_name(f".{target.name}.part")
-    try:
+    with written_beside(target) as partial:
         partial.unlink(missing_ok=True)
         try:
             os.link(source, partial)
         except OSError:
             shutil.copyfile(source, partial)
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise output_error(target, error) from error
 
 
 def reduced_hw(region: Region, longest: int) -> tuple[int, int]:
@@ -499,19 +496,9 @@ def write_pictures(gif: Path, folder: Path) -> None:
         InputError: the GIF cannot be read.
         OutputError: the folder cannot be written.
     """
-    partial = folder.with_name(f".{folder.name}.part")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        with open_source(gif) as source:
-            for frame in source.frames():
-                _write_png(partial / f"{frame.index:05d}.png", frame.rgb())
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    except OSError as error:
-        raise output_error(folder, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with folder_beside(folder) as partial, open_source(gif) as source:
+        for frame in source.frames():
+            _write_png(partial / f"{frame.index:05d}.png", frame.rgb())
 
 
 def _write_png(path: Path, rgb: Image) -> None:

@@ -25,7 +25,7 @@ from revisage.core import (
     OutputError,
     OutputExistsError,
     check_absent,
-    output_error,
+    folder_beside,
     write_text,
 )
 from revisage.evaluate.comparison import name_methods
@@ -225,22 +225,13 @@ def _check_target(folder: Path, overwrite: bool) -> None:
 
 
 def _write(folder: Path, key: StudyKey, shown: dict[tuple[str, str], _Shown], overwrite: bool) -> None:
-    """The folder appears when it is complete."""
-    partial = folder.with_name(f".{folder.name}.part")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        (partial / "media").mkdir(parents=True)
+    with folder_beside(folder) as partial:
+        (partial / "media").mkdir()
         for entry in shown.values():
             # Without the source's times: they would tell which method ran when.
             shutil.copyfile(entry.source, partial / "media" / entry.name)
         (partial / "index.html").write_text(_page(key, shown), encoding="utf-8")
         write_text(key_path(folder), json.dumps(key.model_dump(), indent=1) + "\n", overwrite=overwrite)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    except OSError as error:
-        raise output_error(folder, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _page(key: StudyKey, shown: dict[tuple[str, str], _Shown]) -> str:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from revisage.core import Image
+from revisage.core import Image, written_beside
 from revisage.faces import Found, suppressed, upright_crop
 from revisage.nets import CROP, ENLARGED, crop_affines, rolls
 from revisage.train.detector.scenes import LabelledImage, coded_as_video, cover_mouth, damage_image, random_view
@@ -149,8 +149,7 @@ def _touches(box: npt.NDArray[np.float32], faces: npt.NDArray[np.float32]) -> bo
 
 def save_patches(patches: Sequence[RefinePatch], path: Path) -> None:
     """Write false alarms, complete or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with written_beside(path) as partial, partial.open("wb") as file:
         np.savez(
             file,
             pixels=np.concatenate([np.zeros(0, np.uint8), *(patch.image.ravel() for patch in patches)]),
@@ -158,7 +157,6 @@ def save_patches(patches: Sequence[RefinePatch], path: Path) -> None:
             boxes=np.array([patch.box for patch in patches]).reshape(-1, 4),
             landmarks=np.array([patch.landmarks for patch in patches]).reshape(-1, 5, 2),
         )
-    partial.replace(path)
 
 
 def load_patches(path: Path) -> list[RefinePatch]:

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from revisage.core import Image, InputError, ModelError
+from revisage.core import Image, InputError, ModelError, written_beside
 from revisage.faces import CloserLook, Found
 from revisage.models import load_state, metadata
 from revisage.nets import (
@@ -322,9 +322,8 @@ def save_detector(model: CompactDetector, path: Path, *, step: int, measures: De
         "threshold": round(measures.threshold, 3),
         "measures": _rounded(asdict(measures)),
     }
-    partial = path.with_name(path.name + ".partial")
-    save_file(half_precision(model), partial, metadata={"revisage": json.dumps(about)})
-    partial.replace(path)
+    with written_beside(path) as partial:
+        save_file(half_precision(model), partial, metadata={"revisage": json.dumps(about)})
 
 
 def load_detector_weights(path: Path) -> tuple[CompactDetector, dict[str, Any]]:
