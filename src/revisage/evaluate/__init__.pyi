@@ -1,5 +1,18 @@
-from .comparison import AREAS, averaged, csv_text, methods_of, name_methods, rows, score_text
-from .evaluation import EvaluateSettings, Evaluation, FileEvaluation, Score, Side, make_settings
+from .evaluation import (
+    AREAS,
+    EvaluateSettings,
+    Evaluation,
+    FileEvaluation,
+    Score,
+    Side,
+    averaged,
+    csv_text,
+    make_settings,
+    methods_of,
+    name_methods,
+    rows,
+    score_text,
+)
 from .evaluator import evaluate_sides
 from .html_page import comparison_page
 from .study import QUESTION, key_path, load_key, make_study

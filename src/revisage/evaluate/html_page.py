@@ -21,8 +21,16 @@ import numpy as np
 
 from revisage._version import __version__
 from revisage.core import Image, InputError, Region
-from revisage.evaluate.comparison import AREAS, averaged, methods_of, rows, score_text
-from revisage.evaluate.evaluation import EvaluateSettings, Evaluation, FileEvaluation
+from revisage.evaluate.evaluation import (
+    AREAS,
+    EvaluateSettings,
+    Evaluation,
+    FileEvaluation,
+    averaged,
+    methods_of,
+    rows,
+    score_text,
+)
 from revisage.evaluate.evaluator import resized
 from revisage.evaluate.pairing import Pairs
 from revisage.measures import MEASURES, Measure

@@ -28,7 +28,7 @@ from revisage.core import (
     folder_beside,
     write_text,
 )
-from revisage.evaluate.comparison import name_methods
+from revisage.evaluate.evaluation import name_methods
 from revisage.evaluate.html_page import page_from, script_json
 from revisage.media import BROWSER_SUFFIXES, MediaInfo, find_media, format_of, probe
 
