@@ -41,7 +41,7 @@ FREE = {"__init__", "__main__", "_version"}
 DOORS = {"lazy_loader"}
 OUTSIDE = {
     "core": {"pydantic", "numpy"},
-    "media": {"av", "PIL", "pillow_heif", "numpy", "cv2"},
+    "media": {"av", "PIL", "pillow_heif", "numpy", "cv2", "upath"},
     "models": {"platformdirs", "safetensors", "torch", "numpy"},
     "nets": {"torch", "numpy", "pydantic"},
     "measures": {"numpy", "cv2", "torch", "skimage", "piq"},

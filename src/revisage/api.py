@@ -126,9 +126,11 @@ def restore(
     """Restore the faces of a video, an animated image or a photo; of a folder or a glob pattern of them.
 
     Args:
-        input: a file, a folder (its media files), or a pattern such as ``album/*.jpg``.
-        output: a file; by default NAME_restored.EXT beside the input. For a folder or pattern, a folder: by default
-            NAME_restored beside the input folder, or NAME_restored.EXT beside each match of a pattern.
+        input: a file, a folder (its media files), or a pattern such as ``album/*.jpg``; or the address of one, such as
+            ``s3://bucket/tape.mp4`` or ``https://host/tape.mp4``.
+        output: a file, or an address (``https`` is read-only); by default NAME_restored.EXT beside the input. For a
+            folder or pattern, a folder: by default NAME_restored beside the input folder, or NAME_restored.EXT beside
+            each match of a pattern.
         config: a RestoreConfig, a mapping, or a JSON file of one (a report will do).
         progress: told of each frame.
         scan: from :func:`scan`, or its file: restore these tracks without looking again.
@@ -223,7 +225,7 @@ def batch(
         UserError: the request cannot be carried out; nothing was written.
         CancelledError: stopped through ``cancel``; what is finished stays, and is skipped by the next run.
     """
-    settings, folder = make_config(_read_config(config), **options), Path(output)
+    settings, folder = make_config(_read_config(config), **options), media.as_path(output)
     if settings.report is not None or settings.compare is not None:
         raise ConfigError(f"{'report' if settings.report else 'compare'} belongs to one file; leave it out of a batch")
     check_folder(folder)
@@ -234,6 +236,7 @@ def batch(
         raise ConfigError("a batch needs inputs: name files, folders or patterns, or a list of them")
     files = pipeline.batch_files(named, folder, recursive=recursive, **_named(settings, ""))
     networks = pipeline.Networks(settings)
+    notes = pipeline.notes_folder(folder)
 
     def one(source: Path, target: Path) -> FileReport:
         return pipeline.restore_file(source, target, settings, networks, progress=progress, cancel=cancel)
@@ -245,7 +248,7 @@ def batch(
             one,
             jobs=jobs,
             retry=retry,
-            journal=folder / pipeline.JOURNAL,
+            journal=notes / pipeline.JOURNAL,
             progress=progress,
             on_entry=on_entry,
             cancel=cancel,
@@ -275,7 +278,7 @@ def _target(source: Path, output: PathLike | None, config: RestoreConfig) -> Pat
     """Where the output of one file goes: beside it, into a folder under its name as it can be written, or as named."""
     if output is None:
         return media.default_output(source, **_named(config, "_restored"))
-    path = Path(output)
+    path = media.as_path(output)
     try:
         return path / media.output_name(source, **_named(config, "")) if path.is_dir() else path
     except OSError:  # a name that the system does not take is refused with the other outputs
@@ -309,10 +312,10 @@ def _batch_targets(
     found: Collection, named: PathLike, output: PathLike | None, config: RestoreConfig
 ) -> dict[Path, Path]:
     if output is not None:
-        if Path(output).is_file():
+        if media.as_path(output).is_file():
             raise OutputError(f"{output} is a file; {named} needs a folder for its outputs")
-        return found.outputs(Path(output), **_named(config, ""))
-    folder = Path(named)
+        return found.outputs(media.as_path(output), **_named(config, ""))
+    folder = media.as_path(named)
     if folder.is_dir():
         resolved = folder.resolve()
         return found.outputs(resolved.with_name(f"{resolved.name}_restored"), **_named(config, ""))
@@ -407,7 +410,7 @@ def scan(
         CancelledError: stopped through ``cancel``.
     """
     settings = make_config(_read_config(config), **options)
-    path = Path(input)
+    path = media.as_path(input)
     info = media.probe(path)
     return pipeline.scan_source(
         path,
@@ -545,4 +548,4 @@ def probe(path: PathLike) -> MediaInfo:
     Raises:
         InputError: no such file, or nothing in it that has frames.
     """
-    return media.probe(Path(path))
+    return media.probe(path)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import revisage
+from revisage import media
 from revisage._version import __version__
 from revisage.cli.dataset import dataset_app
 from revisage.cli.evaluate import evaluate_app
@@ -93,7 +94,7 @@ def restore(
         str, typer.Argument(metavar="INPUT", help="A video, GIF, APNG, WebP or photo; a folder or pattern of them.")
     ],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(metavar="[OUTPUT]", help="By default NAME_restored.EXT beside the input.", show_default=False),
     ] = None,
     scan: Annotated[
@@ -138,7 +139,7 @@ def restore(
 @app.command()
 @with_config_options(name for name in RESTORE_FIELDS if name not in _OF_ONE_FILE)
 def batch(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the outputs.")],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder for the outputs, or its address.")],
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="INPUTS...", help="Files, folders and patterns.", show_default=False)
     ] = None,
@@ -182,7 +183,7 @@ def batch(
     if as_json:
         print_lines([json.dumps(report.to_json(), indent=2)])
     elif not quiet:
-        _print_summary(report, out)
+        _print_summary(report, media.as_path(out))
     return report.exit_code
 
 
@@ -211,7 +212,7 @@ def scan(
     Delete a track to leave that face alone, or set its "strength" (0 to 1).
     """
 
-    target = output or Path(input).with_name(f"{Path(input).stem}.scan.json")
+    target = output or _beside(input)
     check_file(target, overwrite=overwrite)
     with progress_bar(quiet) as progress:
         found = revisage.scan(input, config=config, progress=progress, **options)
@@ -226,9 +227,16 @@ def scan(
     return _TRUNCATED if found.truncated else 0
 
 
+def _beside(source: str) -> Path:
+    """``NAME.scan.json`` beside the input; here where that is an address."""
+    path = media.as_path(source)
+    name = f"{path.stem}.scan.json"
+    return Path(name) if media.is_address(source) else path.with_name(name)
+
+
 @app.command()
 def probe(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A video, an animated image or a photo.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A video, an animated image or a photo.")],
     as_json: JsonOption = False,
 ) -> None:
     """Tell what a file holds."""

@@ -10,7 +10,7 @@ from typing import Any
 from revisage.cluster.crew import Crew
 from revisage.cluster.worker import FileTask, SegmentTask
 from revisage.core import CancelToken, ConfigError, ProgressCallback, RestoreConfig, RevisageError
-from revisage.pipeline import FileReport, OnFrame, Outcome, SegmentJob, SegmentResult
+from revisage.pipeline import FileReport, OnFrame, Outcome, SegmentJob, SegmentResult, told_where
 
 __all__ = ["RayRunner"]
 
@@ -100,9 +100,11 @@ class RayRunner:
             if isinstance(done.value, RevisageError):
                 yield done.task.source, done.value, done.seconds
             else:
-                report = FileReport.model_validate(done.value)
-                report.output = {**(report.output or {}), "path": str(done.task.target)}
-                yield done.task.source, report, done.seconds
+                yield (
+                    done.task.source,
+                    told_where(FileReport.model_validate(done.value), done.task.target),
+                    done.seconds,
+                )
 
 
 def _size(source: Path) -> float:

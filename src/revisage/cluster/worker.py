@@ -19,6 +19,7 @@ from typing import Any
 
 import ray
 
+from revisage import media
 from revisage._version import __version__
 from revisage.core import CancelToken, InputError, ProcessingError, Progress, RestoreConfig, RevisageError
 from revisage.pipeline import JobNetworks, Networks, SegmentJob, plain_error, restore_file, restore_segment
@@ -147,7 +148,7 @@ class Worker:
         config = _with_model(task.config, here)
         if self._networks is None or self._networks[0] != config:
             self._networks = config, Networks(config)
-        target = place / task.target.name
+        target = task.target if media.is_address(task.target) else place / task.target.name
         told: list[Any] = self._told
         last = ("", 0.0)
 
@@ -169,11 +170,11 @@ class Worker:
         return copy
 
     def _elsewhere(self, error: RevisageError, task: SegmentTask | FileTask) -> RevisageError:
-        source = Path(task.job.source) if isinstance(task, SegmentTask) else task.source
+        source = media.as_path(task.job.source) if isinstance(task, SegmentTask) else task.source
         if isinstance(error, InputError) and not source.exists():
             return InputError(
                 f"{source}: the machine {socket.gethostname()} of the cluster cannot read it; put it on a disk that "
-                "all machines have under this name"
+                "all machines have under this name, or name it by an address such as s3://"
             )
         return plain_error(error)
 

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage import __version__
+from revisage import __version__, models
 from revisage.core import ConfigError, MissingExtraError, ModelError, ProcessingError, file_sha256
 from revisage.engines.engine import FloatArray, check_batch
 from revisage.engines.processor import cpu_info
@@ -492,11 +492,8 @@ def _quiet_nncf() -> Iterator[Any]:
 
 
 def _cache_folder() -> Path:
-    """Where converted networks are kept: in ``REVISAGE_CACHE`` when set, else in the user's cache folder."""
-    import platformdirs
-
-    chosen = os.environ.get("REVISAGE_CACHE")
-    return (Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("revisage")) / "engines"
+    """Where converted networks are kept."""
+    return models.cache_folder() / "engines"
 
 
 def _fingerprint(net: nn.Module | openvino.Model, size_hw: tuple[int, int] | None, weights_hash: str) -> str:

@@ -25,6 +25,7 @@ from .inputs import (
     read_extent,
 )
 from .interface import EncodeOptions, Extent, MediaInfo, MemorySink, MemorySource, Sink, Source
+from .locations import as_path, check_writable, is_address, upload
 from .outputs import check_output, format_notes, open_image_sink
 from .previews import is_playable, open_plain_video, outlined, side_by_side, write_jpeg, write_picture, write_playable
 from .video import (
@@ -60,8 +61,10 @@ __all__ = [
     "Sniffed",
     "Source",
     "StreamTimes",
+    "as_path",
     "assemble",
     "check_output",
+    "check_writable",
     "copyable_groups",
     "default_output",
     "find_media",
@@ -69,6 +72,7 @@ __all__ = [
     "format_of",
     "format_of_content",
     "format_of_info",
+    "is_address",
     "is_collection",
     "is_playable",
     "media_type",
@@ -86,6 +90,7 @@ __all__ = [
     "sniff",
     "sniff_file",
     "stream_times",
+    "upload",
     "write_jpeg",
     "write_picture",
     "write_playable",

@@ -12,6 +12,7 @@ from revisage.core import InputError, OutputError
 from revisage.media import animation, still, video
 from revisage.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES, format_of, format_of_content, written_suffix
 from revisage.media.interface import Extent, MediaInfo, Source
+from revisage.media.locations import as_path, is_address, local_copy
 
 __all__ = [
     "Collection",
@@ -51,7 +52,8 @@ class Collection:
         outputs: dict[Path, Path] = {}
         for file in self.files:
             name = output_name(file, suffix=suffix, ext=ext)
-            target = folder / file.relative_to(self.base).with_name(name)
+            # By parts: a path here and an address know nothing of each other.
+            target = folder.joinpath(*file.parts[len(self.base.parts) : -1], name)
             if target in outputs.values() or (name != file.name and file.with_name(name) in self.files):
                 target = target.with_name(f"{file.name}{Path(name).suffix}")
             outputs[file] = target
@@ -60,7 +62,7 @@ class Collection:
 
 def is_collection(source: str | Path) -> bool:
     """Whether ``source`` names a folder or a glob pattern and no single file."""
-    path = Path(source)
+    path = as_path(source)
     return path.is_dir() or (glob.has_magic(str(source)) and not path.exists())
 
 
@@ -77,7 +79,7 @@ def find_media(source: str | Path, *, recursive: bool = False, leave_out: Path |
     Raises:
         InputError: no such file, or no media file in the folder or among the matches.
     """
-    path = Path(source)
+    path = as_path(source)
     if leave_out is not None and leave_out.resolve() == (path if path.is_dir() else path.parent).resolve():
         leave_out = None  # the inputs' own folder: what is said of it is said when outputs are named
     if path.is_dir():
@@ -121,25 +123,29 @@ def _media_files(paths: Iterable[Path], leave_out: Path | None = None) -> tuple[
 def _split_pattern(path: Path) -> tuple[Path, str]:
     """The folder before the first part with a wildcard, and the rest."""
     first = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
-    return Path(*path.parts[:first]), str(Path(*path.parts[first:]))
+    base = path
+    for _ in path.parts[first:]:
+        base = base.parent
+    return base, "/".join(path.parts[first:])
 
 
 def open_source(path: Path | str, *, deinterlace: bool = False, info: MediaInfo | None = None) -> Source:
     """Open a video, an animation or a picture for reading, by its content.
 
     Args:
-        path: of the file.
+        path: of the file, or its address.
         deinterlace: turn interlaced pictures into progressive ones, one frame for one frame.
         info: of the same file, from an earlier opening, to save the look into it.
 
     Raises:
         InputError: no such file, a folder, an empty file, or nothing in it that has frames.
     """
-    path = Path(path)
+    path = as_path(path)
     _check_file(path)
     found = format_of_content(path)
     if found is None or found.is_video:
         return video.VideoSource(path, deinterlace=deinterlace, info=info)
+    path = local_copy(path) if is_address(path) else path
     moving = animation.animation_format(path) if "animation" in found.kinds else None
     return still.StillSource(path) if moving is None else animation.AnimationSource(path, moving)
 
@@ -168,9 +174,9 @@ def read_extent(path: Path) -> Extent:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file in it")
     try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name a file in it")
         size = path.stat().st_size
         with path.open("rb"):
             pass
@@ -178,6 +184,11 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path} cannot be opened: {error.strerror or error}") from None
+    except Exception as error:
+        if isinstance(error, InputError) or not is_address(path):
+            raise
+        # Stores have errors of their own, for lacking rights and the like, which are of no common kind.
+        raise InputError(f"{path} cannot be opened: {' '.join(str(error).split())}") from None
     if size == 0:
         raise InputError(f"{path} is empty")
 

@@ -192,7 +192,7 @@ class MediaInfo:
     def to_json(self) -> dict[str, Any]:
         """JSON values: fractions as text, the path as text."""
         values = {entry.name: _plain(getattr(self, entry.name)) for entry in fields(self)}
-        return {**values, "interlaced": self.interlaced}
+        return {**values, "path": str(self.path), "interlaced": self.interlaced}
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 from .download import pull
 from .registry import ModelEntry, entries, find
 from .weight_files import (
+    cache_folder,
     compiled_path,
     folder,
     is_present,
@@ -14,6 +15,7 @@ from .weight_files import (
 
 __all__ = [
     "ModelEntry",
+    "cache_folder",
     "compiled_path",
     "entries",
     "find",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Verified",
+    "cache_folder",
     "compiled_path",
     "folder",
     "is_present",
@@ -58,6 +59,15 @@ def folder() -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("revisage")
+
+
+def cache_folder() -> Path:
+    """Where what is made here and may be made anew is kept: ``REVISAGE_CACHE`` when set, else a cache folder of this
+    user. May not exist."""
+    import platformdirs
+
+    chosen = os.environ.get("REVISAGE_CACHE")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("revisage")
 
 
 def _entry(model: str | ModelEntry) -> ModelEntry:

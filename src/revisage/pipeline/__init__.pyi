@@ -9,6 +9,7 @@ from .batch import (
     run_batch,
     save_summary,
 )
+from .delivery import notes_folder, told_where
 from .file_restoration import restore_file, restored_image
 from .plan import LONGEST
 from .report import FileReport, Report, detector_summary, machine
@@ -61,6 +62,7 @@ __all__ = [
     "kept_networks",
     "load_scan",
     "machine",
+    "notes_folder",
     "plain_error",
     "read_list",
     "restore_file",
@@ -72,4 +74,5 @@ __all__ = [
     "scaled_face",
     "scan_frames",
     "scan_source",
+    "told_where",
 ]

@@ -24,6 +24,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from revisage import media
 from revisage.core import (
     CancelledError,
     CancelToken,
@@ -41,8 +42,8 @@ from revisage.core import (
     output_error,
     write_text,
 )
-from revisage.media import find_media
 from revisage.pipeline import FileReport, Networks, restore_file
+from revisage.pipeline.delivery import notes_folder
 from revisage.pipeline.work_folder import tidy
 
 __all__ = [
@@ -164,7 +165,7 @@ class BatchReport:
             f"<tr class={row[1]}>" + "".join(f"<td>{escape(cell)}" for cell in row) for row in self.rows(folder)
         )
         told = f"{self.count('restored')} restored, {self.count('skipped')} done before, {self.count('failed')} failed"
-        title = escape(f"{folder.resolve().name}: {told}")
+        title = escape(f"{folder.resolve().name or folder}: {told}")
         return _PAGE.format(title=title, time=format_seconds(self.seconds), header=header, rows=rows)
 
 
@@ -193,7 +194,7 @@ def read_list(path: Path) -> list[str]:
     names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not names:
         raise InputError(f"{path} names no file")
-    return [str(path.parent / name) for name in names]
+    return [name if media.is_address(name) else str(path.parent / name) for name in names]
 
 
 def batch_files(
@@ -214,7 +215,9 @@ def batch_files(
     """
     outputs: dict[Path, Path] = {}
     for source in inputs:
-        outputs |= find_media(source, recursive=recursive, leave_out=folder).outputs(folder, suffix=suffix, ext=ext)
+        outputs |= media.find_media(source, recursive=recursive, leave_out=folder).outputs(
+            folder, suffix=suffix, ext=ext
+        )
     sources: dict[Path, Path] = {}
     for source, target in outputs.items():
         other = sources.setdefault(target, source)
@@ -320,7 +323,8 @@ def _once(
     try:
         if not config.dry_run:
             book.begin(source, target)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if not media.is_address(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
         return restore(source, target)
     except CancelledError:
         raise
@@ -411,7 +415,11 @@ def save_summary(report: BatchReport, folder: Path) -> Path:
     Raises:
         OutputError: it cannot be written.
     """
-    write_text(folder / SUMMARY, report.html(folder), overwrite=True)
+    notes = notes_folder(folder)
+    write_text(notes / SUMMARY, report.html(folder), overwrite=True)
+    if media.is_address(folder):
+        for name in (JOURNAL, SUMMARY):
+            media.upload(notes / name, folder / name)
     return folder / SUMMARY
 
 

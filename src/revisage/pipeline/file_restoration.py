@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from revisage.core import (
     publish,
 )
 from revisage.pipeline.calibration import calibration_crops
+from revisage.pipeline.delivery import delivered, told_where
 from revisage.pipeline.plan import (
     LONGEST,
     Plan,
@@ -218,7 +219,7 @@ def restore_file(
 
     Args:
         source: a video, an animated image or a still.
-        output: where to; its extension chooses the container.
+        output: where to, also an address; its extension chooses the container.
         config: what to do.
         networks: loaded for that config; shared by the files of a batch.
         scan: made from this source before; its tracks may have been edited.
@@ -234,6 +235,11 @@ def restore_file(
         CancelledError: stopped through ``cancel``; nothing is left behind.
         KeyboardInterrupt: stopped by Ctrl-C; nothing is left behind.
     """
+    if media.is_address(output):
+        with delivered(output, config) as local:
+            rest: dict[str, Any] = {"scan": scan, "progress": progress, "cancel": cancel, "runner": runner}
+            report = restore_file(source, local, config, networks, segment_frames=segment_frames, **rest)
+        return told_where(report, output)
     started = time.perf_counter()
     info = media.probe(source)
     allowed = with_leave(config, output)

@@ -229,7 +229,7 @@ def _frames(job: SegmentJob) -> Iterator[Frame]:
     """The frames that a segment reads."""
     read = job.segment.read
     first = job.first + read.start
-    with media.open_source(Path(job.source), deinterlace=job.config.deinterlace, info=job.info) as source:
+    with media.open_source(job.source, deinterlace=job.config.deinterlace, info=job.info) as source:
         yield from source.frames(first, first + len(read), first_pts=job.segment.first_pts)
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from revisage import media
 from revisage.core import OutputError, ScanMismatchError, file_sha256, hidden_path, output_error
 from revisage.pipeline.scan import Fingerprint, Scan, fingerprint, load_scan
 
@@ -217,6 +218,8 @@ def tidy(output: Path, place: Path | None = None, *, done: bool) -> None:
         place: as for :class:`WorkFolder`.
         done: whether nothing that was in work is wanted any more; otherwise only what is worth nothing goes.
     """
+    if media.is_address(output):
+        return
     folder = WorkFolder(output, place)
     if not folder.path.exists() and not _lock_path(output).exists():
         return

@@ -33,6 +33,7 @@ from revisage.media.interface import (
     MediaInfo,
     StreamInfo,
 )
+from revisage.media.locations import RangeReader, is_address
 
 __all__ = [
     "FileTimes",
@@ -325,6 +326,8 @@ def open_file(path: Path) -> InputContainer:
         av.error.FFmpegError: it cannot be read, or it is a playlist, a script or the like.
     """
     options = {"protocol_whitelist": "file", "format_whitelist": _formats()}
+    if is_address(path):
+        return av.open(RangeReader(path), "r", metadata_errors="replace", options=options)
     # A relative name might be taken for an address, such as concat:a|b.
     return av.open(str(path.absolute()), "r", metadata_errors="replace", options=options)
 
