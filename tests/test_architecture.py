@@ -25,6 +25,7 @@ ORDER = [
     "datasets",
     "train",
     "pipeline",
+    "provenance",
     "measures",
     "temporal",
     "facestore",
@@ -48,6 +49,7 @@ OUTSIDE = {
     "temporal": {"numpy", "cv2", "torch", "torchvision"},
     "pipeline": {"numpy", "pydantic"},
     "cluster": {"ray"},
+    "provenance": {"PIL", "pydantic"},
     "cli": {"typer", "rich", "pydantic"},
 }
 

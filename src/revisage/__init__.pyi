@@ -10,6 +10,7 @@ from .api import (
     restore,
     restore_image,
     scan,
+    verify,
 )
 from .core import Face, RestoreConfig, RevisageError, Track, UserError
 from .pipeline import ProcessRunner, Report, Runner, SerialRunner
@@ -35,4 +36,5 @@ __all__ = [
     "restore",
     "restore_image",
     "scan",
+    "verify",
 ]

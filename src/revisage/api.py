@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import numpy as np
 
 from revisage import evaluate as evaluation
-from revisage import faces, media, pipeline, restorers
+from revisage import faces, media, pipeline, provenance, restorers
 from revisage.core import (
     CancelToken,
     ConfigError,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from revisage.faces import FaceDetector
     from revisage.media import Collection, MediaInfo
     from revisage.pipeline import BatchEntry, BatchReport, FileReport, Networks, Report, Runner, Scan
+    from revisage.provenance import Statement
     from revisage.restorers import FaceRestorer
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "restore",
     "restore_image",
     "scan",
+    "verify",
 ]
 
 PathLike = str | Path
@@ -106,6 +108,7 @@ class RestoreOptions(TypedDict, total=False):
     collect: PathLike | None
     consent: str | None
     collect_frames: int | None
+    provenance: bool | None
     overwrite: bool | None
     dry_run: bool | None
 
@@ -549,3 +552,14 @@ def probe(path: PathLike) -> MediaInfo:
         InputError: no such file, or nothing in it that has frames.
     """
     return media.probe(path)
+
+
+def verify(path: PathLike) -> list[Statement]:
+    """What a file says of faces that revisage restored in it, oldest first; empty where it says nothing.
+
+    That proves nothing: a label can be taken out, and anybody can write one.
+
+    Raises:
+        InputError: no such file, or nothing in it that has frames.
+    """
+    return provenance.read_statements(Path(path))

@@ -248,6 +248,24 @@ def probe(
         print_table(("what", "value"), rows)
 
 
+@app.command()
+def verify(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Videos, animated images or photos.")],
+    as_json: JsonOption = False,
+) -> int:
+    """Tell what files say of faces that were restored in them. Exit code 1: at least one says nothing.
+
+    A label can be taken out, and anybody can write one: it informs, it proves nothing.
+    """
+    found = {str(file): revisage.verify(file) for file in files}
+    if as_json:
+        print_lines([json.dumps({name: [one.model_dump() for one in said] for name, said in found.items()}, indent=2)])
+    else:
+        lines = (f"{name}: {line}" for name, said in found.items() for line in said or ("no label of revisage",))
+        print_lines(lines)
+    return 0 if all(found.values()) else 1
+
+
 def _short(value: Any) -> str:
     if isinstance(value, list):
         return "; ".join(_short(item) for item in value)

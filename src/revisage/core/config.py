@@ -251,6 +251,9 @@ class RestoreConfig(BaseModel):
     collect_frames: Annotated[int, Option("Face store", ("side output",), served=False)] = Field(
         3, ge=1, le=100, description="Frames kept of each face track, the best ones."
     )
+    provenance: Annotated[bool, Option("File", ("result",))] = Field(
+        True, description="Say in the output that faces were restored, by which model and how strongly."
+    )
     overwrite: Annotated[bool, Option("Options", ("run switch",), served=False)] = Field(
         False, description="Replace existing output files."
     )

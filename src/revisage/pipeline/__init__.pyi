@@ -10,7 +10,8 @@ from .batch import (
     save_summary,
 )
 from .delivery import notes_folder, told_where
-from .file_restoration import restore_file, restored_image
+from .file_restoration import restore_file
+from .image_restoration import restored_image
 from .plan import LONGEST
 from .report import FileReport, Report, detector_summary, machine
 from .restoration import (

@@ -1,4 +1,4 @@
-"""One file from source to output: scan, plan, segments, assembly, report; or one image in memory.
+"""One file from source to output: scan, plan, segments, assembly, report.
 
 No final name appears before its file is complete.
 """
@@ -22,7 +22,6 @@ from revisage._version import __version__
 from revisage.core import (
     CancelledError,
     CancelToken,
-    Image,
     OutputExistsError,
     ProcessingError,
     Progress,
@@ -54,10 +53,10 @@ from revisage.pipeline.report import (
     sync_difference_ms,
     track_summaries,
 )
-from revisage.pipeline.restoration import FrameInWork, Networks, Tally, restore_frames
+from revisage.pipeline.restoration import Networks, Tally
 from revisage.pipeline.runners import ProcessRunner, Runner, SerialRunner
 from revisage.pipeline.scan import Fingerprint, Scan, SourceWatch
-from revisage.pipeline.scanner import scan_frames, scan_settings, scan_source
+from revisage.pipeline.scanner import scan_settings, scan_source
 from revisage.pipeline.segment_job import SegmentJob, SegmentResult
 from revisage.pipeline.targets import (
     PickTarget,
@@ -71,11 +70,14 @@ from revisage.pipeline.targets import (
     with_leave,
 )
 from revisage.pipeline.work_folder import WorkFolder, output_lock, tidy
+from revisage.provenance import Statement, label_picture, read_statements
 
 if TYPE_CHECKING:
     from revisage.media import CopiedFrames, EncodeOptions, MediaInfo
 
-__all__ = ["restore_file", "restored_image"]
+__all__ = ["restore_file"]
+
+_UNLABELLED = "this format has no place for the label that says that faces were restored"
 
 
 @dataclass
@@ -269,36 +271,6 @@ def restore_file(
         return _restored(run, started)
 
 
-def restored_image(image: Image, config: RestoreConfig, networks: Networks | None = None) -> Image:
-    """The image with its faces restored.
-
-    Args:
-        image: ``(H, W, 3) uint8 RGB``, contiguous; not changed.
-        config: what to do.
-        networks: loaded for that config, to save loading them again.
-
-    Returns:
-        ``(H * upscale, W * upscale, 3) uint8 RGB``, a new array.
-
-    Raises:
-        UserError: an option or model is not there.
-        ProcessingError: the restoration failed.
-    """
-    networks = networks or Networks(config)
-    # One frame has no motion to average along.
-    config = config.model_copy(update={"temporal": "smooth", "temporal_passes": 1})
-    frame = media.Frame.from_array(image.copy())
-    nowhere = Fingerprint(name="image", size=0, sha256="0" * 64, hashed="whole")
-    scan = scan_frames(lambda: iter([frame]), nowhere, config, networks)
-    (planned,) = planned_faces(scan, make_plan(scan, config), whole(scan))
-    size_hw = media.scaled_size(frame.size_hw, config.upscale, even=False)
-    networks = networks.uncalibrated
-    (item,) = restore_frames([frame], lambda frame: FrameInWork(frame, planned), networks, config, size_hw=size_hw)
-    if item.problem:
-        raise ProcessingError(f"the faces could not be restored: {item.problem}")
-    return np.ascontiguousarray(item.shown.rgb())
-
-
 def _target(source: Path, output: Path, info: MediaInfo, config: RestoreConfig) -> Target:
     try:
         return make_target(source, output, info, config)
@@ -460,16 +432,36 @@ def _write_output(run: Run) -> Tally:
         CancelledError: a stop was asked for.
     """
     results = _run_jobs(run)
-    if run.target.by_segments:
-        run.progress(Progress("finish", 0, None, 0, run.source.name))
-        _assemble(run)
     tally = Tally()
     for segment in run.segments:
         tally.add(results[segment.number].tally)
+    statement = _statement(run, tally)
+    if run.target.by_segments:
+        run.progress(Progress("finish", 0, None, 0, run.source.name))
+        _assemble(run, statement)
+    elif statement is not None and not label_picture(run.finished, statement):
+        run.notes.append(_UNLABELLED)
+    for segment in run.segments:
         run.notes += results[segment.number].notes
     if tally.failures and not tally.changed:
         raise ProcessingError(f"{run.source}: no face could be restored; {tally.failures[0]}")
     return tally
+
+
+def _statement(run: Run, tally: Tally) -> Statement | None:
+    """What the output says was done to it; None where nothing was, or nothing shall be said."""
+    faces = sum(count for count, _ in tally.restored.values())
+    if not (run.config.provenance and faces):
+        return None
+    info = run.networks.restorer.info
+    return Statement(
+        software=f"revisage {__version__}",
+        model=info.name,
+        sha256=info.sha256,
+        strength=run.config.strength,
+        frames=tally.changed,
+        faces=faces,
+    )
 
 
 def _run_jobs(run: Run) -> dict[int, SegmentResult]:
@@ -518,15 +510,19 @@ class _Counter:
         run.progress(Progress("restore", self._frames, run.scan.frames, self._faces, run.source.name))
 
 
-def _assemble(run: Run) -> None:
+def _assemble(run: Run, statement: Statement | None) -> None:
     """Join the segments and copy everything else of the source."""
     parts = [run.part(segment) for segment in run.segments]
-    joined = media.assemble(parts, run.source, run.finished, source_info=run.info, options=run.target.options)
+    label = "" if statement is None else statement.to_text()
+    options = run.target.options
+    joined = media.assemble(parts, run.source, run.finished, source_info=run.info, options=options, label=label)
     run.notes += joined.notes
+    if statement is not None and statement not in read_statements(run.finished):
+        run.notes.append(_UNLABELLED)
     if run.target.compare_file is not None:
         compared = [run.compare_path(segment) for segment in run.segments]
         options = run.target.compare_file[1]
-        media.assemble(compared, run.source, run.compare_path(), source_info=run.info, options=options)
+        media.assemble(compared, run.source, run.compare_path(), source_info=run.info, options=options, label=label)
 
 
 def _report(run: Run, tally: Tally) -> FileReport:

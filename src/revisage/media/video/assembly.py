@@ -98,6 +98,7 @@ def assemble(
     *,
     source_info: MediaInfo,
     options: EncodeOptions,
+    label: str = "",
 ) -> AssembleResult:
     """Join segments into the output, and copy audio, subtitles, data, attachments, chapters and tags of the source.
 
@@ -110,6 +111,7 @@ def assemble(
         output: where to write; its ending decides about the container.
         source_info: of the source.
         options: as the segments were encoded.
+        label: one line more for the comment of the file.
 
     Raises:
         ProcessingError: the segments do not fit together.
@@ -127,6 +129,7 @@ def assemble(
                 container_options=_muxer_options(container_format, source, source_info),
             )
             try:
+                container.metadata.update(_tags(source, label))
                 notes = _write(source, container, joined, source_info, span)
             except BaseException:
                 _discard(container, output)
@@ -136,6 +139,15 @@ def assemble(
     muxer = container_format.writer or ""
     notes += losses(source_info, after, muxer, is_even=joined.is_even, codec_asked=options.codec is not None)
     return AssembleResult(joined.frames, tuple(notes))
+
+
+def _tags(source: InputContainer, label: str) -> dict[str, str]:
+    """The tags of the source; a label is a further line of its comment."""
+    tags = kept_tags(source.metadata)
+    if label:
+        key = next((key for key in tags if key.lower() == "comment"), "comment")
+        tags[key] = "\n".join([*filter(None, [tags.get(key)]), label])
+    return tags
 
 
 def _with_aspect(output: Path, info: MediaInfo) -> MediaInfo:
@@ -153,7 +165,6 @@ def _write(
     info: MediaInfo,
     span: _Span,
 ) -> list[str]:
-    container.metadata.update(kept_tags(source.metadata))
     container.set_chapters(cast(Any, kept_chapters(source, span.start, span.end, span.shift)))
     with open_file(joined.template) as template:
         video = source.streams[info.video_index]

@@ -1,0 +1,44 @@
+"""One image in memory: the same steps as for a file, without any file."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from revisage import media
+from revisage.core import Image, ProcessingError, RestoreConfig
+from revisage.pipeline.plan import make_plan, planned_faces, whole
+from revisage.pipeline.restoration import FrameInWork, Networks, restore_frames
+from revisage.pipeline.scan import Fingerprint
+from revisage.pipeline.scanner import scan_frames
+
+__all__ = ["restored_image"]
+
+
+def restored_image(image: Image, config: RestoreConfig, networks: Networks | None = None) -> Image:
+    """The image with its faces restored.
+
+    Args:
+        image: ``(H, W, 3) uint8 RGB``, contiguous; not changed.
+        config: what to do.
+        networks: loaded for that config, to save loading them again.
+
+    Returns:
+        ``(H * upscale, W * upscale, 3) uint8 RGB``, a new array.
+
+    Raises:
+        UserError: an option or model is not there.
+        ProcessingError: the restoration failed.
+    """
+    networks = networks or Networks(config)
+    # One frame has no motion to average along.
+    config = config.model_copy(update={"temporal": "smooth", "temporal_passes": 1})
+    frame = media.Frame.from_array(image.copy())
+    nowhere = Fingerprint(name="image", size=0, sha256="0" * 64, hashed="whole")
+    scan = scan_frames(lambda: iter([frame]), nowhere, config, networks)
+    (planned,) = planned_faces(scan, make_plan(scan, config), whole(scan))
+    size_hw = media.scaled_size(frame.size_hw, config.upscale, even=False)
+    networks = networks.uncalibrated
+    (item,) = restore_frames([frame], lambda frame: FrameInWork(frame, planned), networks, config, size_hw=size_hw)
+    if item.problem:
+        raise ProcessingError(f"the faces could not be restored: {item.problem}")
+    return np.ascontiguousarray(item.shown.rgb())
