@@ -366,6 +366,16 @@ def test_unknown_extension_and_second_picture_are_refused(tmp_path: Path) -> Non
     assert not (tmp_path / "out.jpg").exists()
 
 
+def test_a_format_that_is_only_read_is_refused_as_an_output(tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32), (9, 90, 200)).save(tmp_path / "a.png")
+    with (
+        open_source(tmp_path / "a.png") as source,
+        pytest.raises(OutputError, match=r"ICO files are read but not written; name a \.png"),
+    ):
+        open_image_sink(tmp_path / "b.ico", source)
+    assert not (tmp_path / "b.ico").exists()
+
+
 def test_abort_after_close_keeps_the_file(tmp_path: Path) -> None:
     make(tmp_path / "in.png", 3, np.uint8)
     with open_source(tmp_path / "in.png") as source:

@@ -81,6 +81,9 @@ def _image_format(path: Path, info: MediaInfo) -> Format:
     if asked is None or asked.is_video:
         known = ", ".join(sorted(IMAGE_SUFFIXES))
         raise OutputError(f"{path}: no image format has the extension '{path.suffix}'; use one of {known}")
+    if asked.writer is None:
+        ways = " or ".join(f".{name}" for name in asked.successors)
+        raise OutputError(f"{path}: {asked.name.upper()} files are read but not written; name a {ways} file")
     if "animation" not in asked.kinds and not _is_single(info):
         raise OutputError(f"{path}: {asked.name.upper()} holds one picture; name a .gif, .png, .webp or video file")
     return asked
