@@ -47,7 +47,7 @@ assert sys.modules["torch"] is None
 @pytest.mark.parametrize(
     "call",
     [
-        "revisage.load_restorer('gfpgan-1.4')",
+        "revisage.load_restorer('restoreformer')",
         "revisage.load_restorer(engine='torch')",
         "revisage.load_detector('retinaface-r50')",
         f"revisage.load_restorer({str(models.local_path('compact'))!r})",

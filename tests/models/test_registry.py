@@ -45,9 +45,21 @@ def test_holds_what_was_found_out_since(shared: Path) -> None:
     assert {key: entry[key] for key in listed} == listed
 
 
+def test_onnx_models_are_those_that_were_found(shared: Path) -> None:
+    more = json.loads((shared / "weights" / "official_more.json").read_text(encoding="utf-8"))["models"]
+    listed = {model["name"]: model for model in more if model["name"].endswith("-onnx")}
+    assert len(listed) == 3
+    for name, model in listed.items():
+        entry = dataclasses.asdict(registry.find(name))
+        assert {key: entry[key] for key in ("file", "url", "sha256", "licence")} == {
+            key: model[key] for key in ("file", "url", "sha256", "licence")
+        }
+        assert registry.find(name.removesuffix("-onnx")).without_torch == name
+
+
 def test_every_architecture_can_be_built() -> None:
     names = {name for record in architectures() for name in record.names}
-    buildable = {*names, "mobilefacenet-onnx", "raft_large", "raft_small", "yunet"}
+    buildable = {*names, "gfpgan-onnx", "mobilefacenet-onnx", "raft_large", "raft_small", "yunet"}
     assert {entry.arch for entry in registry.entries()} <= buildable
 
 

@@ -17,8 +17,10 @@ from torch import nn
 from revisage import engines, nets
 from revisage.core import ConfigError, DeviceError, ModelError, ProcessingError, file_sha256
 from revisage.engines import cpu_info, make_engine
+from revisage.models import registry
 from revisage.nets import build
 from revisage.restorers import NetRestorer, RestorerInfo, load_restorer
+from revisage.train.export import write_onnx
 
 Images = Callable[..., np.ndarray]
 
@@ -301,3 +303,36 @@ def test_a_network_of_another_form_is_refused(tmp_path: Path) -> None:
     engines.load_openvino().save_model(model, str(tmp_path / "pairs.xml"))
     with pytest.raises(ModelError, match="N free or 1"):
         load_restorer(tmp_path / "pairs.xml", device="cpu")
+
+
+@pytest.fixture
+def onnx_model(tiny_net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model folder in which the ONNX file of gfpgan-1.4 is that of a tiny net."""
+    monkeypatch.setenv("REVISAGE_MODELS", str(tmp_path))
+    path = tmp_path / registry.find("gfpgan-1.4-onnx").file
+    write_onnx(tiny_net.eval(), (64, 64), path, {})
+    known = [
+        dataclasses.replace(entry, sha256=file_sha256(path)) if entry.name == "gfpgan-1.4-onnx" else entry
+        for entry in registry.entries()
+    ]
+    monkeypatch.setattr(registry, "DEFAULT", registry.Registry(known))
+    return path
+
+
+def test_gfpgan_runs_without_torch_by_its_onnx_file(
+    onnx_model: Path, tiny_net: nn.Module, crops: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = exact(tiny_net, crops)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "torch", None)
+        restorer = load_restorer("gfpgan-1.4", precision="fp32")
+        restored = restorer(crops)
+    assert np.abs(restored - wanted).max() <= 0.51
+    assert (restorer.info.name, restorer.info.architecture) == ("gfpgan-1.4-onnx", "gfpgan-onnx")
+    assert "converted by a third party" in restorer.info.licence
+    assert restorer.info.sha256 == file_sha256(onnx_model)
+
+
+def test_an_onnx_model_runs_by_openvino_only(onnx_model: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gfpgan-1\.4-onnx runs by OpenVINO on the CPU only"):
+        load_restorer("gfpgan-1.4-onnx", engine="torch")

@@ -16,7 +16,10 @@ _REALESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download"
 _TORCHVISION = "https://download.pytorch.org/models"
 """As torchvision 0.27 lists them in models/optical_flow/raft.py. A file's name ends in the first eight digits of its
 SHA-256; the whole of it is not published."""
+_GFPGAN_ONNX = "https://github.com/clibdev/GFPGAN-onnxruntime-demo/releases/latest/download"
+"""Made by somebody else of weights whose hashes, stated on the same page, are the official ones."""
 _FFHQ_LICENCE = "Apache-2.0; trained on FFHQ (CC BY-NC-SA 4.0)"
+_ONNX_LICENCE = f"{_FFHQ_LICENCE}; converted by a third party"
 _RAFT_LICENCE = "of torchvision (BSD-3-Clause); trained on FlyingChairs and FlyingThings3D, large on Sintel too"
 _OWN_LICENCE = "Apache-2.0; see the model card beside the weights for the licence of the training data"
 
@@ -31,11 +34,12 @@ class ModelEntry:
         file: file name in the model folder; ``*``: the address's last part.
         sha256: of the whole file in lower-case hex; None where the publisher's is not known here.
         bytes: size of the file; None where not known here.
-        arch: architecture name for `revisage.nets.build`; ``yunet`` and ``mobilefacenet-onnx`` are run by OpenCV, RAFT
-            by torchvision.
+        arch: architecture name for `revisage.nets.build`; ``gfpgan-onnx`` is run by OpenVINO as it is, ``yunet`` and
+            ``mobilefacenet-onnx`` by OpenCV, RAFT by torchvision.
         params_key: entry of the checkpoint that holds the state dict; None when the file is the state dict itself.
         licence: of the weights, and of the data they were trained on where that binds the user.
         embedded: whether the file ships inside the package.
+        without_torch: name of the entry that takes its place where torch is not installed; None without any.
 
     Raises:
         ValueError: a file name with a folder in it, a malformed hash, or an entry without any source.
@@ -50,6 +54,7 @@ class ModelEntry:
     bytes: int | None = None
     params_key: str | None = None
     embedded: bool = False
+    without_torch: str | None = None
 
     def __post_init__(self) -> None:
         if self.file == "*":
@@ -145,6 +150,7 @@ DEFAULT = Registry(
             arch="gfpgan_clean_512",
             params_key="params_ema",
             licence=_FFHQ_LICENCE,
+            without_torch="gfpgan-1.2-onnx",
         ),
         ModelEntry(
             name="gfpgan-1.3",
@@ -153,6 +159,7 @@ DEFAULT = Registry(
             arch="gfpgan_clean_512",
             params_key="params_ema",
             licence=_FFHQ_LICENCE,
+            without_torch="gfpgan-1.3-onnx",
         ),
         ModelEntry(
             name="gfpgan-1.4",
@@ -162,6 +169,28 @@ DEFAULT = Registry(
             arch="gfpgan_clean_512",
             params_key="params_ema",
             licence=_FFHQ_LICENCE,
+            without_torch="gfpgan-1.4-onnx",
+        ),
+        ModelEntry(
+            name="gfpgan-1.2-onnx",
+            url=f"{_GFPGAN_ONNX}/gfpgan-v1.2.onnx",
+            sha256="d1e718d437b6d53f9ec3216a4ad468a74caf98187217dc9f40eab45f42d0ed14",
+            arch="gfpgan-onnx",
+            licence=_ONNX_LICENCE,
+        ),
+        ModelEntry(
+            name="gfpgan-1.3-onnx",
+            url=f"{_GFPGAN_ONNX}/gfpgan-v1.3.onnx",
+            sha256="c01d3411d2c202d95f1ac5f7d09f99567de39a06577e4e66173ecefb3f242f5a",
+            arch="gfpgan-onnx",
+            licence=_ONNX_LICENCE,
+        ),
+        ModelEntry(
+            name="gfpgan-1.4-onnx",
+            url=f"{_GFPGAN_ONNX}/gfpgan-v1.4.onnx",
+            sha256="497ff5b6d6008ec101b2714776ce39ce67a722a78720dfce84231e612e45053e",
+            arch="gfpgan-onnx",
+            licence=_ONNX_LICENCE,
         ),
         ModelEntry(
             name="restoreformer",

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from revisage.core import Crop, Image, ProcessingError
 from revisage.engines import Engine, make_engine, resolve
-from revisage.restorers.network_files import COMPILED_SUFFIXES, RestorerInfo, describe, load_compiled, load_weights
+from revisage.restorers.network_files import RestorerInfo, compiled_file, describe, load_compiled, load_weights
 
 __all__ = ["FaceRestorer", "FineRestorer", "NetFineRestorer", "NetRestorer", "load_fine_restorer", "load_restorer"]
 
@@ -118,8 +118,9 @@ def load_restorer(
         ValueError: calibration crops of another dtype or shape.
     """
     settled = resolve(device, engine, precision)  # before a download
-    if Path(name_or_path).suffix.lower() in COMPILED_SUFFIXES:
-        loaded = load_compiled(Path(name_or_path).expanduser(), settled)
+    file = compiled_file(name_or_path, settled.engine)
+    if file is not None:
+        loaded = load_compiled(file, resolve(device, engine, precision, bf16_agrees=file.entry is not None))
         return NetRestorer(
             loaded.engine, loaded.size, loaded.info, one_by_one=loaded.one_by_one, unit_range=loaded.unit_range
         )

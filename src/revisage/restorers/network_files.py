@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -21,17 +22,19 @@ if TYPE_CHECKING:
     from revisage.engines import Choice, Engine
 
 __all__ = [
-    "COMPILED_SUFFIXES",
     "Compiled",
     "RestorerInfo",
     "Weights",
     "check_model",
+    "compiled_file",
     "describe",
     "load_compiled",
     "load_weights",
 ]
 
 COMPILED_SUFFIXES = (".onnx", ".xml")
+_RUN_AS_THEY_ARE = "gfpgan-onnx"
+"""Architecture of the models of the registry that are such files. In bf16 GFP-GAN agrees with fp32 as in torch."""
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 _NOT_STATED = "not stated in the file"
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -98,6 +101,50 @@ def check_model(name_or_path: str | Path) -> None:
     """
     if not _is_file(Path(name_or_path).expanduser()):
         models.find(str(name_or_path))
+
+
+@dataclass(frozen=True)
+class CompiledFile:
+    """A file that OpenVINO runs as it is.
+
+    Attributes:
+        path: of the file.
+        entry: the model that it is, or None.
+    """
+
+    path: Path
+    entry: models.ModelEntry | None = None
+
+
+def compiled_file(name_or_path: str | Path, engine: str) -> CompiledFile | None:
+    """The .onnx or .xml file that is meant, fetched where it is absent; None where something else is.
+
+    Of a model that needs torch it is the ONNX form, where there is one and torch is not installed.
+
+    Raises:
+        ModelError: the model cannot be fetched, or its file is damaged.
+        ConfigError: another engine than OpenVINO was asked for.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.suffix.lower() in COMPILED_SUFFIXES:
+        _check_engine(str(path), engine)
+        return CompiledFile(path)
+    if _is_file(path):
+        return None
+    entry = models.find(str(name_or_path))
+    if entry.without_torch is not None and importlib.util.find_spec("torch") is None:
+        entry = models.find(entry.without_torch)
+    if entry.arch != _RUN_AS_THEY_ARE:
+        return None
+    _check_engine(entry.name, engine)
+    if not models.is_present(entry):
+        models.pull(entry.name)
+    return CompiledFile(models.verify(entry).path, entry)
+
+
+def _check_engine(name: str, engine: str) -> None:
+    if engine != "openvino":
+        raise ConfigError(f"{name} runs by OpenVINO on the CPU only: leave engine and device out, or use .safetensors")
 
 
 def _is_file(path: Path) -> bool:
@@ -243,15 +290,14 @@ class Compiled:
     unit_range: bool
 
 
-def load_compiled(path: Path, choice: Choice) -> Compiled:
+def load_compiled(file: CompiledFile, choice: Choice) -> Compiled:
     """A restorer from an .onnx or .xml file that `revisage export` wrote, or from somebody else's.
 
     Raises:
         ModelError: it is absent, damaged, or maps no (N, 3, size, size) crops.
-        ConfigError: another engine than OpenVINO, or int8, was asked for.
+        ConfigError: int8 was asked for, and the file is not.
     """
-    if choice.engine != "openvino":
-        raise ConfigError(f"{path} runs by OpenVINO on the CPU only: leave engine and device out, or use .safetensors")
+    path, entry = file.path, file.entry
     model = engines.read_model(path)
     notes = engines.model_notes(model)
     size = _side(model, path)
@@ -262,16 +308,17 @@ def load_compiled(path: Path, choice: Choice) -> Compiled:
     compiled = engines.compile_model(model, "fp32" if quantised else precision)
     engine = engines.OpenVinoEngine(compiled, (size, size), precision)
     info = RestorerInfo(
-        name=path.name,
-        architecture=str(notes.get("arch", _NOT_STATED)),
+        name=path.name if entry is None else entry.name,
+        architecture=str(notes.get("arch", _NOT_STATED)) if entry is None else entry.arch,
         engine="openvino",
         precision=precision,
         device="cpu",
         hardware=choice.hardware,
         sha256=file_sha256(path),
-        licence=str(notes.get("licence", _NOT_STATED)),
+        licence=str(notes.get("licence", _NOT_STATED)) if entry is None else entry.licence,
     )
-    return Compiled(engine, size, info, _batch(model) == 1, not notes and _takes_unit_range(engine, size))
+    is_foreign = entry is None and not notes
+    return Compiled(engine, size, info, _batch(model) == 1, is_foreign and _takes_unit_range(engine, size))
 
 
 def _batch(model: openvino.Model) -> int | None:

@@ -69,9 +69,9 @@ class JoinedPackets:
             _Copied(part, info) if isinstance(part, CopiedFrames) else _Encoded(part, info.time_base) for part in parts
         ]
         self._encoded = [part for part in self._parts if isinstance(part, _Encoded)]
-        for part in self._encoded:
-            if part.header != self._encoded[0].header:
-                raise ProcessingError(f"{part.path} was encoded otherwise than the segments before it")
+        for one in self._encoded:
+            if one.header != self._encoded[0].header:
+                raise ProcessingError(f"{one.path} was encoded otherwise than the segments before it")
         self._pts: array[int] = array("q")
         self._delay = 0
         for part in self._parts:
