@@ -42,6 +42,38 @@ def test_hevc_in_mov_and_mp4_plays_on_apple_devices(field: Path, tmp_path: Path)
         assert tag(tmp_path / name) == "hvc1"
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_hevc_of_a_picture_or_two_is_written(field: Path, tmp_path: Path, count: int) -> None:
+    for turn in range(4):  # x265's memory is not always the same
+        output = tmp_path / f"out{turn}.mp4"
+        pass_through(field / "hvc1.mov", output, segments=1, span=slice(0, count))
+        assert times(output) == [Fraction(number, 30) for number in range(count)]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("out.mov", "h264"), ("out.flv", "vp9"), ("out.mp4", "vp9")])
+def test_the_codec_is_one_that_the_container_takes(field: Path, tmp_path: Path, name: str, codec: str) -> None:
+    source = field / "alpha_vp9.webm"
+    check_output(tmp_path / name, probe(source), EncodeOptions())
+    pass_through(source, tmp_path / name)
+    assert probe(tmp_path / name).codec == codec
+    with pytest.raises(OutputError, match="this container cannot hold vp9"):
+        check_output(tmp_path / "out.mov", probe(source), EncodeOptions(codec="vp9"))
+
+
+def test_what_the_container_refuses_is_said_before_the_work(field: Path, tmp_path: Path) -> None:
+    source = tmp_path / "two.mkv"
+    with av.open(str(field / "vp9_10bit.webm")) as one, av.open(str(source), "w") as two:
+        streams = [two.add_stream_from_template(one.streams.video[0], opaque=True) for _ in range(2)]
+        for packet in one.demux(video=0):
+            for stream in streams if packet.size else []:
+                packet.stream = stream
+                two.mux(packet)
+    with pytest.raises(OutputError, match=r"out\.ivf: this container refuses what the source holds .*name it \.mkv"):
+        check_output(tmp_path / "out.ivf", probe(source), EncodeOptions())
+    check_output(tmp_path / "out.mkv", probe(source), EncodeOptions())
+    assert list(tmp_path.iterdir()) == [source]
+
+
 def test_a_bare_stream_lasts_as_long_as_its_rate_says(field: Path, tmp_path: Path) -> None:
     assert probe(field / "raw.h264").average_rate == 30
     pass_through(field / "raw.h264", tmp_path / "out.mp4")

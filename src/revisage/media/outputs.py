@@ -26,15 +26,17 @@ def check_output(
 
     Raises:
         OutputExistsError: it exists and ``overwrite`` is off.
-        OutputError: no such folder, a read-only one, the source itself, a container that is unknown or cannot hold the
-            codec.
+        OutputError: no such folder, a read-only one, the source itself, a container that is unknown or refuses the
+            codec, or what else the source holds.
         ConfigError: an unknown codec or pixel format, or settings that the encoder does not have.
     """
     check_file(output, overwrite=overwrite, source=info.path, writes=writes)
     if output.suffix.lower() in IMAGE_SUFFIXES:
         _image_format(output, info)
     else:
-        video.try_encoder(info, output, video.resolve_options(info, output, options))
+        resolved = video.resolve_options(info, output, options)
+        video.try_encoder(info, output, resolved)
+        video.try_assembly(info, output, options)
 
 
 def format_notes(source: Path, output: Path) -> list[str]:

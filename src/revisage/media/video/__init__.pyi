@@ -1,4 +1,4 @@
-from .assembly import AssembleResult, assemble
+from .assembly import AssembleResult, assemble, try_assembly
 from .closed_groups import CopyableGroups, copyable_groups
 from .encoders import ordinary_priority, resolve_options, scaled_size, try_encoder
 from .joined_packets import CopiedFrames
@@ -22,6 +22,7 @@ __all__ = [
     "resolve_options",
     "scaled_size",
     "stream_times",
+    "try_assembly",
     "try_encoder",
     "video_extent",
     "video_stream",

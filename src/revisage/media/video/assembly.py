@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from math import ceil, lcm
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import av
+import numpy as np
 from av.container import InputContainer, OutputContainer
 
+from revisage.core import OutputError
 from revisage.media.formats import Format, format_written_by, video_format
+from revisage.media.frame import Frame
 from revisage.media.interface import EncodeOptions, MediaInfo
 from revisage.media.video.joined_packets import CopiedFrames, JoinedPackets
 from revisage.media.video.losses import losses
@@ -26,13 +31,19 @@ from revisage.media.video.other_streams import (
     stream_name,
 )
 from revisage.media.video.pixel_aspect import agrees, put_aspect
-from revisage.media.video.probing import SourceClock, open_container, open_file, read_info
-from revisage.media.video.segment_sink import FIELD_ORDERS, muxing
+from revisage.media.video.probing import SourceClock, open_container, open_file, read_info, says_alpha
+from revisage.media.video.segment_sink import FIELD_ORDERS, muxing, open_segment
 
-__all__ = ["AssembleResult", "assemble"]
+__all__ = ["AssembleResult", "assemble", "try_assembly"]
 
 _OF_PHONES = ("com.apple.", "com.android.", "com.google.", "com.xiaomi.", "com.samsung.")
 """Tags that MOV and MP4 hold only in the newer of their two lists of tags."""
+
+_SMALL = 64
+"""Sides (px) of a picture to try with."""
+
+_TRIED = 200
+"""Packets of the other streams that an output is tried with."""
 
 _MILLISECOND = Fraction(1, 1000)
 _LARGEST_TIMESCALE = 2**31 - 1
@@ -117,24 +128,11 @@ def assemble(
         ProcessingError: the segments do not fit together.
         OutputError, DiskFullError: the output cannot be written.
     """
+    source_info = replace(source_info, path=source_path)
     joined = JoinedPackets(segments, source_info)
     container_format = format_written_by(options.muxer) if options.muxer else video_format(output)
-    with open_container(source_path) as source:
-        span = _span(source_path, source_info, joined)
-        with muxing(output):
-            container = av.open(
-                str(output),
-                "w",
-                format=container_format.writer,
-                container_options=_muxer_options(container_format, source, source_info),
-            )
-            try:
-                container.metadata.update(_tags(source, label))
-                notes = _write(source, container, joined, source_info, span)
-            except BaseException:
-                _discard(container, output)
-                raise
-            container.close()
+    span = _span(source_path, source_info, joined)
+    notes = _joined(joined, source_info, output, container_format, span, label=label)
     after = _with_aspect(output, source_info)
     muxer = container_format.writer or ""
     notes += losses(source_info, after, muxer, is_even=joined.is_even, codec_asked=options.codec is not None)
@@ -158,12 +156,73 @@ def _with_aspect(output: Path, info: MediaInfo) -> MediaInfo:
     return read_info(output) if put_aspect(output, info.sample_aspect_ratio) else after
 
 
+def try_assembly(info: MediaInfo, output: Path, options: EncodeOptions) -> None:
+    """Write a small file as the output will be: a picture by its encoder, and the first packets of all else.
+
+    Args:
+        info: of the source.
+        output: whose name's ending decides about the container; nothing is written there.
+        options: how it is to be encoded.
+
+    Raises:
+        OutputError: the container refuses something that the source's streams, tags or chapters have.
+        DiskFullError: no space is left for temporary files.
+    """
+    small = replace(options, size_hw=(_SMALL, _SMALL))
+    frame = Frame.from_array(
+        np.zeros((_SMALL, _SMALL, 3), np.uint8), pts=info.start_pts, time_base=info.time_base, duration=1
+    )
+    with TemporaryDirectory(prefix="revisage") as folder:
+        segment, trial = (Path(folder) / f"{name}{output.suffix}" for name in ("segment", "trial"))
+        sink = open_segment(segment, info, small)
+        sink.write(frame)
+        sink.close()
+        joined = JoinedPackets([segment], info)
+        everything = _Span(None, None, Fraction(0))
+        try:
+            _joined(joined, info, trial, video_format(output), everything, packets=_TRIED)
+        except OutputError as error:
+            reason = str(error).rpartition(": ")[2]
+            raise OutputError(
+                f"{output}: this container refuses what the source holds ({reason}); name it .mkv or .mp4"
+            ) from None
+
+
+def _joined(
+    joined: JoinedPackets,
+    info: MediaInfo,
+    output: Path,
+    container_format: Format,
+    span: _Span,
+    *,
+    label: str | None = None,
+    packets: int | None = None,
+) -> list[str]:
+    """Write the output, of the other streams no more than a number of ``packets``; returns notes."""
+    with open_container(info.path) as source, muxing(output):
+        container = av.open(
+            str(output),
+            "w",
+            format=container_format.writer,
+            container_options=_muxer_options(container_format, source, info),
+        )
+        try:
+            container.metadata.update(_tags(source, label))
+            notes = _write(source, container, joined, info, span, packets)
+        except BaseException:
+            _discard(container, output)
+            raise
+        container.close()
+    return notes
+
+
 def _write(
     source: InputContainer,
     container: OutputContainer,
     joined: JoinedPackets,
     info: MediaInfo,
     span: _Span,
+    packets: int | None,
 ) -> list[str]:
     container.set_chapters(cast(Any, kept_chapters(source, span.start, span.end, span.shift)))
     with open_file(joined.template) as template:
@@ -174,7 +233,7 @@ def _write(
     carried = {**before.streams, **after.streams}
     container.start_encoding()
     rise = _Rise()
-    others = _other_packets(info.path, source, carried, span, rise)
+    others = islice(_other_packets(info.path, source, carried, span, rise), packets)
     _interleave(container, stream, _video_packets(joined, span), others)
     for one in carried.values():
         container.mux(one.finish())
@@ -201,7 +260,7 @@ def _video_stream(
     stream.disposition = source.disposition
     stream.metadata.update(kept_tags(source.metadata))
     stream.metadata.pop("alpha_mode", None)
-    if template.format.name.startswith("matroska") and joined.template != info.path:
+    if says_alpha(pattern) if joined.template == info.path else template.format.name.startswith("matroska"):
         stream.metadata["alpha_mode"] = "1"
     if info.display_matrix is not None:
         stream.set_display_matrix(info.display_matrix)

@@ -5,12 +5,14 @@ It is tried in memory, so that what it refuses is said before hours of work, and
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -92,6 +94,9 @@ BESIDE = ("libvpx", "libvpx-vp9")
 """Encoders that put transparency beside each picture, as another one, which only Matroska and WebM hold."""
 
 _FOR_PLAYERS = ("libx264", "libx265", "libvpx", "libvpx-vp9", "libsvtav1")
+_SMALL = 64
+"""Sides (px) of a picture to try with."""
+
 _TREE_STEP = 128
 _X264 = {"crf": "16", "preset": "fast"}
 
@@ -173,7 +178,7 @@ def _named_encoder(name: str, info: MediaInfo, output: Path, container: Format) 
     if not _is_video_encoder(encoder):
         known = sorted(set(_SETTINGS) | set(_ENCODERS) | _KEPT)
         raise ConfigError(f"codec cannot be '{name}'{nearest(name, known)}; choose one of {', '.join(known)}")
-    if not can_hold(container.writer or "", encoder):
+    if not _is_taken(container.writer or "", encoder):
         raise OutputError(f"{output}: this container cannot hold {name}; name it .mkv, or choose another codec")
     return encoder
 
@@ -185,15 +190,44 @@ def _default_encoder(info: MediaInfo, container: Format) -> str | None:
         wanted.append("libx264rgb" if info.codec == "h264" and _is_rgb(info) else own)
     if container.preferred:
         wanted = [name for name in wanted if name not in _SHOWN_LATE]
-    held = []
     if info.bit_depth > 8 and not any(_is_video_encoder(name) and _keeps_depth(name, info) for name in wanted):
         wanted += _DEEP
-    for name in (*wanted, *container.preferred, *_FALLBACKS):
-        if name in ("mpeg1video", "mpeg2video") and str(info.average_rate) not in _MPEG_RATES:
-            continue
-        if _is_video_encoder(name) and can_hold(container.writer or "", name):
-            held.append(name)
-    return next((name for name in held if _keeps_depth(name, info)), next(iter(held), None))
+    candidates = [name for name in (*wanted, *container.preferred, *_FALLBACKS) if _suits(name, info)]
+    held = (name for name in candidates if _is_taken(container.writer or "", name))
+    deep = (name for name in candidates if _keeps_depth(name, info) and _is_taken(container.writer or "", name))
+    return next(deep, None) or next(held, None)
+
+
+def _suits(encoder: str, info: MediaInfo) -> bool:
+    """Whether an encoder is there and has the source's rate."""
+    is_mpeg = encoder in ("mpeg1video", "mpeg2video")
+    return _is_video_encoder(encoder) and not (is_mpeg and str(info.average_rate) not in _MPEG_RATES)
+
+
+@lru_cache(maxsize=256)
+def _is_taken(muxer: str, encoder: str) -> bool:
+    """Whether a container takes what an encoder makes, by a file of one small picture: MOV refuses VP9 only then."""
+    if not can_hold(muxer, encoder):
+        return False
+    formats = av.Codec(encoder, "w").video_formats
+    options = {"threads": "1", **({"x265-params": "log-level=none:info=0"} if encoder == "libx265" else {})}
+    with suppress(ValueError, OSError, av.error.FFmpegError), av.open(io.BytesIO(), "w", format=muxer) as trial:
+        stream: Any = trial.add_stream(encoder, rate=25, options=options)
+        stream.width = stream.height = _SMALL
+        stream.pix_fmt = formats[0].name if formats else "yuv420p"
+        try:
+            with ordinary_priority():
+                stream.codec_context.open(strict=False)
+        except (ValueError, OSError, av.error.FFmpegError):
+            return True  # it has no such small pictures, which says nothing of the container
+        frame = av.VideoFrame(_SMALL, _SMALL, stream.pix_fmt)
+        frame.pts = 0
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            packet.pts = packet.dts = 0  # x265 leaves the decoding time of a single picture unset
+            trial.mux(packet)
+        trial.close()
+        return True
+    return False
 
 
 def _keeps_depth(encoder: str, info: MediaInfo) -> bool:
@@ -287,8 +321,6 @@ def _pixel_format(encoder: str, info: MediaInfo, size_hw: tuple[int, int], asked
 
 def encoder_options(options: EncodeOptions, info: MediaInfo) -> dict[str, str]:
     """All that the encoder of resolved options is told, in FFmpeg's words: quality, HDR metadata, threads."""
-    # SVT-AV1 writes its configuration to the terminal unless its environment forbids.
-    os.environ.setdefault("SVT_LOG", "1")
     values = _chosen(options, info)
     qscale = values.pop("qscale", None)
     if qscale is not None:
@@ -411,11 +443,14 @@ def try_encoder(info: MediaInfo, output: Path, options: EncodeOptions) -> None:
 
 @contextmanager
 def ordinary_priority() -> Iterator[None]:
-    """Threads of this process that come to real-time scheduling inside the block are put back to ordinary scheduling.
+    """Encoders opened inside the block are quiet, and threads of this process that come to real-time scheduling there
+    are put back to ordinary scheduling.
 
     Without that everything else on the machine waits for them, and whatever this process starts inherits it. Nothing
     is done where the caller had real-time scheduling before, or on systems other than Linux.
     """
+    # SVT-AV1 writes its configuration to the terminal unless its environment forbids.
+    os.environ.setdefault("SVT_LOG", "1")
     if sys.platform != "linux" or os.sched_getscheduler(0) != os.SCHED_OTHER:
         yield
         return

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,10 +41,10 @@ class _Copy:
     """Packets as they are."""
 
     def __init__(self, stream: Any) -> None:
-        self._stream = stream
+        self.stream = stream
 
     def take(self, packet: av.Packet) -> list[Any]:
-        packet.stream = self._stream
+        packet.stream = self.stream
         return [packet]
 
     def finish(self) -> list[Any]:
@@ -86,18 +87,19 @@ def _carry(container: OutputContainer, path: Path, stream: Any) -> tuple[Carried
         return None, made, note
     if _is_remade(container, stream):
         return None, None, ""
-    if _accepts(container.format.name, path, stream):
-        made = container.add_stream_from_template(stream, opaque=True)
-        return _Copy(made), made, ""
-    try:
-        if stream.type == "audio" and stream.codec_context is not None:
-            audio = AudioRecoder(container, stream)
-            return audio, audio.stream, f"was encoded again as {audio.codec}: this container cannot hold {stream.name}"
-        if stream.type == "subtitle" and stream.codec_context is not None:
-            text = SubtitleRecoder(container, stream)
-            return text, text.stream, f"was turned into {text.codec}: this container cannot hold {stream.name}"
-    except ValueError:
-        pass
+    muxer = container.format.name
+    if _can_be_copied(muxer, stream) and _works(muxer, path, stream, _copy):
+        copied = _copy(container, stream)
+        return copied, copied.stream, ""
+    if stream.type == "audio" and stream.codec_context is not None:
+        for codec in _AUDIO_CODECS:
+            recoder = partial(AudioRecoder, codec=codec)
+            if _is_there(container, codec) and _works(muxer, path, stream, recoder):
+                audio = recoder(container, stream)
+                return audio, audio.stream, f"was encoded again as {codec}: this container cannot hold {stream.name}"
+    if stream.type == "subtitle" and _works(muxer, path, stream, SubtitleRecoder):
+        text = SubtitleRecoder(container, stream)
+        return text, text.stream, f"was turned into {text.codec}: this container cannot hold {stream.name}"
     return None, None, f"({getattr(stream, 'name', None) or 'unknown'}) cannot be held by this container; left out"
 
 
@@ -118,24 +120,30 @@ def _is_remade(container: OutputContainer, stream: Any) -> bool:
     return is_chapter_text or (_covers(container) == "stream" and "timecode" in stream.metadata)
 
 
-def _accepts(muxer: str, path: Path, stream: Any) -> bool:
-    """Whether a container takes a stream, by writing a file of its first packets: some refuse only at the end."""
-    if stream.codec_context is None and stream.type != "data":
-        return False
-    if stream.codec_context is not None and not can_hold(muxer, stream.codec_context.codec.canonical_name):
-        return False
+def _can_be_copied(muxer: str, stream: Any) -> bool:
+    if stream.codec_context is None:
+        return bool(stream.type == "data")
+    return can_hold(muxer, stream.codec_context.codec.canonical_name)
+
+
+def _works(muxer: str, path: Path, stream: Any, carry: Callable[[OutputContainer, Any], Carried]) -> bool:
+    """Whether a stream can be carried so, by a file of its first packets: some muxers refuse only at the end."""
     try:
         with av.open(io.BytesIO(), "w", format=muxer) as trial:
-            made = trial.add_stream_from_template(stream, opaque=True)
+            carried = carry(trial, stream)
             trial.start_encoding()
             with open_container(path) as again:
                 for packet in islice(again.demux(again.streams[stream.index]), _TRIED):
                     if packet.size and packet.dts is not None:
-                        packet.stream = made
-                        trial.mux(packet)
+                        trial.mux(carried.take(packet))
+            trial.mux(carried.finish())
     except (ValueError, OSError, av.error.FFmpegError):
         return False
     return True
+
+
+def _copy(container: OutputContainer, stream: Any) -> _Copy:
+    return _Copy(container.add_stream_from_template(stream, opaque=True))
 
 
 def _attached(container: OutputContainer, path: Path, stream: Any) -> tuple[Any, str]:
@@ -165,22 +173,15 @@ _ASS_HEADER = b"[Script Info]\nScriptType: v4.00+\n\n[Events]\n"
 
 
 class AudioRecoder:
-    """Decodes the packets of one audio stream and encodes them for the container.
+    """Decodes the packets of one audio stream and encodes them for the container."""
 
-    Raises:
-        ValueError: the container holds no codec that can be written.
-    """
-
-    def __init__(self, container: OutputContainer, source: Any) -> None:
-        self.codec = next((name for name in _AUDIO_CODECS if _is_there(container, name)), "")
-        if not self.codec:
-            raise ValueError("no audio codec")
+    def __init__(self, container: OutputContainer, source: Any, codec: str) -> None:
         context = source.codec_context
-        rates = av.Codec(self.codec, "w").audio_rates
+        rates = av.Codec(codec, "w").audio_rates
         rate = context.sample_rate
         if rates and rate not in rates:
             rate = 48000 if 48000 in rates else rates[0]
-        self.stream: Any = container.add_stream(self.codec, rate=rate)
+        self.stream: Any = container.add_stream(codec, rate=rate)
         made: Any = self.stream.codec_context
         named = context.layout.nb_channels <= 8 and not context.layout.name.endswith("channels")
         made.layout = context.layout.name if named else _LAYOUTS.get(context.layout.nb_channels, "stereo")
@@ -207,7 +208,7 @@ class SubtitleRecoder:
     """
 
     def __init__(self, container: OutputContainer, source: Any) -> None:
-        if not source.codec_context.codec.text_sub:
+        if source.codec_context is None or not source.codec_context.codec.text_sub:
             raise ValueError("pictures cannot become text")
         self.codec = next((name for name in _TEXT_ENCODERS if _is_there(container, name)), "")
         if not self.codec:

@@ -192,6 +192,8 @@ class SegmentSink:
         assert self._container is not None and self._stream is not None
         for packet in packets:
             number, order = packet.pts, packet.dts
+            if not -_LEAD <= order <= number:
+                order = number  # x265 leaves the decoding times of one or two pictures unset; they are in order
             start = self._times[0][0] - _LEAD
             packet.time_base = self._base
             packet.pts, packet.duration = self._times[number][0] - start, self._times[number][1] or 0
