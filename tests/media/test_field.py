@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import re
+import struct
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import pillow_heif
 import pytest
+from av.sidedata.sidedata import Type as SideType
 from making import make_video
 from passing import pass_through, times
 from PIL import Image
@@ -101,13 +106,14 @@ def test_joined_recordings_go_on_where_the_clock_starts_anew(
         whole = [frame.pts for frame in source.frames()]
         assert [frame.pts for frame in source.frames(40, 44, first_pts=whole[40])] == whole[40:44]
         assert "clock starts anew" in source.warnings[-1]
+        assert (len(source.warnings), source.truncated) == (1, False)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".ts", ".mkv"])
 def test_sound_with_a_repeated_time_is_kept(field: Path, tmp_path: Path, suffix: str) -> None:
     output = tmp_path / f"out{suffix}"
     result = pass_through(field / "repeated_audio_time.mkv", output)
-    assert "1 packets with repeated or falling times" in " ".join(result.notes)
+    assert "repeated or falling times of 1 packet were moved a little later" in " ".join(result.notes)
     before, after = stream_times(field / "repeated_audio_time.mkv"), stream_times(output)
     assert after.audio[0].marks == before.audio[0].marks or suffix == ".ts"  # which puts a header before each
     assert len(after.audio[0].pts) == len(before.audio[0].pts)
@@ -320,3 +326,127 @@ def test_uncompressed_mov_says_that_it_becomes_lossy(tmp_path: Path) -> None:
 def uncompressed(path: Path, pixel_format: str) -> Path:
     times = {"pts": range(0, 200, 40), "time_base": Fraction(1, 1000), "rate": Fraction(25)}
     return make_video(path, codec="rawvideo", pixel_format=pixel_format, **times)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_tiff_whose_white_is_zero_is_not_a_negative(tmp_path: Path, depth: int) -> None:
+    shade = np.tile(np.arange(0, 256, 4), (48, 1)).astype(np.uint8 if depth == 8 else "<u2") * (
+        1 if depth == 8 else 257
+    )
+    data = shade.tobytes()
+    entries = {256: 64, 257: 48, 258: depth, 259: 1, 262: 0, 273: 8, 277: 1, 278: 48, 279: len(data)}
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    head = b"II*\0" + struct.pack("<I", 8 + len(data))
+    (tmp_path / "in.tif").write_bytes(head + data + struct.pack("<H", len(entries)) + directory + bytes(4))
+    assert restored(tmp_path / "in.tif", tmp_path / "out.tif") == []
+    for name in ("in.tif", "out.tif"):
+        with open_source(tmp_path / name) as opened:
+            assert np.array_equal(next(opened.frames()).planes[0][8:], (2**depth - 1) - shade[8:])
+
+
+def test_photos_of_more_than_eight_bits_say_that_eight_are_taken(tmp_path: Path) -> None:
+    samples = (np.mgrid[:64, :64].sum(axis=0)[..., None] * [300, 200, 100]).astype(np.uint16)
+    deep = pillow_heif.from_bytes(mode="RGB;16", size=(64, 64), data=samples.tobytes())
+    for name in ("in.heic", "in.avif"):
+        deep.save(tmp_path / name, quality=90)
+        with open_source(tmp_path / name) as opened:
+            assert opened.warnings == [f"{tmp_path / name}: has 10 bits a sample; 8 of them are taken"]
+
+
+@pytest.mark.parametrize("name", ["out.jpg", "out.png"])
+def test_the_second_picture_of_a_stereo_photo_is_said(tmp_path: Path, name: str) -> None:
+    pair = [Image.new("RGB", (64, 48), (shade, 90, 30)) for shade in (200, 100)]
+    pair[0].save(tmp_path / "in.jpg", "MPO", save_all=True, append_images=pair[1:])
+    assert "other pictures behind the photo are left out" in restored(tmp_path / "in.jpg", tmp_path / name)[0]
+    assert b"MPF\0" not in (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_film_behind_a_photo_is_said_and_not_promised(field: Path, tmp_path: Path, told: bool) -> None:
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MicroVideo="1" '
+        b'GCamera:MicroVideoOffset="4096" dc:title="kept"/></rdf:RDF></x:xmpmeta>'
+    )
+    Image.new("RGB", (64, 48), (200, 90, 30)).save(tmp_path / "in.jpg", "JPEG", **({"xmp": xmp} if told else {}))
+    with (tmp_path / "in.jpg").open("ab") as file:
+        file.write((field / "hvc1.mov").read_bytes())
+    assert "a film" in restored(tmp_path / "in.jpg", tmp_path / "out.jpg")[0]
+    data = (tmp_path / "out.jpg").read_bytes()
+    assert b"GCamera:MicroVideo" not in data
+    assert (b'dc:title="kept"' in data) == told
+
+
+def test_a_photo_with_nothing_behind_it_says_nothing(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    for progressive in (False, True):
+        Image.fromarray(noise).save(tmp_path / "in.jpg", "JPEG", progressive=progressive)
+        assert restored(tmp_path / "in.jpg", tmp_path / "out.jpg") == []
+
+
+def captioned(source: Path, path: Path) -> Path:
+    """A bare H.264 stream with an empty caption (CEA-608 in ATSC A/53) before each picture."""
+    text = bytes((0xB5, 0, 0x31)) + b"GA94" + bytes((3, 0xC1, 0xFF, 0xFC, 0x94, 0x2C, 0xFF))
+    message = b"\0\0\1\x06\x04" + bytes((len(text),)) + text + b"\x80"
+    units = re.split(rb"(?=\x00\x00\x01)", source.read_bytes())
+    path.write_bytes(b"".join(message + unit if unit[3:4] and unit[3] & 31 in (1, 5) else unit for unit in units))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "kept"),
+    [("out.mkv", None, True), ("out.mp4", "hevc", True), ("out.mpg", None, True), ("out.webm", None, False)],
+)
+def test_captions_inside_the_pictures_are_kept_or_said(
+    field: Path, tmp_path: Path, name: str, codec: str | None, kept: bool
+) -> None:
+    source = captioned(field / "raw.h264", tmp_path / "in.h264")
+    result = pass_through(source, tmp_path / name, EncodeOptions(codec=codec))
+    with av.open(str(tmp_path / name)) as container:
+        kinds = [{side.type for side in frame.side_data} for frame in container.decode(video=0)]  # type: ignore[attr-defined]
+    assert sum(SideType.A53_CC in found for found in kinds) == (30 if kept else 0)
+    assert any("captions inside the pictures are lost" in note for note in result.notes) != kept
+
+
+def test_the_names_that_editors_show_for_tracks_are_kept(field: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.mov"
+    with av.open(str(field / "hvc1.mov")) as one, av.open(str(source), "w") as made:
+        stream = made.add_stream_from_template(one.streams.video[0], opaque=True)
+        stream.metadata["handler_name"] = "Camera left"
+        for packet in one.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                made.mux(packet)
+    for name in ("out.mov", "out.mp4"):
+        pass_through(source, tmp_path / name)
+        with av.open(str(tmp_path / name)) as container:
+            assert container.streams.video[0].metadata["handler_name"] == "Camera left"
+
+
+def test_a_cover_picture_that_mov_cannot_hold_is_said(field: Path, tmp_path: Path) -> None:
+    source = with_cover(field / "hvc1.mov", tmp_path / "in.mp4")
+    assert pass_through(source, tmp_path / "out.mp4").notes == ()
+    result = pass_through(source, tmp_path / "out.mov")
+    assert "(cover picture) cannot be held by this container, only by MP4 and MKV" in result.notes[0]
+    for name, covers in (("out.mp4", 1), ("out.mov", 0)):
+        assert len(probe(tmp_path / name).streams) == covers
+
+
+def with_cover(source: Path, path: Path) -> Path:
+    """The video with a picture that stands for the file."""
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(picture, "JPEG")
+    picture.seek(0)
+    with av.open(str(source)) as film, av.open(picture, format="jpeg_pipe") as still, av.open(str(path), "w") as made:
+        video = made.add_stream_from_template(film.streams.video[0], opaque=True)
+        cover = made.add_stream_from_template(still.streams.video[0], opaque=True)
+        cover.disposition = av.stream.Disposition.attached_pic
+        for packet in still.demux(video=0):
+            if packet.size:
+                packet.stream, packet.pts, packet.dts = cover, 0, 0
+                made.mux(packet)
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                made.mux(packet)
+    return path

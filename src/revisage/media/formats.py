@@ -82,6 +82,7 @@ class Format:
         clock: what limits the times of frames: nothing, a scale per track that must be told, whole milliseconds, one
             rate for all.
         covers: how a cover picture is kept: as a stream of one packet, as an attached file, or not at all.
+        makes_timecodes: the muxer makes the stream of start time codes anew.
         holds_beside: transparency of VP8 and VP9, which lies beside each picture, has a place.
         in_browsers: codecs with which browsers show it; of a picture its own name.
     """
@@ -101,6 +102,7 @@ class Format:
     options: tuple[tuple[str, str], ...] = ()
     clock: Literal["free", "scaled", "milliseconds", "rate"] = "free"
     covers: Literal["stream", "attachment"] | None = None
+    makes_timecodes: bool = False
     holds_beside: bool = False
     in_browsers: tuple[str, ...] = ()
 
@@ -165,11 +167,11 @@ FORMATS = (
     _video(
         "mov", "mov qt", "quicktime",
         marks=(((4, b"ftypqt  "),), *(((4, atom),) for atom in (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"))),
-        readers=(_MOV,), writer="mov", clock="scaled", covers="stream", in_browsers=_OF_MP4,
+        readers=(_MOV,), writer="mov", clock="scaled", makes_timecodes=True, in_browsers=_OF_MP4,
     ),
     _video(
         "mp4", "mp4 m4v", "mp4", marks=(((4, b"ftyp"),),), readers=(_MOV,), writer="mp4", clock="scaled",
-        covers="stream", in_browsers=(*_OF_MP4, "vp9", "av1"),
+        covers="stream", makes_timecodes=True, in_browsers=(*_OF_MP4, "vp9", "av1"),
     ),
     # Audio that begins a little before zero, to be cut off there, must not move everything else: so no shift.
     _video(

@@ -128,6 +128,7 @@ class MediaInfo:
         sample_aspect_ratio: width over height of a stored pixel.
         fields: ``progressive``, or which field of interlaced pictures comes first.
         has_alpha: whether pixels have an opacity.
+        has_captions: whether captions of broadcasts (CEA-608, CEA-708) lie inside the pictures' data.
         loop: how often an animation plays, 0 for ever; None when it does not say.
         mastering_display: of HDR video.
         content_light: of HDR video.
@@ -156,6 +157,7 @@ class MediaInfo:
     sample_aspect_ratio: Fraction = Fraction(1)
     fields: Literal["progressive", "top", "bottom"] = "progressive"
     has_alpha: bool = False
+    has_captions: bool = False
     loop: int | None = None
     mastering_display: MasteringDisplay | None = None
     content_light: ContentLight | None = None

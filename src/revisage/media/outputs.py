@@ -44,9 +44,8 @@ def format_notes(source: Path, output: Path) -> list[str]:
     own, made = format_of(source.suffix), format_of(output.suffix)
     if own is None or own.writer is not None or made is None:
         return []
-    return [
-        f"{own.name.upper()} cannot be written; the result is {made.name.upper()}, which holds the source's streams"
-    ]
+    what = "a bare stream" if own.name in ("h264", "m2v") else own.name.upper()
+    return [f"{what} cannot be written; the result is {made.name.upper()}"]
 
 
 def open_image_sink(path: Path, source: Source | MediaInfo) -> Sink:

@@ -81,6 +81,9 @@ class StillSink:
 
     def _encoded(self, samples: Samples, still: Still | None) -> bytes:
         metadata = Metadata() if still is None else read_metadata(still.path)
+        if still is not None and still.container == "jpeg" and _holds_more(still.path.read_bytes()):
+            self.notes.append("a gain map, a film or other pictures behind the photo are left out; the photo is kept")
+            metadata = replace(metadata, xmp=_MORE.sub(b"", metadata.xmp))
         if self._container == "png":
             return encode_png(samples, still, metadata)
         if self._container == "tiff":
@@ -96,8 +99,6 @@ class StillSink:
         if samples.ndim == 3 and samples.shape[2] in (2, 4):
             self.notes.append("JPEG has no transparency; it was laid on white")
             samples = _on_white(samples)
-        if still is not None and still.container == "jpeg" and _holds_more(still.path.read_bytes()):
-            self.notes.append("a gain map or other pictures behind the photo are left out; only the photo is kept")
         return encode_jpeg(samples, still, metadata)
 
     def _encoded_by_pillow(self, samples: Samples, metadata: Metadata) -> bytes:
@@ -320,18 +321,39 @@ def _cmyk(samples: Samples, still: Still) -> Samples:
     return np.where(same[..., None], still.stored, inks)
 
 
-_GAIN_MAP = re.compile(rb'\s+hdrgm:\w+="[^"]*"|<Container:Directory>.*?</Container:Directory>', re.DOTALL)
-"""What an XMP packet says of a gain map that lies behind the picture (ISO 21496-1, Ultra HDR)."""
+_MORE = re.compile(
+    rb'\s+(?:hdrgm:|G?Camera:(?:MotionPhoto|MicroVideo))\w*="[^"]*"'
+    rb"|<((?:hdrgm:|G?Camera:(?:MotionPhoto|MicroVideo))\w*)>.*?</\1>"
+    rb"|<Container:Directory.*?</Container:Directory>",
+    re.DOTALL,
+)
+"""What an XMP packet says of a gain map (ISO 21496-1, Ultra HDR) or a film (motion photos) behind the picture."""
 
 
 def _holds_more(jpeg: bytes) -> bool:
-    """Whether further pictures lie behind the first one of a JPEG (CIPA DC-007), or its XMP says so."""
-    return any(segment[4:8] == b"MPF\0" or _GAIN_MAP.search(segment) for _, segment in _segments(jpeg)[0])
+    """Whether further pictures or a film lie behind the first picture of a JPEG (CIPA DC-007), or its XMP says so."""
+    segments, scan = _segments(jpeg)
+    if any(segment[4:8] == b"MPF\0" or _MORE.search(segment) for _, segment in segments):
+        return True
+    return bool(jpeg[_end(jpeg, scan) :].strip(b"\0\n\r "))
+
+
+def _end(jpeg: bytes, scan: int) -> int:
+    """Where the picture ends whose first scan begins at ``scan``."""
+    at = jpeg.find(b"\xff", scan)
+    while 0 <= at < len(jpeg) - 1:
+        marker = jpeg[at + 1]
+        if marker == 0xD9:
+            return at + 2
+        is_data = marker in (0x00, 0xFF) or 0xD0 <= marker <= 0xD7
+        length = 1 if is_data else 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        at = jpeg.find(b"\xff", at + length)
+    return len(jpeg)
 
 
 def _of_one_picture(segment: bytes) -> bytes:
-    """A segment without what it says of a gain map."""
-    body = _GAIN_MAP.sub(b"", segment[4:])
+    """A segment without what it says of more than one picture."""
+    body = _MORE.sub(b"", segment[4:])
     return segment[:2] + struct.pack(">H", len(body) + 2) + body
 
 

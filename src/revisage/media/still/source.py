@@ -60,6 +60,7 @@ class Still:
         orientation: how the file's pixels were turned to be upright; none for TIFF, which Pillow turns itself.
         icc_profile: as embedded, or None.
         pages: number of pictures in the file.
+        bits: of a sample in the file, where more than are read.
         truncated: the data end too early; what is missing is black or grey.
     """
 
@@ -71,6 +72,7 @@ class Still:
     orientation: Orientation = field(default_factory=Orientation)
     icc_profile: bytes | None = None
     pages: int = 1
+    bits: int | None = None
     truncated: bool = False
 
 
@@ -141,6 +143,7 @@ def _decode(path: Path, image: Image.Image) -> Still:
     pages = int(getattr(image, "n_frames", 1)) if container == "tiff" else 1
     orientation = exif_orientation(image)
     still = Still(path, container, image.mode, np.empty(0), icc_profile=image.info.get("icc_profile"), pages=pages)
+    still.bits = _bits_beyond(path, image)
     deep = _deep_samples(path, image)
     if deep is not None:
         still.samples, still.orientation = deep, orientation
@@ -154,6 +157,25 @@ def _decode(path: Path, image: Image.Image) -> Still:
     if container == "tiff":
         still.orientation = Orientation()
     return still
+
+
+_HIGH_DEPTH = 0x40
+"""In the third byte of ``av1C`` (AV1 in ISOBMFF, 2.3.3)."""
+
+
+def _bits_beyond(path: Path, image: Image.Image) -> int | None:
+    """How many bits a sample has in a HEIC or AVIF, where that is more than the 8 that are read."""
+    if image.format == "HEIF":
+        bits = int(image.info.get("bit_depth", 8))
+        return bits if bits > 8 else None
+    if image.format != "AVIF":
+        return None
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    at = head.find(b"av1C")
+    if at < 0 or not head[at + 6] & _HIGH_DEPTH:
+        return None
+    return 12 if head[at + 6] & _HIGH_DEPTH >> 1 else 10
 
 
 def _load(image: Image.Image) -> bool:
@@ -185,7 +207,7 @@ def _deep_samples(path: Path, image: Image.Image) -> Samples | None:
         if depths & {32, 64} or image.mode in ("F", "I"):
             raise InputError(f"{path}: samples of 32 bits or floating point are not supported; convert it to 16 bits")
         if depths == {16}:
-            return _deep_tiff(path, image)
+            return _deep_tiff(path)
     return None
 
 
@@ -203,7 +225,7 @@ def _deep_png(path: Path, header: Header) -> Samples:
     return rgba[..., 2:] if grey else rgba
 
 
-def _deep_tiff(path: Path, image: TiffImageFile) -> Samples:
+def _deep_tiff(path: Path) -> Samples:
     import av.error
 
     try:
@@ -211,10 +233,7 @@ def _deep_tiff(path: Path, image: TiffImageFile) -> Samples:
             picture = next(container.decode(video=0))
     except (av.error.FFmpegError, StopIteration):
         raise InputError(f"{path}: its 16-bit TIFF coding is not supported; convert it to PNG") from None
-    samples = picture.to_ndarray().astype(np.uint16, copy=False)
-    if image.tag_v2.get(262) == 0:
-        samples = 0xFFFF - samples  # white is zero
-    return samples
+    return picture.to_ndarray().astype(np.uint16, copy=False)
 
 
 def _samples(still: Still, image: Image.Image) -> Samples:
@@ -271,6 +290,8 @@ class StillSource(OpenSource):
             self.warnings.append(f"{self.path}: the picture ends too early; the rest of it is missing")
         if still.pages > 1:
             self.warnings.append(f"{self.path}: holds {still.pages} pages; only the first is taken")
+        if still.bits:
+            self.warnings.append(f"{self.path}: has {still.bits} bits a sample; 8 of them are taken")
         self._frame = Frame.from_array(still.samples, time_base=Fraction(1, 1000), duration=1000)
         height, width = still.samples.shape[:2]
         self.info = MediaInfo(

@@ -29,6 +29,7 @@ from revisage.media.video.other_streams import (
     kept_chapters,
     kept_tags,
     stream_name,
+    stream_tags,
 )
 from revisage.media.video.pixel_aspect import agrees, put_aspect
 from revisage.media.video.probing import SourceClock, open_container, open_file, read_info, says_alpha
@@ -97,7 +98,8 @@ class _Rise:
     def notes(self, source: InputContainer) -> list[str]:
         """What was moved, one line a stream."""
         return [
-            f"{stream_name(source.streams[index])}: {count} packets with repeated or falling times come a little later"
+            f"{stream_name(source.streams[index])}: repeated or falling times of {count} packet{'s'[: count - 1]} "
+            "were moved a little later"
             for index, count in sorted(self._moved.items())
         ]
 
@@ -258,7 +260,7 @@ def _video_stream(
     context.field_order = FIELD_ORDERS[label.fields]
     stream.time_base = info.time_base
     stream.disposition = source.disposition
-    stream.metadata.update(kept_tags(source.metadata))
+    stream.metadata.update(stream_tags(container, source))
     stream.metadata.pop("alpha_mode", None)
     if says_alpha(pattern) if joined.template == info.path else template.format.name.startswith("matroska"):
         stream.metadata["alpha_mode"] = "1"

@@ -340,6 +340,8 @@ def _chosen(options: EncodeOptions, info: MediaInfo) -> dict[str, str]:
         values["preset"] = options.preset
     if encoder in _REORDERING and options.muxer is not None and not format_written_by(options.muxer).reorders:
         values["bf"] = "0"
+    if encoder == "libx265":
+        values["a53cc"] = "1"  # captions of broadcasts (CEA-608), which x264 keeps by itself
     if encoder in BESIDE and options.pixel_format and has_alpha_plane(options.pixel_format):
         values["auto-alt-ref"] = "0"  # libvpx's wrapper refuses pictures that are never shown beside transparency
     extra = _EXTRA.get(encoder)

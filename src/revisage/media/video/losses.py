@@ -72,6 +72,8 @@ def _picture(before: MediaInfo, after: MediaInfo) -> list[str]:
         notes.append(f"the pixels' aspect ratio {shape} is lost with this codec and container; MP4 and MKV keep it")
     if before.has_alpha and not after.has_alpha:
         notes.append("transparency is lost with this codec and container; name the output .webm to keep it")
+    if before.has_captions and not after.has_captions:
+        notes.append("captions inside the pictures are lost with this codec; H.264, HEVC and MPEG-2 keep them")
     has_light = before.mastering_display is not None or before.content_light is not None
     if has_light and (after.mastering_display is None) != (before.mastering_display is None):
         notes.append("this codec cannot hold the HDR mastering and light levels; use libx264, libx265 or libsvtav1")

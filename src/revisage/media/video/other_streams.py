@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import av
 from av.container import OutputContainer
 
-from revisage.media.formats import can_hold, format_written_by
+from revisage.media.formats import Format, can_hold, format_written_by
 from revisage.media.video.probing import open_container
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "kept_chapters",
     "kept_tags",
     "stream_name",
+    "stream_tags",
 ]
 
 
@@ -67,7 +68,7 @@ def carry_streams(path: Path, container: OutputContainer, streams: list[Any]) ->
         if note:
             result.notes.append(f"{stream_name(stream)} {note}")
         if made is not None and stream.type != "attachment":
-            made.metadata.update(kept_tags(stream.metadata))
+            made.metadata.update(stream_tags(container, stream))
             made.disposition = stream.disposition
         if carried is not None:
             result.streams[stream.index] = carried
@@ -82,7 +83,7 @@ def stream_name(stream: Any) -> str:
 
 
 def _carry(container: OutputContainer, path: Path, stream: Any) -> tuple[Carried | None, Any, str]:
-    if stream.type == "attachment" or (is_cover(stream) and _covers(container) != "stream"):
+    if stream.type == "attachment" or (is_cover(stream) and _format(container).covers != "stream"):
         made, note = _attached(container, path, stream)
         return None, made, note
     if _is_remade(container, stream):
@@ -103,8 +104,8 @@ def _carry(container: OutputContainer, path: Path, stream: Any) -> tuple[Carried
     return None, None, f"({getattr(stream, 'name', None) or 'unknown'}) cannot be held by this container; left out"
 
 
-def _covers(container: OutputContainer) -> str | None:
-    return format_written_by(container.format.name).covers
+def _format(container: OutputContainer) -> Format:
+    return format_written_by(container.format.name)
 
 
 def is_cover(stream: Any) -> bool:
@@ -117,7 +118,7 @@ def _is_remade(container: OutputContainer, stream: Any) -> bool:
     if stream.type != "data" or "mov" not in stream.container.format.name:
         return False
     is_chapter_text = bool(stream.container.chapters()) and stream.name == "bin_data"
-    return is_chapter_text or (_covers(container) == "stream" and "timecode" in stream.metadata)
+    return is_chapter_text or (_format(container).makes_timecodes and "timecode" in stream.metadata)
 
 
 def _can_be_copied(muxer: str, stream: Any) -> bool:
@@ -148,7 +149,9 @@ def _copy(container: OutputContainer, stream: Any) -> _Copy:
 
 def _attached(container: OutputContainer, path: Path, stream: Any) -> tuple[Any, str]:
     """Put an attached file, or a cover picture as one, into the header."""
-    if _covers(container) != "attachment":
+    if is_cover(stream) and _format(container).covers is None:
+        return None, "(cover picture) cannot be held by this container, only by MP4 and MKV; left out"
+    if _format(container).covers != "attachment":
         return None, "cannot be held by this container; left out"
     if stream.type == "attachment":
         return container.add_stream_from_template(stream), ""
@@ -255,6 +258,14 @@ _OF_THE_FILE_STARTS = ("_statistics", "bps", "number_of_", "duration-", "variant
 def kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags that speak of the work; those that describe the old file are left out."""
     return {key: value for key, value in tags.items() if _is_kept(key.lower())}
+
+
+def stream_tags(container: OutputContainer, stream: Any) -> dict[str, str]:
+    """The tags of a stream to keep; of the kin of MOV with the name that its editors show for it."""
+    tags, name = kept_tags(stream.metadata), stream.metadata.get("handler_name")
+    if name and _format(container).clock == "scaled":
+        tags["handler_name"] = name
+    return tags
 
 
 def _is_kept(key: str) -> bool:

@@ -183,6 +183,7 @@ def read_info(path: Path) -> MediaInfo:
             sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
             fields=_fields(frame, context.field_order, context.codec.canonical_name),
             has_alpha=any(component.is_alpha for component in frame.format.components),
+            has_captions=_side_data(frame, SideType.A53_CC) is not None,
             mastering_display=_mastering_display(frame),
             content_light=_content_light(frame),
             video_index=stream.index,
@@ -407,20 +408,28 @@ class SourceClock:
         restarts = reader in ("mpegts", "mpeg")
         self._offsets = _offsets(path, status.st_size, status.st_mtime_ns) if restarts else (Fraction(0),)
         self._counts = _Counts()
+        self._numbers: dict[int, int] = {}
 
     @property
     def is_joined(self) -> bool:
         """Whether the clock starts anew somewhere."""
         return len(self._offsets) > 1
 
-    def straighten(self, packet: av.Packet) -> None:
-        """Move a packet's times in place; packets must come in the order of the file."""
+    def straighten(self, packet: av.Packet) -> bool:
+        """Move a packet's times in place; packets must come in the order of the file.
+
+        Returns:
+            Whether its stream's clock starts anew with it.
+        """
         if not self.is_joined or packet.time_base is None:
-            return
+            return False
         count = min(self._counts.number(packet), len(self._offsets) - 1)
+        before = self._numbers.get(packet.stream_index, 0)
+        self._numbers[packet.stream_index] = count
         shift = round(self._offsets[count] / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts + shift
         packet.dts = None if packet.dts is None else packet.dts + shift
+        return count > before
 
 
 class _Counts:

@@ -37,6 +37,11 @@ _STEPS_BACK = (Fraction(0), Fraction(2), Fraction(10))
 least every 0.7 s; until the first of them FFmpeg guesses, so there a seek to the place itself is not enough."""
 
 
+_AT_A_JOIN = 4
+"""So many packets before a clock that starts anew FFmpeg takes one for damaged, because the count of transport packets
+starts anew too."""
+
+
 class VideoSource(OpenSource):
     """A video file as a :class:`revisage.media.Source`. Each call of ``frames`` reads by itself."""
 
@@ -198,6 +203,7 @@ class _Reader:
         self._container, self._stream, self._info, self._clock = container, stream, info, clock
         self._decoder = FrameDecoder(stream, threaded=True)
         self._packets = 0
+        self._doubtful = -_AT_A_JOIN
         self._end = Fraction(0)
         self.broken = 0
         self.ended = False
@@ -255,13 +261,16 @@ class _Reader:
                 self.broken += 1
                 yield from self._flush()
                 return
-            if packet.size:
-                self._clock.straighten(packet)
+            starts_anew = bool(packet.size) and self._clock.straighten(packet)
             if packet.size and packet.pts is not None and packet.time_base is not None:
                 self._end = max(self._end, (packet.pts + (packet.duration or 0)) * packet.time_base)
             # Of the empty packets at the end only the stream, not its number, is right.
             if packet.stream.index == self._stream.index:
                 self._packets += 1 if packet.size else 0
+                if packet.is_corrupt:
+                    self._doubtful = self._packets
+                if starts_anew and self._packets - self._doubtful <= _AT_A_JOIN:
+                    self.broken -= 1
                 yield packet
 
     def _flush(self) -> Iterator[av.Packet]:
