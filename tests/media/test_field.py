@@ -26,6 +26,7 @@ from revisage.media import (
     open_image_sink,
     open_source,
     probe,
+    read_extent,
     sniff_file,
     stream_times,
 )
@@ -268,6 +269,43 @@ def test_avif_with_exif_is_a_photo(field: Path, tmp_path: Path) -> None:
     assert probe(field / "exif.avif").kind == "image"
     assert restored(field / "exif.avif", tmp_path / "out.png") == []
     assert probe(tmp_path / "out.png").size_hw == (512, 512)
+
+
+def moving_avif(path: Path) -> list[int]:
+    """An AVIF of six pictures with a hole that wanders; returns how long each is shown, in ms."""
+    pictures = []
+    for number in range(6):
+        samples = np.full((64, 96, 4), 255, np.uint8)
+        samples[..., 0] = 40 * number
+        samples[10:30, 10 * number : 10 * number + 20, 3] = 0
+        pictures.append(Image.fromarray(samples))
+    delays = [100, 50, 200, 40, 40, 300]
+    rest = {"append_images": pictures[1:], "duration": delays, "quality": 95, "subsampling": "4:4:4"}
+    pictures[0].save(path, save_all=True, **rest)  # type: ignore[arg-type]
+    return delays
+
+
+@pytest.mark.parametrize("name", ["out.avif", "out.webp", "out.png"])
+def test_an_avif_that_moves_is_an_animation(tmp_path: Path, name: str) -> None:
+    delays = moving_avif(tmp_path / "in.avif")
+    assert sniff_file(tmp_path / "in.avif") == Sniffed("avif", "animation")
+    assert read_extent(tmp_path / "in.avif").duration == Fraction(sum(delays), 1000)
+    with open_source(tmp_path / "in.avif") as source:
+        sink = open_image_sink(tmp_path / name, source)
+        for frame in source.frames():
+            sink.write(frame)
+        sink.close()
+    with open_source(tmp_path / "in.avif") as before, open_source(tmp_path / name) as after:
+        assert (after.info.kind, after.info.frame_count) == ("animation", 6)
+        for one, other, delay in zip(before.frames(), after.frames(), delays, strict=True):
+            assert one.duration == delay
+            assert other.duration is not None
+            assert other.duration * other.time_base == Fraction(delay, 1000)
+            assert np.abs(one.rgb().astype(int) - other.rgb()).max() < 12
+            assert one.alpha is not None
+            assert other.alpha is not None
+            assert np.abs(one.alpha.astype(int) - other.alpha).max() < (8 if name == "out.avif" else 1)
+    assert {path.name for path in tmp_path.iterdir()} == {"in.avif", name}
 
 
 def test_a_gain_map_that_is_not_kept_is_said_and_not_promised(field: Path, tmp_path: Path) -> None:

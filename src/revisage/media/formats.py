@@ -31,6 +31,7 @@ __all__ = [
     "format_of_content",
     "format_of_info",
     "format_written_by",
+    "has_avif_sequence",
     "media_type",
     "sniff",
     "sniff_file",
@@ -145,7 +146,9 @@ FORMATS = (
         "heic", "heic heif hif", ("image",), readers=("HEIF",), in_browsers=(),
         marks=tuple(((4, b"ftyp" + brand),) for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1")),
     ),
-    _picture("avif", "avif", ("image",), readers=("AVIF",), marks=(((4, b"ftypavif"),),)),
+    _picture(
+        "avif", "avif", ("image", "animation"), readers=("AVIF",), marks=(((4, b"ftypavif"),), ((4, b"ftypavis"),)),
+    ),
     _picture(
         "jp2", "jp2 j2k j2c jpx jpf", ("image",), b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51",
         readers=("JPEG2000",), in_browsers=(),
@@ -386,10 +389,18 @@ def sniff(head: bytes, name: str) -> Sniffed:
 
 
 def _moves(head: bytes) -> bool:
-    """Whether a PNG or WebP says of itself that it is animated."""
+    """Whether a PNG, WebP or AVIF says of itself that it is animated."""
     if head.startswith(_PNG):
         return b"acTL" in head[:4096].split(b"IDAT", 1)[0]
+    if has_avif_sequence(head):
+        return True
     return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
+
+
+def has_avif_sequence(head: bytes) -> bool:
+    """Whether an AVIF that begins with ``head`` names, among its brands, that of image sequences."""
+    brands = head[8 : int.from_bytes(head[:4], "big")]
+    return head[4:8] == b"ftyp" and any(brands[at : at + 4] == b"avis" for at in range(0, len(brands), 4))
 
 
 def is_text(head: bytes) -> bool:

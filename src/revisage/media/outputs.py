@@ -51,7 +51,7 @@ def format_notes(source: Path, output: Path) -> list[str]:
 def open_image_sink(path: Path, source: Source | MediaInfo) -> Sink:
     """A sink that writes the whole of an animation or a photo to ``path``, in the format of its extension.
 
-    ``.png`` and ``.webp`` are animated unless the source is one picture. Sizes follow from the frames.
+    ``.png``, ``.webp`` and ``.avif`` are animated unless the source is one picture. Sizes follow from the frames.
 
     Args:
         path: to be written; replaced if it is there.
@@ -69,6 +69,8 @@ def open_image_sink(path: Path, source: Source | MediaInfo) -> Sink:
         return still.StillSink(path, info, asked.name)
     if asked.name == "gif":
         return animation.GifSink(path, info)
+    if asked.name == "avif":
+        return animation.AvifSink(path, info)
     return animation.WebpSink(path, info) if asked.name == "webp" else animation.ApngSink(path, info)
 
 
@@ -86,7 +88,9 @@ def _image_format(path: Path, info: MediaInfo) -> Format:
         ways = " or ".join(f".{name}" for name in asked.successors)
         raise OutputError(f"{path}: {asked.name.upper()} files are read but not written; name a {ways} file")
     if "animation" not in asked.kinds and not _is_single(info):
-        raise OutputError(f"{path}: {asked.name.upper()} holds one picture; name a .gif, .png, .webp or video file")
+        raise OutputError(
+            f"{path}: {asked.name.upper()} holds one picture; name a .gif, .png, .webp, .avif or video file"
+        )
     return asked
 
 

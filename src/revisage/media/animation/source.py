@@ -1,4 +1,4 @@
-"""Reading animated images: GIF, APNG and animated WebP, one composed picture at a time.
+"""Reading animated images: GIF, APNG, animated WebP and AVIF, one composed picture at a time.
 
 Only the structure of the file and one or two pictures are held in memory, however long the animation is.
 """
@@ -16,9 +16,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from revisage.core import InputError
-from revisage.media import png_chunks, webp_chunks
+from revisage.media import png_chunks, video, webp_chunks
 from revisage.media.animation.gif_file import (
     DISPOSE_BACKGROUND,
     DISPOSE_PREVIOUS,
@@ -26,7 +27,9 @@ from revisage.media.animation.gif_file import (
     decode_indices,
     parse_gif,
 )
+from revisage.media.formats import has_avif_sequence
 from revisage.media.frame import Frame
+from revisage.media.image_file import check_pixels, pillow_unlimited
 from revisage.media.interface import Extent, MediaInfo, OpenSource
 
 __all__ = ["AnimationSource", "Area", "Canvas", "animation_extent", "animation_format"]
@@ -218,15 +221,68 @@ class _WebpReader(_Reader):
             canvas.dispose(area, disposal)
 
 
+class _AvifReader(_Reader):
+    """Its pictures come from Pillow; their times, which Pillow knows only of decoded ones, from FFmpeg."""
+
+    codec = "avif"
+    smallest_unit = Fraction(1, 1000)
+    bit_depth = 8
+    plays = None
+    truncated = False
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.delays = _avif_delays(path)
+        with path.open("rb") as file, self._opened(file) as image:
+            check_pixels(path, *image.size)
+            self.size_hw = image.height, image.width
+            self.has_alpha = image.mode.endswith("A")
+
+    def pictures(self, file: BinaryIO) -> Iterator[tuple[Samples, bool]]:
+        with self._opened(file) as image:
+            for number in range(len(self.delays)):
+                samples = self._picture(image, number)
+                yield np.zeros((*self.size_hw, 4), np.uint8) if samples is None else samples, samples is not None
+
+    @staticmethod
+    def _picture(image: Image.Image, number: int) -> Samples | None:
+        try:
+            image.seek(number)
+            return np.asarray(image.convert("RGBA"))
+        except (OSError, EOFError, ValueError):
+            return None
+
+    def _opened(self, file: BinaryIO) -> Image.Image:
+        with pillow_unlimited():
+            try:
+                return Image.open(file)
+            except (UnidentifiedImageError, OSError, SyntaxError, ValueError, MemoryError):
+                raise InputError(f"{self._path}: the animation cannot be decoded; it is damaged") from None
+
+
+def _avif_delays(path: Path) -> list[Fraction]:
+    """How long each picture of an AVIF is shown; of one that does not move, one picture."""
+    import av.error
+
+    try:
+        with video.open_file(path) as container:
+            stream = max(container.streams.video, key=lambda one: one.frames)
+            packets = [packet for packet in container.demux(stream) if packet.size and packet.time_base is not None]
+            return [(packet.duration or 0) * packet.time_base for packet in packets]
+    except (av.error.FFmpegError, ValueError):
+        return [Fraction(0)]
+
+
 _READERS: dict[str, Callable[[Path], _Reader]] = {
     "gif": _GifReader,
     "apng": _ApngReader,
     "webp": _WebpReader,
+    "avif": _AvifReader,
 }
 
 
 def animation_format(path: Path) -> str | None:
-    """``gif``, ``apng`` or ``webp`` if the content of ``path`` is that animation (any GIF is one), else None."""
+    """``gif`` (of any GIF), ``apng``, ``webp`` or ``avif`` if the content of ``path`` is that animation, else None."""
     with path.open("rb") as file:
         head = file.read(64)
     if head[:6] in (b"GIF87a", b"GIF89a"):
@@ -235,6 +291,8 @@ def animation_format(path: Path) -> str | None:
         return "apng" if png_chunks.parse_png(path).animated else None
     if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and head[20] & webp_chunks.ANIMATION:
         return "webp"
+    if has_avif_sequence(head):
+        return "avif" if len(_avif_delays(path)) > 1 else None
     return None
 
 
