@@ -17,8 +17,8 @@ from revisage.media.interface import MediaInfo
 
 __all__ = ["AvifSink"]
 
-_QUALITY = {"quality": 90, "subsampling": "4:4:4"}
-"""As of photos."""
+_QUALITY = {"quality": 90, "subsampling": "4:4:4", "speed": 8}
+"""As of photos, but faster: a film of them takes minutes otherwise."""
 
 
 class AvifSink:
