@@ -245,7 +245,7 @@ def _write(
 def _video_stream(
     container: OutputContainer, template: InputContainer, joined: JoinedPackets, source: Any, info: MediaInfo
 ) -> Any:
-    pattern = template.streams[info.video_index] if joined.template == info.path else template.streams.video[0]
+    pattern: Any = template.streams[info.video_index] if joined.template == info.path else template.streams.video[0]
     stream: Any = container.add_stream_from_template(pattern, opaque=True)
     label, header = joined.label, joined.header
     context = stream.codec_context
