@@ -197,7 +197,7 @@ def _joined(
     container_format: Format,
     span: _Span,
     *,
-    label: str | None = None,
+    label: str = "",
     packets: int | None = None,
 ) -> list[str]:
     """Write the output, of the other streams no more than a number of ``packets``; returns notes."""
