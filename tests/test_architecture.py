@@ -196,6 +196,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert [name for name in out[1].split() if name.startswith("revisage.")] == []
 
 
+def test_the_command_line_starts_without_heavy_libraries() -> None:
+    code = "import sys, revisage.cli.app; print(*{'torch', 'cv2', 'av', 'openvino', 'numpy', 'PIL'} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == []
+
+
 def test_all_is_sorted_and_there() -> None:
     assert revisage.__all__ == sorted(revisage.__all__)
     for name in revisage.__all__:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from revisage.core import ConfigError, format_seconds
-from revisage.core.values import parse_time
+from revisage.core.progress import parse_time
 
 
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59999))

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from revisage.core.values import CancelToken
+from revisage.core.progress import CancelToken
 from revisage.media import is_playable, probe, write_playable
 from sample_media import SAMPLES, plain_frames, write_video
 

@@ -15,7 +15,7 @@ from PIL import Image
 import revisage
 from revisage import media
 from revisage.core.errors import CancelledError, DiskFullError, OutputError, ProcessingError
-from revisage.core.values import CancelToken, Progress
+from revisage.core.progress import CancelToken, Progress
 from revisage.pipeline import SegmentResult, Tally, plan
 from sample_media import audio_packets, face_frames, plain_frames, read_video, write_video
 

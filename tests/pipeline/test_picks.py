@@ -14,7 +14,7 @@ from pipeline_fakes import scan, track
 import revisage
 from revisage.core.config import make_config
 from revisage.core.errors import ConfigError, OutputError
-from revisage.core.values import Progress
+from revisage.core.progress import Progress
 from revisage.facestore import StoredFace
 from revisage.facestore.face_store import FaceStore
 from revisage.pipeline.plan import make_plan

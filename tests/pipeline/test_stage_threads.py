@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from revisage.core.errors import CancelledError
-from revisage.core.values import CancelToken
+from revisage.core.progress import CancelToken
 from revisage.pipeline.restoration import StageThreads
 
 

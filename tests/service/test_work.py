@@ -11,7 +11,7 @@ import pytest
 
 from revisage.core.config import make_config
 from revisage.core.errors import InputError
-from revisage.core.values import Progress
+from revisage.core.progress import Progress
 from revisage.service.jobs import intake as service
 from revisage.service.jobs.job import Lane, error_code, public_error, public_text
 from revisage.service.jobs.job_store import JobStore

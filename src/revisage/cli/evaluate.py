@@ -1,6 +1,6 @@
 """``revisage evaluate``: measure restorations against the undamaged original, compare them, and ask people.
 
-The room ``revisage.evaluate`` shares its name with the public function, so it is imported where it is used.
+The room ``revisage.evaluate`` shares its name with the function of ``revisage.api``, so it is called ``evaluation``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from revisage import evaluate as evaluation
 from revisage import measures
 from revisage.cli.options import JsonOption, OverwriteOption, QuietOption, option, plain_by_default, with_options
 from revisage.cli.show import counted, print_lines, print_table, progress_bar, warn
@@ -59,7 +60,6 @@ def _settings(faces_only: bool | None, **options: Any) -> dict[str, Any]:
 
 
 _PLAIN = "files"
-_AREAS = (("whole", "Whole frame"), ("faces", "Inside faces"))
 _BETTER = {"higher": "higher", "lower": "lower", "reference": "near the reference"}
 
 
@@ -89,7 +89,7 @@ def evaluate(
 
     Other commands: `evaluate compare` puts several restorations side by side, `evaluate study` makes a blind test.
     """
-    from revisage.api import evaluate as run
+    from revisage.api import evaluate as run  # brings numpy
 
     with progress_bar(quiet) as progress:
         found = run(restored, reference, input=input, progress=progress, **_settings(**options))
@@ -117,7 +117,7 @@ def _print(found: Evaluation) -> None:
         return
     shown = _averaged(found, files) if len(files) > 1 else files[0]
     print_lines(_headline(found, files))
-    for area, title in _AREAS:
+    for area, title in evaluation.AREAS:
         rows = list(_rows(shown, area))
         if rows:
             print_lines(["", title])
@@ -135,28 +135,24 @@ def _headline(found: Evaluation, files: list[FileEvaluation]) -> Iterator[str]:
 
 def _averaged(found: Evaluation, files: list[FileEvaluation]) -> FileEvaluation:
     """A file whose scores are the means over all."""
-    from revisage.evaluate import FileEvaluation, Score, Side
-
     sides = {}
     for name in files[0].sides:
         whole, faces = (
-            {key: Score(value=value) for key, value in found.mean.get(name, {}).get(area, {}).items()}
-            for area, _ in _AREAS
+            {key: evaluation.Score(value=value) for key, value in found.mean.get(name, {}).get(area, {}).items()}
+            for area, _ in evaluation.AREAS
         )
-        sides[name] = Side(path="", size_hw=(0, 0), whole=whole, faces=faces)
-    return FileEvaluation(name="", sides=sides)
+        sides[name] = evaluation.Side(path="", size_hw=(0, 0), whole=whole, faces=faces)
+    return evaluation.FileEvaluation(name="", sides=sides)
 
 
 def _rows(file: FileEvaluation, area: str) -> Iterator[tuple[str, ...]]:
-    from revisage.evaluate import score_text
-
     others = [side.area(area) for name, side in reversed(file.sides.items()) if name != "reference"]
     reference = file.sides["reference"].area(area)
     for name, info in measures.MEASURES.items():
         scores = [scores.get(name) for scores in others]
         if any(score is not None and (score.value is not None or score.identical) for score in scores):
             unit = f" ({info.unit})" if info.unit else ""
-            cells = [score_text(score, info) for score in (*scores, reference.get(name))]
+            cells = [evaluation.score_text(score, info) for score in (*scores, reference.get(name))]
             yield (info.title + unit, *cells, _BETTER[info.better])
 
 
@@ -165,7 +161,7 @@ def _notes(files: list[FileEvaluation]) -> Iterator[str]:
     reasons: dict[str, list[str]] = {}
     for file in files:
         for name, side in file.sides.items():
-            for area, _ in _AREAS:
+            for area, _ in evaluation.AREAS:
                 for key, score in side.area(area).items():
                     if score.value is None and not score.identical and score.note and name != "reference":
                         titles = reasons.setdefault(score.note, [])
@@ -203,41 +199,35 @@ def compare(
     **options: Any,
 ) -> int:
     """Measure several restorations against one original, and show which is best at what."""
-    from revisage.evaluate import evaluate_sides, make_settings, name_methods
-
     written = [path for path in (html, csv) if path is not None]
     for path in written:
         check_file(path, overwrite=overwrite)
-    settings = make_settings(**_settings(**options))
-    sides = {**({} if input is None else {"input": input}), **name_methods(methods)}
+    settings = evaluation.make_settings(**_settings(**options))
+    sides = {**({} if input is None else {"input": input}), **evaluation.name_methods(methods)}
     with progress_bar(quiet) as progress:
-        found = evaluate_sides(reference, sides, settings, progress=progress)
+        found = evaluation.evaluate_sides(reference, sides, settings, progress=progress)
     _write(found, settings, html, csv, overwrite)
     return _told_methods(found, quiet, as_json, written)
 
 
 def _write(found: Evaluation, settings: EvaluateSettings, html: Path | None, csv: Path | None, overwrite: bool) -> None:
     """The page and the table, where they are asked for."""
-    from revisage.evaluate import comparison_page, csv_text
-
     if html is not None:
-        write_text(html, comparison_page(found, settings), overwrite=overwrite)
+        write_text(html, evaluation.comparison_page(found, settings), overwrite=overwrite)
     if csv is not None:
-        write_text(csv, csv_text(found), overwrite=overwrite)
+        write_text(csv, evaluation.csv_text(found), overwrite=overwrite)
 
 
 def _told_methods(found: Evaluation, quiet: bool, as_json: bool, written: list[Path]) -> int:
     """Print the result; the exit code says whether every file could be measured."""
-    from revisage.evaluate import averaged, rows
-
     failed = [file for file in found.files if file.error is not None]
     for file in found.files:
         for text in [*file.warnings, *([] if file.error is None else [f"{file.name}: {file.error}"])]:
             warn(f"warning: {text}")
-    shown = averaged(found)
+    shown = evaluation.averaged(found)
     if as_json:
         best: dict[str, dict[str, list[str]]] = {}
-        for row in [] if shown is None else rows(shown):
+        for row in [] if shown is None else evaluation.rows(shown):
             best.setdefault(row.area, {})[row.info.name] = list(row.best)
         record = {"best": best, **found.model_dump(mode="json")}
         print_lines([json.dumps(record, indent=2, allow_nan=False)])
@@ -249,15 +239,13 @@ def _told_methods(found: Evaluation, quiet: bool, as_json: bool, written: list[P
 
 
 def _print_methods(shown: FileEvaluation) -> None:
-    from revisage.evaluate import AREAS, methods_of, rows, score_text
-
-    columns = [*[name for name in ("input",) if name in shown.sides], *methods_of(shown), "reference"]
-    table = list(rows(shown))
-    for area, title in AREAS:
+    columns = [*[name for name in ("input",) if name in shown.sides], *evaluation.methods_of(shown), "reference"]
+    table = list(evaluation.rows(shown))
+    for area, title in evaluation.AREAS:
         lines = [
             (
                 row.info.title + (f" ({row.info.unit})" if row.info.unit else ""),
-                *(_marked(name in row.best, score_text(row.scores.get(name), row.info)) for name in columns),
+                *(_marked(name in row.best, evaluation.score_text(row.scores.get(name), row.info)) for name in columns),
                 _BETTER[row.info.better],
             )
             for row in table
@@ -310,12 +298,12 @@ def make(
     Give raters the folder OUT: they open index.html, which works without a network, and save their answers. Keep the
     key to yourself until `revisage evaluate study score RESULTS... --key OUT.key.json`.
     """
-    from revisage.evaluate import QUESTION, key_path, make_study
-
-    key = make_study(sources, output, seed=seed, question=question or QUESTION, overwrite=overwrite)
+    key = evaluation.make_study(
+        sources, output, seed=seed, question=question or evaluation.QUESTION, overwrite=overwrite
+    )
     if not quiet:
         items = counted(len({trial.item for trial in key.trials}), "item")
-        print_lines([str(output / "index.html"), str(key_path(output))])
+        print_lines([str(output / "index.html"), str(evaluation.key_path(output))])
         print_lines([f"  {counted(len(key.trials), 'pair')}: {items}, {len(key.methods)} methods"])
 
 
@@ -330,9 +318,9 @@ def score(
 
     The preference is the share of answers for a method among those that were not "equal", with Wilson's interval.
     """
-    from revisage.evaluate import load_answers, load_key, score_study
-
-    found = score_study(load_key(key), {path: load_answers(path) for path in results}, confidence=confidence)
+    found = evaluation.score_study(
+        evaluation.load_key(key), {path: evaluation.load_answers(path) for path in results}, confidence=confidence
+    )
     if as_json:
         print_lines([json.dumps(found.model_dump(mode="json"), indent=2)])
         return

@@ -38,7 +38,8 @@ from .files import (
     write_text,
     written_beside,
 )
-from .values import Box, CancelToken, Crop, Face, Image, Progress, ProgressCallback, Region, Shot, Track, format_seconds
+from .progress import CancelToken, Progress, ProgressCallback, format_seconds
+from .values import Box, Crop, Face, Image, Region, Shot, Track
 
 __all__ = [
     "DETECTORS",

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from revisage.core.errors import ConfigError
-from revisage.core.values import parse_time
+from revisage.core.progress import parse_time
 
 __all__ = [
     "BACKGROUNDS",

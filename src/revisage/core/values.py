@@ -1,38 +1,18 @@
-"""Values that the rooms hand each other: faces, tracks and shots, which check themselves; progress; times for people.
+"""Faces, tracks and shots: frozen values that check themselves.
 
 Coordinates are in pixels of the frame as it is shown upright (rotation applied), in OpenCV's convention:
-integer coordinates are the centres of pixels. Times are integer pts in a Fraction time base; text is for people alone.
+integer coordinates are the centres of pixels.
 """
 
 from __future__ import annotations
 
 import math
-import re
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from revisage.core.errors import CancelledError, ConfigError
-
-__all__ = [
-    "Box",
-    "CancelToken",
-    "Crop",
-    "Face",
-    "Image",
-    "Progress",
-    "ProgressCallback",
-    "Region",
-    "Shot",
-    "Track",
-    "format_seconds",
-    "parse_time",
-]
-
+__all__ = ["Box", "Crop", "Face", "Image", "Region", "Shot", "Track"]
 
 Image = NDArray[np.uint8]
 """``(H, W, 3) uint8 RGB``, contiguous."""
@@ -185,76 +165,3 @@ class Track:
     def at(self, index: int) -> Face | None:
         """The face at a frame of the video, or None outside the track."""
         return self.faces[index - self.start] if self.start <= index < self.stop else None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A moment of a run.
-
-    Attributes:
-        stage: ``scan``, ``restore`` or ``finish``.
-        done: frames finished in this stage.
-        total: frames in this stage; None while unknown.
-        faces: faces met so far in this stage.
-        file: name of the file at work.
-    """
-
-    stage: str
-    done: int
-    total: int | None
-    faces: int = 0
-    file: str = ""
-
-
-ProgressCallback = Callable[[Progress], None]
-
-
-class CancelToken:
-    """A flag that any thread may set; the work looks at it between frames."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def cancel(self) -> None:
-        """Ask the work to stop at the next frame."""
-        self._event.set()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether a stop was asked for."""
-        return self._event.is_set()
-
-    def check(self) -> None:
-        """Raise CancelledError when a stop was asked for."""
-        if self._event.is_set():
-            raise CancelledError("stopped; nothing partial was left behind")
-
-
-_FRACTION = re.compile(r"\d+/[1-9]\d*")
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d+)?)")
-
-
-def parse_time(text: str) -> Fraction:
-    """Seconds from ``12``, ``12.5``, ``1:02.5``, ``1:00:02.5``, subtitles' ``1:00:02,500`` or the exact ``125/2``.
-
-    Raises:
-        ConfigError: the text is none of these.
-    """
-    if _FRACTION.fullmatch(text.strip()):
-        return Fraction(text)
-    match = _CLOCK.fullmatch(text.strip())
-    if match is None:
-        raise ConfigError(f"not a time: '{text}'; write seconds (12.5) or a clock time (1:02.5)")
-    hours, minutes, secs = match.groups()
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + Fraction(secs.replace(",", "."))
-
-
-def format_seconds(value: float | Fraction) -> str:
-    """A time for people: ``1:02:05``, ``2:05`` or ``0:05.2`` (tenths below a minute)."""
-    total = float(value)
-    if total < 60:
-        return f"0:{total:04.1f}"
-    whole = round(total)
-    hours, rest = divmod(whole, 3600)
-    minutes, secs = divmod(rest, 60)
-    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
