@@ -105,6 +105,7 @@ class RestoreOptions(TypedDict, total=False):
     save_frames: PathLike | None
     compare: PathLike | None
     report: PathLike | None
+    profile: PathLike | None
     collect: PathLike | None
     consent: str | None
     collect_frames: int | None
@@ -229,8 +230,9 @@ def batch(
         CancelledError: stopped through ``cancel``; what is finished stays, and is skipped by the next run.
     """
     settings, folder = make_config(_read_config(config), **options), media.as_path(output)
-    if settings.report is not None or settings.compare is not None:
-        raise ConfigError(f"{'report' if settings.report else 'compare'} belongs to one file; leave it out of a batch")
+    for name in ("report", "compare", "profile"):
+        if getattr(settings, name) is not None:
+            raise ConfigError(f"{name} belongs to one file; leave it out of a batch")
     check_folder(folder)
     pipeline.check_side_folders(settings)
     pipeline.check_store(settings)
@@ -302,8 +304,8 @@ def _restore_batch(
     given: Scan | None,
 ) -> list[FileReport]:
     """One file after the other; what is wrong with one is noted, and the others go on."""
-    if given is not None or config.compare is not None:
-        option = "scan" if given is not None else "compare"
+    of_one = {"scan": given, "compare": config.compare, "profile": config.profile}
+    for option in (name for name, value in of_one.items() if value is not None):
         raise ConfigError(f"{option} belongs to one file, {named} stands for several; name one file")
     single = config.model_copy(update={"report": None})
     targets = _batch_targets(found, named, output, config)

@@ -68,7 +68,7 @@ Config = Annotated[
 ]
 
 _TRUNCATED = 3
-_OF_ONE_FILE = {"report", "compare"}
+_OF_ONE_FILE = {"report", "compare", "profile"}
 
 
 def _version(wanted: bool) -> None:

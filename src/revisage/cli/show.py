@@ -155,6 +155,8 @@ def report_lines(report: Report) -> Iterator[str]:
     for entry in report.files:
         if entry.error is None:
             yield from _planned_lines(entry) if report.dry_run else _done_lines(entry)
+            if report.config.get("profile"):
+                yield from _stage_lines(entry)
     if report.skipped:
         names = ", ".join(Path(path).name for path in report.skipped[:_NAMED])
         more = f" and {len(report.skipped) - _NAMED} more" if len(report.skipped) > _NAMED else ""
@@ -182,6 +184,15 @@ def _done_lines(entry: FileReport) -> Iterator[str]:
         yield f"  {counted(len(entry.failures), 'frame')} kept as found: the restoration failed there"
     yield f"  {format_seconds(timings.total_seconds)}, {timings.frames_per_second:g} frames/s"
     yield from (f"  note: {note}" for note in entry.notes)
+
+
+def _stage_lines(entry: FileReport) -> Iterator[str]:
+    """Where the time went. Stages run side by side: the busiest is the one that all others wait for."""
+    timings = entry.timings
+    yield f"  {'stage':12}{'seconds':>9}{'ms a frame':>12}{'busy':>7}"
+    yield f"  {'scan':12}{timings.scan_seconds:9.2f}{1000 * timings.scan_seconds / entry.frames:12.1f}"
+    for stage, seconds in sorted(timings.stages.items(), key=lambda item: -item[1]):
+        yield f"  {stage:12}{seconds:9.2f}{1000 * seconds / entry.frames:12.1f}{timings.busy[stage]:7.0%}"
 
 
 def _track_lines(entry: FileReport) -> Iterator[str]:

@@ -242,6 +242,9 @@ class RestoreConfig(BaseModel):
     report: Annotated[Path | None, Option("Beside the output", ("side output",), served=False, metavar="FILE")] = Field(
         None, description="File for the report (JSON)."
     )
+    profile: Annotated[Path | None, Option("Beside the output", ("side output",), served=False, metavar="FILE")] = (
+        Field(None, description="File for what each thread did when (JSON for ui.perfetto.dev or chrome://tracing).")
+    )
     collect: Annotated[Path | None, Option("Face store", ("side output",), served=False, metavar="DIR")] = Field(
         None, description="Folder of a face store to keep crops of the restored faces in; needs --consent."
     )

@@ -30,6 +30,7 @@ from revisage.core import (
     RevisageError,
     output_error,
     publish,
+    write_text,
 )
 from revisage.pipeline.calibration import calibration_crops
 from revisage.pipeline.delivery import delivered, told_where
@@ -51,9 +52,10 @@ from revisage.pipeline.report import (
     measured,
     restorer_summary,
     sync_difference_ms,
+    timings,
     track_summaries,
 )
-from revisage.pipeline.restoration import Networks, Tally
+from revisage.pipeline.restoration import Networks, Tally, Trace
 from revisage.pipeline.runners import ProcessRunner, Runner, SerialRunner
 from revisage.pipeline.scan import Fingerprint, Scan, SourceWatch
 from revisage.pipeline.scanner import scan_settings, scan_source
@@ -94,6 +96,7 @@ class Run:
         calibration: location of what they are made with, or None.
         reused: segments that an interrupted run had finished.
         notes: what there is to say about the run.
+        trace, events: what this process and those of the segments did when.
     """
 
     source: Path
@@ -114,6 +117,8 @@ class Run:
     calibration: str | None = None
     reused: int = 0
     notes: list[str] = field(default_factory=list)
+    trace: Trace = field(default_factory=Trace)
+    events: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def print(self) -> Fingerprint:
@@ -330,7 +335,8 @@ def _of_another_run(run: Run) -> str:
 
 
 def _restored(run: Run, started: float) -> FileReport:
-    run.networks.load()
+    with run.trace.span("load"):
+        run.networks.load()
     key = _key(run)
     if run.has_leave and not run.folder.holds(key):
         # What an interrupted run with another key has published is not this one's to replace.
@@ -341,7 +347,8 @@ def _restored(run: Run, started: float) -> FileReport:
     if published is not None and run.config.collect is None:
         return FileReport(**published)
     began = time.perf_counter()
-    _look(run, run.given or _scan_or_saved(run))
+    with run.trace.span("scan"):
+        _look(run, run.given or _scan_or_saved(run))
     scanned = time.perf_counter()
     _calibrate(run)
     tally = _write_output(run)
@@ -351,9 +358,13 @@ def _restored(run: Run, started: float) -> FileReport:
     report.model = restorer_summary(run.networks)
     _measure(run, report, tally)
     now = time.perf_counter()
-    report.timings = _timings(run, report, tally, total=now - started, scan=scanned - began, restore=now - scanned)
+    seconds = (now - started, scanned - began, now - scanned)
+    report.timings = timings(tally, report.frames, *seconds, reused_segments=run.reused)
     report.measures.pt_seconds_per_frame = report.timings.seconds_per_frame
     _publish(run, report)
+    if run.config.profile is not None:
+        events = [*run.trace.events(), *run.events]
+        write_text(run.config.profile, json.dumps(events), overwrite=True)
     if run.config.collect is not None and report.faces.restored:
         _collect(run, report)
     return report
@@ -438,11 +449,13 @@ def _write_output(run: Run) -> Tally:
     statement = _statement(run, tally)
     if run.target.by_segments:
         run.progress(Progress("finish", 0, None, 0, run.source.name))
-        _assemble(run, statement)
+        with run.trace.span("assemble"):
+            _assemble(run, statement)
     elif statement is not None and not label_picture(run.finished, statement):
         run.notes.append(_UNLABELLED)
     for segment in run.segments:
         run.notes += results[segment.number].notes
+        run.events += results[segment.number].events
     if tally.failures and not tally.changed:
         raise ProcessingError(f"{run.source}: no face could be restored; {tally.failures[0]}")
     return tally
@@ -577,16 +590,3 @@ def _collect(run: Run, report: FileReport) -> None:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         report.warnings.append(f"no faces were kept in {run.config.collect}: {reason}")
-
-
-def _timings(run: Run, report: FileReport, tally: Tally, *, total: float, scan: float, restore: float) -> Timings:
-    return Timings(
-        total_seconds=round(total, 3),
-        scan_seconds=round(scan, 3),
-        restore_seconds=round(restore, 3),
-        stages=tally.seconds,
-        seconds_per_frame=round(total / report.frames, 5),
-        seconds_per_face=round(total / tally.faces, 5) if tally.faces else None,
-        frames_per_second=round(report.frames / total, 2),
-        reused_segments=run.reused,
-    )

@@ -35,6 +35,7 @@ __all__ = [
     "measured",
     "restorer_summary",
     "sync_difference_ms",
+    "timings",
     "track_summaries",
 ]
 
@@ -94,7 +95,8 @@ class Timings(BaseModel):
 
     Attributes:
         total_seconds: wall clock from start to finished file; ``scan_seconds`` and ``restore_seconds`` of it.
-        stages: seconds of work in each stage, summed over workers.
+        stages: seconds of work in each stage, summed over workers; ``busy``: as parts of ``restore_seconds``. A stage
+            near 1 for each worker is the one that all others wait for.
         seconds_per_frame: PT, the processing time: total / frames.
         seconds_per_face: total / restored faces; None when there was none.
         frames_per_second: frames / total.
@@ -107,6 +109,7 @@ class Timings(BaseModel):
     scan_seconds: float = 0.0
     restore_seconds: float = 0.0
     stages: dict[str, float] = {}
+    busy: dict[str, float] = {}
     seconds_per_frame: float = 0.0
     seconds_per_face: float | None = None
     frames_per_second: float = 0.0
@@ -325,6 +328,23 @@ def measured(
         faces=faces,
         fpa=None if fpa is None else round(fpa, 4),
         avs_ms=avs_ms,
+    )
+
+
+def timings(
+    tally: Tally, frames: int, total: float, scan: float, restore: float, *, reused_segments: int = 0
+) -> Timings:
+    """Where the time went, of ``frames`` frames; seconds of the whole, of the scan and of what came after it."""
+    return Timings(
+        total_seconds=round(total, 3),
+        scan_seconds=round(scan, 3),
+        restore_seconds=round(restore, 3),
+        stages=tally.seconds,
+        busy={name: round(seconds / restore, 3) for name, seconds in tally.seconds.items()},
+        seconds_per_frame=round(total / frames, 5),
+        seconds_per_face=round(total / tally.faces, 5) if tally.faces else None,
+        frames_per_second=round(frames / total, 2),
+        reused_segments=reused_segments,
     )
 
 

@@ -23,6 +23,7 @@ from revisage.pipeline.restoration import (
     PlannedFace,
     StageClock,
     Tally,
+    Trace,
     restore_frames,
 )
 from revisage.pipeline.targets import Picks, PickTarget, Pictures, SideTargets, compared
@@ -106,20 +107,27 @@ class SegmentResult:
         number: of the segment.
         tally: what became of its frames.
         notes: what its encoder could not keep.
+        events: what each thread did when, where a profile is wanted; see :class:`Trace`.
     """
 
     number: int
     tally: Tally
     notes: tuple[str, ...] = ()
+    events: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> SegmentResult:
         """What :meth:`to_dict` gave."""
-        return cls(values["number"], Tally.of(values["tally"]), tuple(values["notes"]))
+        return cls(values["number"], Tally.of(values["tally"]), tuple(values["notes"]), tuple(values["events"]))
 
     def to_dict(self) -> dict[str, Any]:
         """This result as JSON values, for the manifest."""
-        return {"number": self.number, "tally": self.tally.to_dict(), "notes": list(self.notes)}
+        return {
+            "number": self.number,
+            "tally": self.tally.to_dict(),
+            "notes": list(self.notes),
+            "events": list(self.events),
+        }
 
 
 def restore_segment(job: SegmentJob, networks: Networks, cancel: CancelToken, on_frame: OnFrame) -> SegmentResult:
@@ -137,14 +145,22 @@ def restore_segment(job: SegmentJob, networks: Networks, cancel: CancelToken, on
         CancelledError: a stop was asked for.
     """
     tally = Tally()
-    clock = StageClock(tally.seconds)
+    trace = None if job.config.profile is None else Trace()
+    clock = StageClock(tally.seconds, trace)
     with ExitStack() as stack:
         sink, write = _writers(stack, job)
         size_hw = job.options.size_hw or job.info.size_hw
         items = stack.enter_context(
             closing(
                 restore_frames(
-                    _frames(job), _Planner(job), networks, job.config, size_hw=size_hw, cancel=cancel, tally=tally
+                    _frames(job),
+                    _Planner(job),
+                    networks,
+                    job.config,
+                    size_hw=size_hw,
+                    cancel=cancel,
+                    tally=tally,
+                    trace=trace,
                 )
             )
         )
@@ -157,7 +173,8 @@ def restore_segment(job: SegmentJob, networks: Networks, cancel: CancelToken, on
             raise output_error(Path(job.target), error) from error
         if tally.frames != job.segment.frames:
             raise ProcessingError(_lost(job, tally.frames))
-    return SegmentResult(job.segment.number, tally, tuple(getattr(sink, "notes", ())))
+    events = () if trace is None else tuple(trace.events())
+    return SegmentResult(job.segment.number, tally, tuple(getattr(sink, "notes", ())), events)
 
 
 def _writers(stack: ExitStack, job: SegmentJob) -> tuple[Sink, Callable[[FrameInWork], None]]:

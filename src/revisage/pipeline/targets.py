@@ -104,8 +104,9 @@ def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConf
         OutputError: a target cannot be written, exists, or is the input.
         ConfigError: the output's format cannot hold what the source is, or encoder options do not go together.
     """
-    _check_distinct([output, config.compare, config.report])
-    for side in (config.compare, config.report):
+    sides = (config.compare, config.report, config.profile)
+    _check_distinct([output, *sides])
+    for side in sides:
         if side is not None:
             check_file(side, overwrite=config.overwrite, source=source, make_folder=True, writes=not config.dry_run)
     by_segments = output.suffix.lower() not in media.IMAGE_SUFFIXES
@@ -148,7 +149,7 @@ def _comparison(
 def _check_distinct(paths: list[Path | None]) -> None:
     named = [path.resolve() for path in paths if path is not None]
     if len(set(named)) != len(named):
-        raise OutputError(f"{named[0]}: output, comparison and report must be different files")
+        raise OutputError(f"{named[0]}: output, comparison, report and profile must be different files")
 
 
 @dataclass(frozen=True)

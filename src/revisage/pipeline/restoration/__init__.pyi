@@ -12,6 +12,7 @@ from .frame_stages import (
     show_faces,
 )
 from .run_networks import Networks, drop_networks, kept_networks
+from .trace import Trace
 
 __all__ = [
     "Block",
@@ -24,6 +25,7 @@ __all__ = [
     "StageClock",
     "StageThreads",
     "Tally",
+    "Trace",
     "align_faces",
     "average_inputs",
     "average_restored",

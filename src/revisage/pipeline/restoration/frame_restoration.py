@@ -36,6 +36,7 @@ from revisage.pipeline.restoration.frame_stages import (
     show_faces,
 )
 from revisage.pipeline.restoration.run_networks import Networks
+from revisage.pipeline.restoration.trace import Trace
 
 __all__ = ["FaceQuality", "FaceWork", "Planner", "QualitySums", "Tally", "restore_frames", "scaled_face"]
 
@@ -169,6 +170,7 @@ def restore_frames(
     size_hw: tuple[int, int],
     cancel: CancelToken | None = None,
     tally: Tally | None = None,
+    trace: Trace | None = None,
 ) -> Generator[FrameInWork, None, None]:
     """Restore the planned faces of frames from anywhere, in order. Segments, photos and animations are callers of it.
 
@@ -184,6 +186,7 @@ def restore_frames(
         size_hw: of the finished frames (px).
         cancel: looked at between frames.
         tally: takes what became of the frames.
+        trace: takes what each thread did when.
 
     Yields:
         Finished frames: ``shown`` is the frame to go on with, ``problem`` why it was kept as it was. A frame that
@@ -194,7 +197,7 @@ def restore_frames(
         CancelledError: a stop was asked for.
     """
     cancel, tally = cancel or CancelToken(), Tally() if tally is None else tally
-    clock, work = StageClock(tally.seconds), FaceWork(settings, networks, size_hw, tally)
+    clock, work = StageClock(tally.seconds, trace), FaceWork(settings, networks, size_hw, tally)
 
     def cut_out() -> Iterator[FrameInWork]:
         return align_faces(plan_frames(frames, planner, lambda: networks.restorer, clock), work.align, clock)
@@ -205,7 +208,7 @@ def restore_frames(
     def restored_faces(items: Iterator[FrameInWork]) -> Iterator[FrameInWork]:
         return restore_faces(items, lambda crops: networks.restorer(crops), settings.batch, clock)
 
-    with StageThreads(cancel) as threads:
+    with StageThreads(cancel, trace) as threads:
         ahead = functools.partial(threads.ahead, depth=_AHEAD)
         aligned = ahead(cut_out, name="decode")
         steady = ahead(lambda: followed(aligned), name="follow") if settings.recurrent else aligned

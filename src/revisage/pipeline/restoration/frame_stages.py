@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from revisage.core import CancelledError, CancelToken, Crop, Face, UserError
+from revisage.pipeline.restoration.trace import Trace
 
 if TYPE_CHECKING:
     from revisage.faces import AlignedFace
@@ -136,10 +137,16 @@ class FrameInWork:
 
 
 class StageClock:
-    """Adds up seconds of work by stage, in a dictionary that is handed in. Each stage is timed by one thread only."""
+    """Adds up seconds of work by stage, in a dictionary that is handed in. Each stage is timed by one thread only.
 
-    def __init__(self, seconds: dict[str, float] | None = None) -> None:
+    Args:
+        seconds: to add to.
+        trace: notes each piece of work, too.
+    """
+
+    def __init__(self, seconds: dict[str, float] | None = None, trace: Trace | None = None) -> None:
         self.seconds: dict[str, float] = {} if seconds is None else seconds
+        self._trace = trace
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -147,7 +154,10 @@ class StageClock:
         try:
             yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+            ended = time.perf_counter()
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + ended - started
+            if self._trace is not None:
+                self._trace.note(stage, started, ended)
 
     def timed(self, stage: str, items: Iterable[Frame]) -> Iterator[Frame]:
         """``items``, with the time that each takes to come counted for ``stage``."""
@@ -279,10 +289,15 @@ class StageThreads:
 
     Leaving the block, by success or error, stops and joins them. They are daemons: a network in the middle of a batch
     cannot be interrupted, and delays nobody who cancels.
+
+    Args:
+        cancel: looked at while a queue is full or empty.
+        trace: notes how many items wait in each queue.
     """
 
-    def __init__(self, cancel: CancelToken) -> None:
+    def __init__(self, cancel: CancelToken, trace: Trace | None = None) -> None:
         self._cancel = cancel
+        self._trace = trace
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -314,7 +329,7 @@ class StageThreads:
         )
         self._threads.append(thread)
         thread.start()
-        return self._consume(channel, failure)
+        return self._consume(channel, failure, f"after {name}")
 
     def _produce(
         self, items: Callable[[], Iterable[Any]], channel: queue.Queue[object], failure: list[BaseException]
@@ -340,8 +355,10 @@ class StageThreads:
             return True
         return False
 
-    def _consume(self, channel: queue.Queue[object], failure: list[BaseException]) -> Iterator[Any]:
+    def _consume(self, channel: queue.Queue[object], failure: list[BaseException], name: str) -> Iterator[Any]:
         while (item := self._take(channel)) is not _END:
+            if self._trace is not None:
+                self._trace.count(name, channel.qsize())
             yield cast(Any, item)
         if failure:
             raise failure[0]
