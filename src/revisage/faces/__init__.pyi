@@ -13,7 +13,7 @@ from .alignment import (
     warp_antialiased,
 )
 from .compositing import composite, fine_share, landmark_mask, matched_difference, share_in_frame, with_fine
-from .detect import CloserLook, FaceDetector, Found, load_detector, suppressed, upright_crop
+from .detect import CloserLook, FaceDetector, Found, VideoDetector, load_detector, suppressed, upright_crop
 from .shots import ShotDetector
 from .tracking import FaceFollower, FollowedFace, Tracker, frontality
 
@@ -28,6 +28,7 @@ __all__ = [
     "Found",
     "ShotDetector",
     "Tracker",
+    "VideoDetector",
     "align",
     "composite",
     "crop_affine",

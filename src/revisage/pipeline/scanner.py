@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -29,9 +29,6 @@ _SMALL = 160
 _AHEAD = 4
 """Frames that wait between two stages: they even out the pace, more would only take memory."""
 
-_SAME_PLACE = 0.5
-"""A face less than this part of its size away from one of the frame before is the same."""
-
 
 @dataclass(frozen=True)
 class _Glimpse:
@@ -42,7 +39,8 @@ class _Glimpse:
     time_base: Fraction
     size_hw: tuple[int, int]
     small: Image
-    faces: list[Face]
+    cut: bool
+    faces: Sequence[Face] = ()
 
 
 @dataclass
@@ -162,40 +160,21 @@ def _in_span(source: Source, config: RestoreConfig) -> Iterator[Frame]:
             yield frame
 
 
-class _Standing:
-    """The faces of one frame after another, without those that are turned by more than about 60°: as long as they are
-    not found as what they are, eyes would be painted on their chins. A face is looked at when it comes into view."""
-
-    def __init__(self, detector: FaceDetector) -> None:
-        self._detector = detector
-        self._before: list[tuple[Face, bool]] = []
-
-    def __call__(self, image: Image) -> list[Face]:
-        """What stands in the next frame, as :meth:`FaceDetector.candidates` gives it."""
-        found = self._detector.candidates(image)
-        turned = [self._is_turned(image, face) for face in found]
-        # What was too weak to be looked at is looked at when it is strong.
-        self._before = [(face, bad) for face, bad in zip(found, turned, strict=True) if bad or self._counts(face)]
-        return [face for face, bad in zip(found, turned, strict=True) if not bad]
-
-    def _is_turned(self, image: Image, face: Face) -> bool:
-        for before, turned in self._before:
-            if math.dist(face.centre, before.centre) < _SAME_PLACE * max(face.size, before.size):
-                return turned
-        return self._counts(face) and self._detector.is_turned(image, face)
-
-    def _counts(self, face: Face) -> bool:
-        return face.score >= self._detector.threshold
-
-
 def _detected(frames: Iterator[Frame], detector: FaceDetector | None) -> Iterator[_Glimpse]:
-    standing = None if detector is None else _Standing(detector)
+    """What is seen of each frame, some frames later: where faces are follows from the frames around as well."""
+    new_shot = faces.ShotDetector()
+    video = None if detector is None else faces.VideoDetector(detector)
+    waiting: deque[_Glimpse] = deque()
     for frame in frames:
         height, width = frame.size_hw
         scale = min(1.0, _SMALL / max(height, width))
         small = frame.rgb(size_hw=(max(1, round(height * scale)), max(1, round(width * scale))))
-        found = [] if standing is None else standing(frame.rgb())
-        yield _Glimpse(frame.index, frame.pts, frame.time_base, frame.size_hw, small, found)
+        cut = new_shot(small)
+        waiting.append(_Glimpse(frame.index, frame.pts, frame.time_base, frame.size_hw, small, cut))
+        for found in [[]] if video is None else video.add(frame, cut=cut):
+            yield replace(waiting.popleft(), faces=found)
+    for found in [] if video is None else video.close_shot():
+        yield replace(waiting.popleft(), faces=found)
 
 
 class _Glimpses:
@@ -204,7 +183,6 @@ class _Glimpses:
     def __init__(self, start_score: float, config: RestoreConfig) -> None:
         self._config = config
         self._start_score = start_score
-        self._new_shot = faces.ShotDetector()
         self._first: _Glimpse | None = None
         self._tracker: Tracker | None = None
         self._starts: list[int] = []
@@ -221,7 +199,7 @@ class _Glimpses:
             self._first = glimpse
         if self._config.aligned:
             return
-        if self._new_shot(glimpse.small) or self._tracker is None:
+        if glimpse.cut or self._tracker is None:
             self._close_shot()
             self._starts.append(index)
             self._tracker = faces.Tracker(glimpse.size_hw, self._start_score)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from revisage import models, nets
 from revisage.core import Image, ModelError
+from revisage.faces.detect.pictures import Picture
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,6 +58,11 @@ class Found:
         landmarks = (self.landmarks + 0.5) * scale - 0.5
         return Found(boxes.reshape(-1, 4).astype(np.float32), landmarks.astype(np.float32), self.scores)
 
+    def shifted(self, by: tuple[float, float]) -> Found:
+        """These detections (x, y) px further."""
+        away = np.array(by, dtype=np.float32)
+        return Found(self.boxes_xyxy + np.tile(away, 2), self.landmarks + away, self.scores)
+
     @staticmethod
     def none() -> Found:
         """No detections."""
@@ -82,8 +88,8 @@ class SecondLook(Protocol):
     @property
     def lowest(self) -> float: ...
 
-    def __call__(self, image: Image, proposals: Found, min_score: float) -> Found:
-        """Those of ``min_score`` or more, without duplicates, in an ``(H, W, 3) uint8 RGB`` image."""
+    def __call__(self, picture: Image | Picture, proposals: Found, min_score: float) -> Found:
+        """Those of ``min_score`` or more, without duplicates, in an ``(H, W, 3) uint8 RGB`` image or a picture."""
         ...
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage import engines, models, nets
-from revisage.core import Image
+from revisage.core import Image, Region
 from revisage.faces.detect.candidates import Found, loaded_network, padded, planes, suppressed
+from revisage.faces.detect.pictures import Picture, as_picture
 
 __all__ = ["CloserLook", "CompactFinder", "upright_crop"]
 
@@ -47,12 +48,13 @@ class CloserLook:
         """net: ``(N, 3, 64, 64) float32`` in [-1, 1] to one output ``(N, 15)``."""
         self._net = net
 
-    def __call__(self, image: Image, proposals: Found, min_score: float) -> Found:
-        """Of the proposals in an ``(H, W, 3) uint8 RGB`` image those of ``min_score`` or more, without duplicates."""
+    def __call__(self, picture: Image | Picture, proposals: Found, min_score: float) -> Found:
+        """Of the proposals in an ``(H, W, 3) uint8 RGB`` image, or a picture, those of ``min_score`` or more, without
+        duplicates."""
         proposals = suppressed(proposals, _SAME_BEFORE)
         proposals = proposals[np.arange(min(len(proposals), _MOST))]
         affines = nets.crop_affines(proposals.boxes_xyxy, nets.rolls(proposals.landmarks))
-        crops = _crops(image, affines)
+        crops = _crops(as_picture(picture), affines)
         outputs = self._outputs(crops)
         held = _scored(proposals, Found(*nets.decode_crops(outputs, affines))).scores >= min_score
         mirrored = nets.unmirrored(self._outputs(crops[held][..., ::-1]))
@@ -77,49 +79,56 @@ def _scored(proposals: Found, looks: Found) -> Found:
     return Found(looks.boxes_xyxy, looks.landmarks, scores.astype(np.float32))
 
 
-def _crops(image: Image, affines: NDArray[np.float64]) -> Floats:
+def _crops(picture: Picture, affines: NDArray[np.float64]) -> Floats:
     """What a network sees of each of ``(N, 2, 3)`` affines: ``(N, 3, 64, 64)`` in [-1, 1]."""
     crops = np.empty((len(affines), 3, nets.CROP, nets.CROP), np.float32)
     for place, affine in zip(crops, affines, strict=True):
-        place[:] = planes(upright_crop(image, affine, nets.CROP))
+        place[:] = planes(upright_crop(picture, affine, nets.CROP))
     return crops
 
 
-def upright_crop(image: Image, affine: NDArray[np.float64], side: int) -> Image:
-    """A ``(side, side, 3) uint8`` crop of an ``(H, W, 3) uint8`` image under a similarity ``(2, 3)`` from it.
+def upright_crop(picture: Image | Picture, affine: NDArray[np.float64], side: int) -> Image:
+    """A ``(side, side, 3) uint8`` crop of an ``(H, W, 3) uint8`` image, or a picture, under a similarity ``(2, 3)``
+    from it.
 
-    The image goes on beyond its border as its border pixels do.
+    The picture goes on beyond its border as its border pixels do.
     """
+    picture = as_picture(picture)
     scale = math.sqrt(abs(np.linalg.det(affine[:, :2])))
+    low, high = _shown(picture.size_hw, affine, side)
+    region = Region(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
     if scale < _FINE_ENOUGH:
-        image, affine = _reduced(image, affine, side, scale)
-    crop = cv2.warpAffine(image, affine, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        size = np.maximum(1, np.round((high - low) * scale).astype(int))
+        part = picture.rgb(region, size_hw=(int(size[1]), int(size[0])))
+    else:
+        size, part = high - low, picture.rgb(region)
+    # Pixel centres at integers: reduced pixel i stands for source pixel (i + 0.5) * ratio - 0.5.
+    ratio = (high - low) / size
+    shift = affine[:, :2] @ (low + ratio / 2 - 0.5) + affine[:, 2]
+    affine = np.concatenate((affine[:, :2] * ratio, shift[:, None]), axis=1)
+    crop = cv2.warpAffine(part, affine, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(crop, np.uint8)
 
 
-def _reduced(image: Image, affine: NDArray[np.float64], side: int, scale: float) -> tuple[Image, NDArray[np.float64]]:
-    """The part of the image that a crop shows, averaged to about the crop's detail, and the affine from it."""
+def _shown(
+    size_hw: tuple[int, int], affine: NDArray[np.float64], side: int
+) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """Corners (x, y; ends excluded) of the part of a picture that a crop shows, at least one pixel."""
     corners = np.array([[-1, -1], [side, -1], [-1, side], [side, side]], np.float64)
     seen = (corners - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T
-    limits = np.array(image.shape[1::-1])
+    limits = np.array(size_hw[::-1])
     low = np.clip(np.floor(seen.min(axis=0)), 0, limits - 1).astype(int)
     high = np.clip(np.ceil(seen.max(axis=0)) + 1, low + 1, limits).astype(int)
-    part = image[low[1] : high[1], low[0] : high[0]]
-    size = np.maximum(1, np.round((high - low) * scale).astype(int))
-    small = cv2.resize(part, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
-    # Pixel centres at integers: reduced pixel i stands for source pixel (i + 0.5) * ratio - 0.5.
-    ratio = (high - low) / size
-    linear = affine[:, :2] * ratio
-    shift = affine[:, :2] @ (low + ratio / 2 - 0.5) + affine[:, 2]
-    return np.asarray(small, np.uint8), np.concatenate((linear, shift[:, None]), axis=1)
+    return low, high
 
 
 _THRESHOLD = 0.5
 _LOW = 0.6
 """Of the threshold: so little still carries a track on that was found before."""
 
-_SCALES, _CROWDS = 3, 6
-"""An image is searched at up to three sizes; its proposals, and then those that hold, fill batches of other sizes."""
+_SCALES, _CROWDS = 4, 6
+"""An image is searched at up to three sizes, and around a face at a fourth; its proposals, and then those that hold,
+fill batches of other sizes."""
 
 
 class CompactFinder:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from revisage import engines, models, nets
-from revisage.core import DETECTORS, ConfigError, Face, Image, nearest
+from revisage.core import DETECTORS, ConfigError, Face, Image, Region, nearest
 from revisage.faces.alignment import crop_affine
 from revisage.faces.detect.candidates import Finder, Found, suppressed, without_parts
 from revisage.faces.detect.compact_finder import CompactFinder, upright_crop
 from revisage.faces.detect.official_finders import RetinaFaceFinder, YuNetFinder
+from revisage.faces.detect.pictures import Picture, as_picture
 
-__all__ = ["FaceDetector", "load_detector", "working_scales"]
+__all__ = ["FaceDetector", "load_detector", "nearest_faces", "working_scales"]
 
 _MODELS = {"compact": "compact-detector"}
 _OVERLAP = 0.4
@@ -30,6 +32,10 @@ _WORTHWHILE = 1.25
 _TURNED_SIDE, _SURER = 256, 0.05
 """A face is turned in a crop of this side (px), and stands otherwise where that raises the score by this much: by 0.17
 and more on faces turned by 135° and 180°, on none of 49 faces of the test scenes."""
+_WINDOW, _SURROUNDINGS = 128, 2.5
+"""A face is looked for near its place in a picture of this side (px), of so many times its size where that is more."""
+_NEAR, _SIZE_RATIO = 1.0, 1.7
+"""A face that is at most so many sizes away from where it was expected, and at most so many times as large, is it."""
 _LEAST_SIDE = 64
 """Below this side a network sees hardly more than its own border (px)."""
 
@@ -62,76 +68,116 @@ class FaceDetector:
         """
         return [face for face in self.candidates(image) if face.score >= self.threshold]
 
-    def is_turned(self, image: Image, face: Face) -> bool:
+    def is_turned(self, picture: Image | Picture, face: Face) -> bool:
         """Whether a face that was found lies on its side or stands on its head, more than about 60° from upright.
 
         A network that knows upright faces finds some turned ones too, with landmarks as an upright face would have
         them: restored by those, eyes are painted on a chin. Shown the face turned back, it is surer of it.
 
         Args:
-            image: in which it was found.
+            picture: in which it was found.
             face: as it was found.
         """
-        crop = upright_crop(image, crop_affine(face.landmarks, _TURNED_SIDE), _TURNED_SIDE)
+        crop = upright_crop(picture, crop_affine(face.landmarks, _TURNED_SIDE), _TURNED_SIDE)
         upright, *turned = (self._best_score(np.ascontiguousarray(np.rot90(crop, quarter))) for quarter in range(4))
         return max(turned) > upright + _SURER
 
     def _best_score(self, image: Image) -> float:
         return max((face.score for face in self.candidates(image)), default=0.0)
 
-    def candidates(self, image: Image) -> list[Face]:
+    def candidates(self, picture: Image | Picture) -> list[Face]:
         """Faces and what may be faces, the largest first: a tracker carries tracks on with them.
 
-        The image is searched at a size that suits the network, again reduced when its faces may be larger than the
-        network knows, and a large image once more in detail for small faces. Boxes are cut at the image's border;
-        landmarks are not.
+        The picture is searched at a size that suits the network, again reduced when its faces may be larger than the
+        network knows, and a large one once more in detail for small faces. Boxes are cut at its border; landmarks are
+        not.
 
         Args:
-            image: ``(H, W, 3) uint8 RGB`` of any size.
+            picture: ``(H, W, 3) uint8 RGB`` of any size, or a frame.
 
         Raises:
-            ValueError: the image is of another shape or type.
+            ValueError: an image is of another shape or type.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise ValueError(f"an image is (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
-        scales = working_scales(image.shape[:2], self._finder.pixels, self._finder.smallest)
-        found = self._confirmed(image, scales) if self._finder.second_look else self._found(image, scales)
-        faces = [face for number in range(len(found)) if (face := _face(found, number, image.shape[:2]))]
+        picture = as_picture(picture)
+        scales = working_scales(picture.size_hw, self._finder.pixels, self._finder.smallest)
+        found = self._confirmed(picture, scales) if self._finder.second_look else self._found(picture, scales)
+        faces = [face for number in range(len(found)) if (face := _face(found, number, picture.size_hw))]
         return sorted(faces, key=lambda face: (-face.size, face.box))
 
-    def _found(self, image: Image, scales: list[float]) -> Found:
+    @property
+    def can_follow(self) -> bool:
+        """Whether :meth:`near` sets landmarks as well as a search does: where a second stage sets them, which sees
+        faces of all sizes alike."""
+        return self._finder.second_look is not None
+
+    def near(self, picture: Image | Picture, expected: Sequence[Face]) -> list[Face | None]:
+        """Look for faces where they are expected, as in the next frame of a video, and nowhere else.
+
+        Args:
+            picture: as for :meth:`candidates`.
+            expected: faces off by their size at most.
+
+        Returns:
+            For each of them the face, or what may be one, that is nearest; None without.
+        """
+        picture = as_picture(picture)
+        found = Found.joined([Found.none(), *(self._search_near(picture, face) for face in expected)])
+        if self._finder.second_look:
+            found = self._finder.second_look(picture, found, self.low_threshold)
+        faces = [face for number in range(len(found)) if (face := _face(found, number, picture.size_hw))]
+        return nearest_faces(expected, faces)
+
+    def _found(self, picture: Picture, scales: list[float]) -> Found:
         """What the network finds at all scales."""
-        found = self._search_large(image, scales[0])
+        found = self._search_large(picture, scales[0])
         for scale in scales:
-            found = Found.joined([found, without_parts(self._search(image, scale), found)])
+            found = Found.joined([found, without_parts(self._search(picture, scale), found)])
         return suppressed(found, _OVERLAP)
 
-    def _confirmed(self, image: Image, scales: list[float]) -> Found:
+    def _confirmed(self, picture: Picture, scales: list[float]) -> Found:
         """What a closer look leaves of all that the network proposes. Only then do large faces displace small ones:
         a crowd as a whole may be proposed as one face."""
         assert self._finder.second_look is not None
-        proposals = [self._search_large(image, scales[0]), *(self._search(image, scale) for scale in scales)]
-        found = self._finder.second_look(image, Found.joined(proposals), self.low_threshold)
+        proposals = [self._search_large(picture, scales[0]), *(self._search(picture, scale) for scale in scales)]
+        found = self._finder.second_look(picture, Found.joined(proposals), self.low_threshold)
         return without_parts(found, found[found.scores >= self.threshold])
 
-    def _search_large(self, image: Image, scale: float) -> Found:
-        """Faces that are too large for the network at a scale, from a reduced image; in the image's own pixels."""
+    def _search_large(self, picture: Picture, scale: float) -> Found:
+        """Faces that are too large for the network at a scale, from a reduced picture; in its own pixels."""
         largest = self._finder.largest
-        if largest is None or min(image.shape[:2]) * scale < largest:
+        if largest is None or min(picture.size_hw) * scale < largest:
             return Found.none()
-        return self._search(image, scale * _REDUCED).at_least(largest / scale)
+        return self._search(picture, scale * _REDUCED).at_least(largest / scale)
 
-    def _search(self, image: Image, scale: float) -> Found:
-        """What the network finds in the image at a scale, in the image's own pixels."""
-        height, width = image.shape[:2]
+    def _search(self, picture: Picture, scale: float) -> Found:
+        """What the network finds in the picture at a scale, in the picture's own pixels."""
+        height, width = picture.size_hw
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        small = image if scale == 1 else _averaged(image, size)
-        pad_x, pad_y = max(0, _LEAST_SIDE - size[0]), max(0, _LEAST_SIDE - size[1])
-        if pad_x or pad_y:
-            small = cv2.copyMakeBorder(small, 0, pad_y, 0, pad_x, cv2.BORDER_CONSTANT)
-        lowest = self._finder.second_look.lowest if self._finder.second_look else self.low_threshold
-        found = self._finder(np.ascontiguousarray(small), lowest)
+        small = picture.rgb() if scale == 1 else picture.rgb(size_hw=size[::-1])
+        found = self._proposed(small, _LEAST_SIDE)
         return found if scale == 1 else found.scaled((width / size[0], height / size[1]))
+
+    def _search_near(self, picture: Picture, face: Face) -> Found:
+        """What the network finds of a face and near it, in the picture's own pixels."""
+        scale = min(1.0, _WINDOW / (_SURROUNDINGS * face.size))
+        reach = _WINDOW / scale / 2
+        height, width = picture.size_hw
+        left, right = (int(np.clip(round(face.centre[0] + away), 0, width)) for away in (-reach, reach))
+        top, bottom = (int(np.clip(round(face.centre[1] + away), 0, height)) for away in (-reach, reach))
+        if right <= left or bottom <= top:
+            return Found.none()
+        rows, columns = (max(1, min(_WINDOW, round(side * scale))) for side in (bottom - top, right - left))
+        small = picture.rgb(Region(left, top, right, bottom), size_hw=None if scale == 1 else (rows, columns))
+        found = self._proposed(small, _WINDOW).scaled(((right - left) / columns, (bottom - top) / rows))
+        return _near(face, found.shifted((left, top)))
+
+    def _proposed(self, image: Image, least_side: int) -> Found:
+        """What the network finds in an image, black added to it where its sides are shorter."""
+        pad_x, pad_y = max(0, least_side - image.shape[1]), max(0, least_side - image.shape[0])
+        if pad_x or pad_y:
+            image = cv2.copyMakeBorder(image, 0, pad_y, 0, pad_x, cv2.BORDER_CONSTANT).astype(np.uint8, copy=False)
+        lowest = self._finder.second_look.lowest if self._finder.second_look else self.low_threshold
+        return self._finder(np.ascontiguousarray(image), lowest)
 
 
 def working_scales(size_hw: tuple[int, int], pixels: int, smallest: int) -> list[float]:
@@ -147,13 +193,30 @@ def working_scales(size_hw: tuple[int, int], pixels: int, smallest: int) -> list
     return [coarse, fine] if fine > coarse * _WORTHWHILE else [coarse]
 
 
-def _averaged(image: Image, size: tuple[int, int]) -> Image:
-    """The image reduced to a size (width, height): by halves while it can be, in about half the time."""
-    height, width = image.shape[:2]
-    while width % 2 == 0 and height % 2 == 0 and width >= 2 * size[0] and height >= 2 * size[1]:
-        height, width = height // 2, width // 2
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+def _near(face: Face, found: Found) -> Found:
+    """Those detections that may be the face."""
+    centres = found.boxes_xyxy.reshape(-1, 2, 2).mean(axis=1)
+    sizes = (found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]).max(axis=1, initial=0)
+    away = np.hypot(*(centres - np.array(face.centre, np.float32)).T)
+    alike = np.maximum(sizes, face.size) < _SIZE_RATIO * np.minimum(sizes, face.size)
+    return found[alike & (away < _NEAR * face.size)]
+
+
+def nearest_faces(expected: Sequence[Face], faces: Sequence[Face]) -> list[Face | None]:
+    """For each expected face one of the faces near it and about its size, or None; each is given once, and the nearest
+    pairs come first."""
+    pairs = []
+    for number, face in enumerate(expected):
+        for place, other in enumerate(faces):
+            sizes = face.size, other.size
+            away = math.dist(face.centre, other.centre) / (sum(sizes) / 2)
+            if away < _NEAR and max(sizes) < _SIZE_RATIO * min(sizes):
+                pairs.append((away, number, place))
+    given: dict[int, int] = {}
+    for _, number, place in sorted(pairs):
+        if number not in given and place not in given.values():
+            given[number] = place
+    return [faces[given[number]] if number in given else None for number in range(len(expected))]
 
 
 def _face(found: Found, number: int, size_hw: tuple[int, int]) -> Face | None:

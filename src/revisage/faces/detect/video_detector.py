@@ -1,0 +1,224 @@
+"""Find the faces of a video's frames: whole frames are searched now and then, between them faces are followed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from revisage.core import Face
+from revisage.faces.detect.detector import FaceDetector
+from revisage.faces.detect.pictures import Picture
+
+__all__ = ["VideoDetector"]
+
+_EVERY, _WAITING = 8, 64_000_000
+"""Every so many frames the whole frame is searched where nothing asks for it before; pixels of the frames that wait for
+that, at most: of 8K pictures every other is searched."""
+_SAME_FACE = 0.4
+"""Faces whose boxes overlap by this much (IoU) are one."""
+_STILL = 0.02
+"""A face that moves by less than this part of its size from frame to frame hardly moves."""
+_SAME_PLACE = 0.5
+"""A face less than this part of its size away from one of the search before is the same, turned or not."""
+
+
+@dataclass
+class _Sight:
+    """A frame and what stands in it."""
+
+    picture: Picture
+    faces: list[Face] = field(default_factory=list)
+
+
+class _LostError(Exception):
+    """A strong face is not where it should be; holds the place of the frame in the row."""
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+
+
+class _Path:
+    """The way of a face between two frames that were searched, ``steps`` frames apart."""
+
+    def __init__(self, first: Face, last: Face, steps: int) -> None:
+        self.seen: dict[int, Face | None] = {0: first, steps: last}
+        self._first, self._last, self._steps = first, last, steps
+        # What hardly moves is as well where it is between two frames as where it is found: every other will do.
+        self._is_still = math.dist(first.centre, last.centre) < _STILL * steps * min(first.size, last.size)
+
+    def is_due(self, place: int) -> bool:
+        """Whether to look for it in a frame."""
+        return not self._is_still or place % 2 == 0
+
+    def at(self, place: int) -> Face:
+        """Where it should be in a frame."""
+        return _on_the_way(self._first, self._last, place / self._steps)
+
+    def settled(self, place: int) -> Face | None:
+        """The face in a frame, as it was seen or halfway from the frame before to the one behind."""
+        if self.is_due(place):
+            return self.seen[place]
+        before, behind = self.seen[place - 1], self.seen.get(place + 1)
+        return _on_the_way(before, behind, 0.5) if before and behind else None
+
+
+class VideoDetector:
+    """Feed it the frames of a video in order; it gives the faces of each, some frames later.
+
+    The first and the last frame of each shot are searched whole, every eighth between them, and any in which a face is
+    lost on the way. In the others faces are looked for where they should be, which costs a tenth: between two searches
+    that found them (every other frame will do for what hardly moves), or back from the one and onward from the other.
+    So a face is seen from the frame on in which it comes into view; one that comes and goes between two searches is
+    not seen. A detector that cannot follow searches every frame.
+
+    Faces turned by more than about 60° are left out: as long as they are not found as what they are, eyes would be
+    painted on their chins.
+
+    Args:
+        detector: finds the faces.
+    """
+
+    def __init__(self, detector: FaceDetector) -> None:
+        self._detector = detector
+        self._row: list[_Sight] = []
+        self._searched: _Sight | None = None
+        self._turned: list[Face] = []
+
+    def add(self, picture: Picture, *, cut: bool = False) -> list[list[Face]]:
+        """Take the next frame.
+
+        Args:
+            picture: the frame; it is kept until its faces are settled.
+            cut: it is the first of a new shot.
+
+        Returns:
+            The faces, weak ones too, of those frames that are settled now, in order.
+        """
+        settled = self.close_shot() if cut else []
+        self._row.append(_Sight(picture))
+        if self._searched is None or len(self._row) >= self._every(picture):
+            settled += self._settled()
+        return settled
+
+    def close_shot(self) -> list[list[Face]]:
+        """The faces of the frames that still wait; the next frame is the first of a shot."""
+        settled = self._settled() if self._row else []
+        self._searched, self._turned = None, []
+        return settled
+
+    def _every(self, picture: Picture) -> int:
+        if not self._detector.can_follow:
+            return 1
+        height, width = picture.size_hw
+        return max(2, min(_EVERY, _WAITING // (height * width)))
+
+    def _settled(self) -> list[list[Face]]:
+        """The faces of all frames that wait; the newest is searched for that."""
+        row = self._row if self._searched is None else [self._searched, *self._row]
+        self._search(row[-1], row[0].faces)
+        self._fill(row)
+        settled = [sight.faces for sight in self._row]
+        self._searched, self._row = row[-1], []
+        return settled
+
+    def _search(self, sight: _Sight, before: Sequence[Face]) -> None:
+        """Find the faces of a whole frame, without what is turned. ``before``: what stood in the search before it."""
+        found = self._detector.candidates(sight.picture)
+        turned = [not _near(face, before) and self._is_turned(sight.picture, face) for face in found]
+        self._turned = [face for face, bad in zip(found, turned, strict=True) if bad]
+        sight.faces = [face for face, bad in zip(found, turned, strict=True) if not bad]
+
+    def _is_turned(self, picture: Picture, face: Face) -> bool:
+        if _near(face, self._turned):
+            return True
+        # What is too weak to be looked at now is looked at when it is strong.
+        return self._is_strong(face) and self._detector.is_turned(picture, face)
+
+    def _fill(self, row: list[_Sight]) -> None:
+        """Follow faces between the first and the last of a row of frames, which were searched."""
+        if len(row) < 3:
+            return
+        try:
+            self._follow(row)
+        except _LostError as lost:
+            self._search(row[lost.place], row[0].faces)
+            self._fill(row[: lost.place + 1])
+            self._fill(row[lost.place :])
+
+    def _follow(self, row: list[_Sight]) -> None:
+        """Faces of the frames between the first and the last: of both, then of the last alone, then of the first."""
+        first, last = row[0].faces, row[-1].faces
+        pairs = _pairs(first, last)
+        between = list(enumerate(row[1:-1], 1))
+        # A face that is weak in both is no reason to look; a tracker fills such gaps.
+        paths = [_Path(a, b, len(row) - 1) for a, b in pairs if self._is_strong(a) or self._is_strong(b)]
+        for place, sight in between:
+            due = [path for path in paths if path.is_due(place)]
+            for path, face in zip(due, self._seen(sight.picture, [path.at(place) for path in due], place), strict=True):
+                path.seen[place] = face
+        for place, sight in between:
+            sight.faces = [face for path in paths if (face := path.settled(place))]
+        self._carry(self._new(last, [b for _, b in pairs]), between[::-1], may_end=True)
+        self._carry(self._new(first, [a for a, _ in pairs]), between, may_end=False)
+
+    def _carry(self, faces: list[Face], sights: list[tuple[int, _Sight]], *, may_end: bool) -> None:
+        """Follow faces from frame to frame, until they come upon one that is known, or are not seen if they may end."""
+        for place, sight in sights:
+            seen = self._seen(sight.picture, faces, None if may_end else place)
+            faces = [face for face in seen if face and not any(_same(face, other) for other in sight.faces)]
+            sight.faces = [*sight.faces, *faces]
+
+    def _seen(self, picture: Picture, expected: Sequence[Face], place: int | None) -> list[Face | None]:
+        """The expected faces as they are in a picture; None for those that are not there.
+
+        Raises:
+            _LostError: with a place, where a strong one is not there.
+        """
+        seen = self._detector.near(picture, expected) if expected else []
+        lost = [face is None and self._is_strong(before) for face, before in zip(seen, expected, strict=True)]
+        if place is not None and any(lost):
+            raise _LostError(place)
+        return seen
+
+    def _new(self, faces: Sequence[Face], known: Sequence[Face]) -> list[Face]:
+        return [face for face in faces if self._is_strong(face) and not any(face is one for one in known)]
+
+    def _is_strong(self, face: Face) -> bool:
+        return face.score >= self._detector.threshold
+
+
+def _near(face: Face, others: Iterable[Face]) -> bool:
+    return any(math.dist(face.centre, other.centre) < _SAME_PLACE * max(face.size, other.size) for other in others)
+
+
+def _pairs(first: Sequence[Face], last: Sequence[Face]) -> list[tuple[Face, Face]]:
+    """Faces of two frames that are the same, the best overlaps first."""
+    ranked = sorted(
+        ((-_overlap(a, b), i, j) for i, a in enumerate(first) for j, b in enumerate(last) if _same(a, b)),
+    )
+    pairs: dict[int, int] = {}
+    for _, i, j in ranked:
+        if i not in pairs and j not in pairs.values():
+            pairs[i] = j
+    return [(first[i], last[j]) for i, j in pairs.items()]
+
+
+def _on_the_way(first: Face, last: Face, part: float) -> Face:
+    """Where a face should be a part of the way from one frame to another."""
+    x, y, width, height = (a + (b - a) * part for a, b in zip(first.box, last.box, strict=True))
+    landmarks = first.landmarks + (last.landmarks - first.landmarks) * part
+    return Face((x, y, width, height), landmarks, first.score + (last.score - first.score) * part)
+
+
+def _same(a: Face, b: Face) -> bool:
+    return _overlap(a, b) > _SAME_FACE
+
+
+def _overlap(a: Face, b: Face) -> float:
+    """Intersection over union of two boxes."""
+    (ax, ay, aw, ah), (bx, by, bw, bh) = a.box, b.box
+    across = min(ax + aw, bx + bw) - max(ax, bx)
+    down = min(ay + ah, by + bh) - max(ay, by)
+    shared = max(across, 0.0) * max(down, 0.0)
+    return shared / (aw * ah + bw * bh - shared)

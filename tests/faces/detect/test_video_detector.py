@@ -1,0 +1,128 @@
+"""Faces of a video: found by few searches, followed between them, seen from their first frame on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from revisage.core import Face, Image
+from revisage.faces import FaceDetector, VideoDetector, load_detector
+from revisage.faces.detect.detector import nearest_faces
+from revisage.faces.detect.pictures import Picture, as_picture
+from revisage.media import Frame
+from sample_media import face_frames
+
+PLAIN = np.full((270, 480, 3), 120, np.uint8)
+
+
+class Counting(FaceDetector):
+    """The embedded detector; remembers how many whole frames it searched."""
+
+    def __init__(self) -> None:
+        found = load_detector("compact", device="cpu")
+        super().__init__(found.name, found._finder, found.weight_hash)
+        self.searched = 0
+
+    def candidates(self, picture: Image | Picture) -> list[Face]:
+        self.searched += as_picture(picture).size_hw == PLAIN.shape[:2]  # turned faces are searched in smaller crops
+        return super().candidates(picture)
+
+
+@pytest.fixture
+def detector() -> Counting:
+    return Counting()
+
+
+@pytest.fixture(scope="module")
+def face() -> np.ndarray:
+    """A picture of ``PLAIN``'s size with one face."""
+    (image,) = face_frames(1)
+    return np.ascontiguousarray(image[:270, :480])
+
+
+def moved(face: np.ndarray, by: int) -> np.ndarray:
+    return np.roll(face, by, axis=1)
+
+
+def faces_of(detector: FaceDetector, images: Sequence[np.ndarray], cuts: Sequence[int] = ()) -> list[list[Face]]:
+    video = VideoDetector(detector)
+    found = []
+    for index, image in enumerate(images):
+        found += video.add(Frame.from_array(image, index=index), cut=index in cuts)
+    found += video.close_shot()
+    assert len(found) == len(images)
+    return [[face for face in seen if face.score >= detector.threshold] for seen in found]
+
+
+def away(a: Face, b: Face) -> float:
+    """How far landmarks differ, in parts of the face's size."""
+    return float(np.hypot(*(a.landmarks - b.landmarks).T).mean()) / b.size
+
+
+@pytest.mark.parametrize("step", [0, 1, 6])
+def test_a_face_is_followed_as_well_as_it_is_found(detector: Counting, face: np.ndarray, step: int) -> None:
+    images = [moved(face, step * index) for index in range(17)]
+    each = [detector(image) for image in images]
+    detector.searched = 0
+    found = faces_of(detector, images)
+    assert detector.searched == 3  # the first, the ninth, the seventeenth
+    for (here,), (expected,) in zip(found, each, strict=True):
+        assert away(here, expected) < 0.015
+
+
+def test_a_face_is_seen_from_the_frame_on_in_which_it_comes(detector: Counting, face: np.ndarray) -> None:
+    found = faces_of(detector, [PLAIN] * 3 + [face] * 9)
+    assert [len(seen) for seen in found] == [0] * 3 + [1] * 9
+
+
+def test_a_face_is_seen_to_the_frame_in_which_it_goes(detector: Counting, face: np.ndarray) -> None:
+    found = faces_of(detector, [face] * 5 + [PLAIN] * 9)
+    assert [len(seen) for seen in found] == [1] * 5 + [0] * 9
+
+
+def test_a_face_that_jumps_is_found_again(detector: Counting, face: np.ndarray) -> None:
+    """Farther than it is looked for: the frame in which it is lost is searched."""
+    images = [face] * 4 + [moved(face, 200)] * 5
+    found = faces_of(detector, images)
+    for (here,), image in zip(found, images, strict=True):
+        assert away(here, detector(image)[0]) < 0.015
+
+
+def test_nothing_is_followed_across_a_cut(detector: Counting, face: np.ndarray) -> None:
+    """The last frame of a shot and the first of the next are searched."""
+    found = faces_of(detector, [PLAIN, PLAIN, face, PLAIN, face], cuts=[3])
+    assert [len(seen) for seen in found] == [0, 0, 1, 0, 1]
+    assert detector.searched == 4
+
+
+def test_a_detector_that_cannot_follow_searches_every_frame(face: np.ndarray) -> None:
+    class Thorough(Counting):
+        can_follow = False  # type: ignore[assignment]
+
+    detector = Thorough()
+    assert [len(seen) for seen in faces_of(detector, [face] * 6)] == [1] * 6
+    assert detector.searched == 6
+
+
+def test_a_face_is_looked_for_near_its_place_alone(detector: Counting, face: np.ndarray) -> None:
+    (here,) = detector(face)
+    x, y, width, height = here.box
+    beside = Face((x + 0.5 * width, y, width, height), here.landmarks, here.score)
+    elsewhere = Face(((x + 240) % 400, y, width, height), here.landmarks, here.score)
+    near, none = detector.near(face, [beside, elsewhere])
+    assert near is not None
+    assert away(near, here) < 0.02
+    assert none is None
+    assert detector.near(PLAIN, [here]) == [None]
+    assert detector.near(face, []) == []
+
+
+def test_each_face_is_given_to_one_that_expects_it() -> None:
+    def at(x: float, size: float = 10) -> Face:
+        return Face((x, 0, size, size), np.zeros((5, 2)))
+
+    assert nearest_faces([at(0), at(4)], [at(3)]) == [None, at(3)]
+    assert nearest_faces([at(0), at(4)], [at(3), at(1)]) == [at(1), at(3)]
+    assert nearest_faces([at(0)], [at(0, 20), at(30)]) == [None]
