@@ -15,7 +15,9 @@ from revisage.core import ConfigError, InputError, nearest
 
 __all__ = ["train_app"]
 
-train_app = typer.Typer(help="Train restorers and detectors, and see how a run is doing.", no_args_is_help=True)
+train_app = typer.Typer(
+    help="Train restorers, detectors and readers, and see how a run is doing.", no_args_is_help=True
+)
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder for checkpoints, weights and the log.")]
 ConfigFile = Annotated[
@@ -91,6 +93,13 @@ def refiner(run: Run, config: ConfigFile = None, set_: Settings = None, resume: 
     """Train a face detector's second stage, which looks at each proposal closely."""
     settings = _settings(train.RefineTrainConfig, _base(run, config, resume), set_)
     train.train_refiner(settings, run, resume=resume, progress=_print_record)
+
+
+@train_app.command()
+def reader(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Resume = False) -> None:
+    """Train a face reader by networks that teach it identity, pose, landmarks and expression."""
+    settings = _settings(train.ReaderTrainConfig, _base(run, config, resume), set_)
+    train.train_reader(settings, run, resume=resume, progress=_print_record)
 
 
 def _base(run: Path, config: Path | None, resume: bool) -> dict[str, Any]:

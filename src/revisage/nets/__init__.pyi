@@ -14,6 +14,7 @@ from .compact_decoding import (
 )
 from .compact_detector import REFINER_WIDTHS, CompactDetector, CompactDetectorConfig, CompactRefiner
 from .compact_fine import FINE_STRIDE, CompactFine, CompactFineConfig, FineChange
+from .compact_reader import READER_SIZE, CompactReader
 from .gfpgan import SLOPE, Blur, EqualConv, EqualLinear, GFPGANClean, ScaledActivation, StyleDecoder, channels_by_size
 from .perceptual_features import AlexNetFeatures, LPIPSHeads, VGG19Deep, VGG19Features, lpips
 
@@ -22,6 +23,7 @@ __all__ = [
     "ENLARGED",
     "FINE_STRIDE",
     "OUTPUTS",
+    "READER_SIZE",
     "REFINER_WIDTHS",
     "SLOPE",
     "STRIDES",
@@ -34,6 +36,7 @@ __all__ = [
     "CompactFine",
     "CompactFineConfig",
     "CompactGFPGAN",
+    "CompactReader",
     "CompactRefiner",
     "EqualConv",
     "EqualLinear",

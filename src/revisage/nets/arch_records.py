@@ -34,7 +34,14 @@ __all__ = [
 ]
 
 Role = Literal[
-    "face restorer", "fine restorer", "upscaler", "face detector", "face identity", "image features", "image prior"
+    "face restorer",
+    "fine restorer",
+    "upscaler",
+    "face detector",
+    "face identity",
+    "face reader",
+    "image features",
+    "image prior",
 ]
 Shapes = Mapping[str, tuple[int, ...]]
 """A state dict's keys and their shapes."""

@@ -1,5 +1,5 @@
 from .face_restorer import FaceRestorer, FineRestorer, NetFineRestorer, NetRestorer, load_fine_restorer, load_restorer
-from .network_files import RestorerInfo, check_model, load_weights
+from .network_files import RestorerInfo, check_model, describe, load_weights
 from .upscaler import NetUpscaler, Upscaler, load_upscaler
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "RestorerInfo",
     "Upscaler",
     "check_model",
+    "describe",
     "load_fine_restorer",
     "load_restorer",
     "load_upscaler",

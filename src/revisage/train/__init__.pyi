@@ -11,9 +11,10 @@ from .detector import train_detector, train_refiner
 from .export import FORMATS, card_path, export_model, export_run
 from .images import FaceSource, ListedImage, listed_images, read_image
 from .prior import train_prior
+from .readers import train_reader
 from .restorer import Recogniser, load_recogniser, train_restorer
 from .run_record import read_status
-from .settings import DetectorTrainConfig, PriorTrainConfig, RefineTrainConfig, RestorerTrainConfig
+from .settings import DetectorTrainConfig, PriorTrainConfig, ReaderTrainConfig, RefineTrainConfig, RestorerTrainConfig
 
 __all__ = [
     "FORMATS",
@@ -24,6 +25,7 @@ __all__ = [
     "FaceSource",
     "ListedImage",
     "PriorTrainConfig",
+    "ReaderTrainConfig",
     "Recogniser",
     "RefineTrainConfig",
     "RestorerTrainConfig",
@@ -40,6 +42,7 @@ __all__ = [
     "read_status",
     "train_detector",
     "train_prior",
+    "train_reader",
     "train_refiner",
     "train_restorer",
 ]

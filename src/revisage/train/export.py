@@ -392,6 +392,7 @@ _WHAT = {
     "compact-fine": "blocks of 4x4 px in the basis of a DCT, a U-Net of three levels, gates and a residual for each "
     "coefficient",
     "compact-detector": "a single-stage detector with five landmarks a face",
+    "compact-reader": "MobileFaceNet's trunk with a second branch for pose, landmarks, expression and visibility",
 }
 
 
@@ -411,19 +412,30 @@ def model_card(run: TrainedRun, name: str, form: str, checks: Sequence[str], pic
         parts.append(f"## Samples\n\nRows by turns: input, restored, source.\n\n![samples]({picture})")
     if checks:
         parts.append("\n".join(["## This file", "", *(f"* {line}" for line in checks)]))
-    parts.append(
-        "## Use\n\nWhat a restorer adds is plausible, not evidence: not for identification. Ask the people shown."
-        if not run.is_detector
-        else "## Use\n\nFinds faces; it does not tell whose they are."
-    )
+    parts.append(f"## Use\n\n{_use(run)}")
     return "\n\n".join(parts) + "\n"
+
+
+def _use(run: TrainedRun) -> str:
+    if run.is_detector:
+        return "Finds faces; it does not tell whose they are."
+    if run.is_reader:
+        return "Tells whether two pictures are alike in what it reads; it is no evidence of who or what anybody is."
+    return "What a restorer adds is plausible, not evidence: not for identification. Ask the people shown."
+
+
+def _job(run: TrainedRun) -> str:
+    if run.is_detector:
+        return "Finds faces"
+    if run.is_reader:
+        return f"Reads aligned faces, the window of ArcFace's template at {run.size} px"
+    return f"Restores aligned faces (FFHQ frame) of {run.size} px"
 
 
 def _purpose(run: TrainedRun, form: str) -> str:
     what = _WHAT.get(run.arch, "see the network below")
-    job = "Finds faces" if run.is_detector else f"Restores aligned faces (FFHQ frame) of {run.size} px"
     return (
-        f"{job}. Architecture `{run.arch}`: {what}. Input: (N, 3, H, W) float32 RGB in -1 to 1. "
+        f"{_job(run)}. Architecture `{run.arch}`: {what}. Input: (N, 3, H, W) float32 RGB in -1 to 1. "
         f"Weights: exponential moving average at step {run.step} (`{run.checkpoint}`). File: {form}."
     )
 

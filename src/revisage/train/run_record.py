@@ -182,8 +182,13 @@ class TrainedRun:
         return nets.architecture(self.arch).role == "face detector"
 
     @property
+    def is_reader(self) -> bool:
+        """Whether it reads faces."""
+        return nets.architecture(self.arch).role == "face reader"
+
+    @property
     def size(self) -> int:
-        """Side of a restorer's crops, px."""
+        """Side of a restorer's crops, or of what a reader is shown, px."""
         return nets.architecture(self.arch).size(self.settings)
 
 
@@ -195,14 +200,14 @@ def read_run(folder: Path, checkpoint: Choice | None = None) -> TrainedRun:
     """
     if not folder.is_dir():
         raise InputError(f"no such run: {folder} is {'a file' if folder.exists() else 'not there'}; name its folder")
-    detector = _of_detector(folder) if (folder / WEIGHTS).is_file() else False
-    return _detector(folder, checkpoint) if detector else _restorer(folder, checkpoint)
+    left_weights = _leaves_weights(folder) if (folder / WEIGHTS).is_file() else False
+    return _of_weights(folder, checkpoint) if left_weights else _restorer(folder, checkpoint)
 
 
-def _of_detector(folder: Path) -> bool:
-    """Whether a run that left a file of weights is a detector's: a restorer may have been exported by that name."""
+def _leaves_weights(folder: Path) -> bool:
+    """Whether a file of weights is what the run itself left: a restorer may have been exported by that name."""
     last = folder / "last.pt"
-    return not last.is_file() or read_checkpoint(last).get("stage") in ("detector", "refiner")
+    return not last.is_file() or read_checkpoint(last).get("stage") in ("detector", "refiner", "reader")
 
 
 def _restorer(folder: Path, checkpoint: Choice | None) -> TrainedRun:
@@ -211,7 +216,9 @@ def _restorer(folder: Path, checkpoint: Choice | None) -> TrainedRun:
         raise InputError(f"no checkpoint {name} in {folder}; train on until there is one, or choose another")
     content = read_checkpoint(folder / name)
     if content.get("stage", "restorer") != "restorer":
-        raise InputError(f"{folder / name} is of a {content['stage']}; what is exported is a restorer or a detector")
+        raise InputError(
+            f"{folder / name} is of a {content['stage']}; what is exported is a restorer, a detector or a reader"
+        )
     try:
         config = json.loads(content["config"])
         net_config = _ANY_NET.validate_python(config["net"])
@@ -245,9 +252,10 @@ def _restorer(folder: Path, checkpoint: Choice | None) -> TrainedRun:
     )
 
 
-def _detector(folder: Path, checkpoint: Choice | None) -> TrainedRun:
+def _of_weights(folder: Path, checkpoint: Choice | None) -> TrainedRun:
+    """The run of a detector or of a reader."""
     if checkpoint == "best":
-        raise InputError(f"{folder} is the run of a detector, which keeps its last weights only")
+        raise InputError(f"{folder} is the run of a detector or a reader, which keep their last weights only")
     path = folder / WEIGHTS
     try:
         about = models.metadata(path)
@@ -271,7 +279,7 @@ def _detector(folder: Path, checkpoint: Choice | None) -> TrainedRun:
         data={name: value for name, value in _counted(data).items() if name != "revision"},
         measures=dict(about.get("measures") or {}),
         revision=_revision(data, known, *records),
-        faces=_detector_pictures(config),
+        faces=_detector_pictures(config) or _sources(config),
     )
 
 

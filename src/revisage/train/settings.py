@@ -22,6 +22,7 @@ __all__ = [
     "GFPGANConfig",
     "NetConfig",
     "PriorTrainConfig",
+    "ReaderTrainConfig",
     "RefineTrainConfig",
     "RestorerTrainConfig",
     "StageConfig",
@@ -287,6 +288,47 @@ class PriorTrainConfig(FacesConfig):
     average_images: float = Field(
         default=10_000, gt=0, description="half-life of the averaged weights, in images; shorter at the start"
     )
+
+
+_READ: tuple[tuple[str, float], ...] = (
+    ("clean", 0.3),
+    ("reduced", 0.28),
+    ("shared", 0.15),
+    ("compressed", 0.12),
+    ("neutral", 0.05),
+    ("gif", 0.05),
+    ("webcam", 0.05),
+)
+
+
+class ReaderTrainConfig(FacesConfig):
+    """A face reader, taught by other networks: one run."""
+
+    teachers: Path = Field(description="folder with the teachers' weights: identity/, pose/, landmarks/, expression/")
+    start: Path | None = Field(default=None, description="weights of a MobileFaceNet for the trunk; without, at random")
+    side: int = Field(default=256, ge=144, description="side at which faces are decoded, and shown to the teachers, px")
+    mixture: tuple[tuple[str, float], ...] = Field(default=_READ, description="(degradation preset, share)")
+    occluded: float = Field(default=0.35, ge=0, le=1, description="share of faces that something is drawn before")
+    held_out: int = Field(default=160, ge=1, description="faces kept out of training, to look at")
+    batch: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1.5e-3, gt=0)
+    trunk_rate: float = Field(default=0.2, ge=0, description="factor of the rate for the trunk and identity")
+    weight_decay: float = Field(default=0.02, ge=0)
+    warm_up_steps: int = Field(default=100, ge=0)
+    ema: float = Field(default=0.998, ge=0, lt=1, description="the average of the weights that is kept")
+    seed: int = Field(default=7, ge=0)
+
+    def rate_at(self, step: int) -> float:
+        """A linear warm-up, then half a cosine down to a hundredth."""
+        return _warmed_cosine(self, step, self.warm_up_steps, last=0.01)
+
+    def degradations(self) -> list[tuple[Degradation, float]]:
+        """The mixture with the presets looked up.
+
+        Raises:
+            ConfigError: an unknown one.
+        """
+        return [(find_preset(name), share) for name, share in self.mixture]
 
 
 class SceneConfig(StageConfig):

@@ -1,0 +1,86 @@
+"""The embedded face reader: who it is, where it looks, what its parts do and which of them are hidden, in one network.
+
+The trunk and the identity branch are MobileFaceNet's (Chen et al., CCBR 2018, arXiv 1804.07573). A second branch takes
+the trunk's maps at strides 4 and 8, before identity forgets what a face does, and gives pose, 68 landmarks (the order
+of Sagonas et al., 300-W, ICCVW 2013), expression and visibility by one hidden layer.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from revisage.nets.arch_records import Architecture
+from revisage.nets.face_embedding import MobileFaceNet
+
+__all__ = ["ARCH", "READER_SIZE", "CompactReader"]
+
+READER_SIZE = 112
+"""Side of what the network is shown, px: the window of ArcFace's template."""
+
+_LANDMARKS, _EXPRESSIONS, _ANGLES = 68, 7, 3
+_FINE_BLOCKS, _MIDDLE_BLOCKS = 5, 12
+"""Blocks of the trunk behind which its maps are 28 and 14 px."""
+_DEGREES = 30.0
+"""An angle of 1 in the network: outputs of the same order learn alike."""
+
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""What MobileFaceNet's colours are brought to mean 0 and deviation 1 by."""
+
+
+def _unit(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch norm, ReLU."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class CompactReader(nn.Module):
+    """Reads faces: (N, 3, 112, 112) float32 RGB [-1, 1] in ArcFace's window to five tensors, all float32.
+
+    1. identity (N, 128), not normalised: compare by cosine;
+    2. pose (N, 3): yaw, pitch, roll in degrees, of what is shown;
+    3. landmarks (N, 68, 2): x, y, the window's sides at -1 and 1; they may lie beyond;
+    4. expression (N, 7): logits of neutral, happy, sad, angry, fearful, disgusted, surprised;
+    5. visibility (N, 68): logits that a landmark is not hidden by something before it.
+
+    Args:
+        width: channels of the second branch.
+        hidden: length of its hidden layer.
+    """
+
+    def __init__(self, width: int = 64, hidden: int = 160) -> None:
+        super().__init__()
+        self.identity = MobileFaceNet()
+        self.fine = _unit(64, width, stride=2)
+        self.middle = _unit(128, width, kernel=1)
+        self.shape = nn.Sequential(
+            _unit(width, width), _unit(width, width * 3 // 2, stride=2), _unit(width * 3 // 2, width)
+        )
+        self.hidden = nn.Sequential(nn.Linear(width * 49, hidden), nn.PReLU())
+        self.answers = nn.Linear(hidden, _ANGLES + 2 * _LANDMARKS + _EXPRESSIONS + _LANDMARKS)
+        mean, deviation = torch.tensor(_MEAN), torch.tensor(_DEVIATION)
+        self.register_buffer("gain", (0.5 / deviation)[:, None, None], persistent=False)
+        self.register_buffer("offset", ((0.5 - mean) / deviation)[:, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        trunk, blocks = self.identity, self.identity.features
+        x = trunk.dw_conv(trunk.conv1(x * self.gain + self.offset))
+        fine = blocks[:_FINE_BLOCKS](x)
+        middle = blocks[_FINE_BLOCKS:_MIDDLE_BLOCKS](fine)
+        deep = trunk.conv2(blocks[_MIDDLE_BLOCKS:](middle))
+        embedding = trunk.bn(trunk.conv3(trunk.gdconv(deep)).flatten(1))
+        shape = self.shape(self.fine(fine) + self.middle(middle))
+        parts = (_ANGLES, 2 * _LANDMARKS, _EXPRESSIONS, _LANDMARKS)
+        pose, landmarks, expression, visibility = self.answers(self.hidden(shape.flatten(1))).split(parts, dim=1)
+        return embedding, pose * _DEGREES, landmarks.unflatten(1, (_LANDMARKS, 2)), expression, visibility
+
+
+ARCH = Architecture(
+    name="compact-reader",
+    role="face reader",
+    make=CompactReader,
+    marks=("identity.gdconv.depthwise.weight", "answers.weight"),
+    read=lambda shapes: {"width": shapes["middle.0.weight"][0], "hidden": shapes["answers.weight"][1]},
+    size=lambda _settings: READER_SIZE,
+    licence="Apache-2.0; see the model card beside the weights for the licence of the training data",
+)

@@ -1,0 +1,5 @@
+"""The training of face readers: teachers, occluders, and the stage."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,5 @@
+from .occluders import occlude
+from .teachers import Labels, Teachers, label_faces
+from .training import train_reader
+
+__all__ = ["Labels", "Teachers", "label_faces", "occlude", "train_reader"]

@@ -1,0 +1,172 @@
+"""Things before a face, drawn: hands, microphones, glasses, lettering, strands of hair, plain objects.
+
+What is drawn tells which landmarks it hides; nothing is copied from pictures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from revisage.core import Image
+
+__all__ = ["occlude"]
+
+Mask = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+Random = np.random.Generator
+
+_SHADES = 0.25
+"""How much lighter and darker an object is from one side to the other."""
+
+
+def occlude(image: Image, random: Random) -> tuple[Image, NDArray[np.bool_]]:
+    """A copy of an aligned face with one to two things drawn before it, and where they hide it.
+
+    Args:
+        image: ``(size, size, 3) uint8 RGB``, an aligned face (FFHQ frame).
+        random: drawn from.
+
+    Returns:
+        The picture, and ``(size, size) bool``.
+    """
+    covered = image.copy()
+    hidden = np.zeros(image.shape[:2], bool)
+    for _ in range(1 + int(random.random() < 0.25)):
+        draw = _KINDS[int(random.integers(len(_KINDS)))]
+        mask, colour = draw(covered, random)
+        _paint(covered, mask, colour, random)
+        hidden |= mask > 127
+    return covered, hidden
+
+
+def _paint(image: Image, mask: Mask, colour: Colour, random: Random) -> None:
+    """Colour, a slope of light over it, and some grain, where the mask is; in place."""
+    side = len(image)
+    angle = random.uniform(0, 2 * math.pi)
+    ys, xs = np.mgrid[0:side, 0:side].astype(np.float32) / side - 0.5
+    light = 1 + random.uniform(0, 2 * _SHADES) * (math.cos(angle) * xs + math.sin(angle) * ys)
+    grain = random.normal(0, random.uniform(0, 8), (side, side, 1)).astype(np.float32)
+    paint = np.clip(np.array(colour, np.float32) * light[..., None] + grain, 0, 255)
+    share = (mask.astype(np.float32) / 255)[..., None]
+    image[:] = np.rint(image * (1 - share) + paint * share).astype(np.uint8)
+
+
+def _blank(image: Image) -> Mask:
+    return np.zeros(image.shape[:2], np.uint8)
+
+
+def _place(image: Image, random: Random) -> tuple[int, int]:
+    """Somewhere on the face: it fills the middle of the crop."""
+    x, y = random.uniform(0.28, 0.72), random.uniform(0.38, 0.88)
+    return round(x * len(image)), round(y * len(image))
+
+
+def _any_colour(random: Random) -> Colour:
+    red, green, blue = (int(value) for value in random.integers(10, 246, 3))
+    return red, green, blue
+
+
+def _hand(image: Image, random: Random) -> tuple[Mask, Colour]:
+    """A palm with fingers, of about the colour of the face."""
+    side, mask = len(image), _blank(image)
+    x, y = _place(image, random)
+    reach, turn = side * random.uniform(0.1, 0.2), random.uniform(0, 360)
+    cv2.ellipse(mask, (x, y), (round(reach), round(reach * 0.8)), turn, 0, 360, 255, -1, cv2.LINE_AA)
+    for finger in range(int(random.integers(2, 5))):
+        angle = math.radians(turn - 30 + 22 * finger + random.uniform(-5, 5))
+        length = reach * random.uniform(1.6, 2.4)
+        tip = (round(x + length * math.cos(angle)), round(y + length * math.sin(angle)))
+        cv2.line(mask, (x, y), tip, 255, max(2, round(reach * random.uniform(0.3, 0.45))), cv2.LINE_AA)
+    centre = image[side // 2 - side // 8 : side // 2 + side // 8, side * 3 // 8 : side * 5 // 8]
+    skin = centre.reshape(-1, 3).mean(axis=0) * random.uniform(0.75, 1.2)
+    red, green, blue = (int(value) for value in np.clip(skin, 0, 255))
+    return mask, (red, green, blue)
+
+
+def _microphone(image: Image, random: Random) -> tuple[Mask, Colour]:
+    """A dark ball on a stick that comes from below."""
+    side, mask = len(image), _blank(image)
+    x, y = round(side * random.uniform(0.35, 0.65)), round(side * random.uniform(0.66, 0.92))
+    radius = round(side * random.uniform(0.07, 0.14))
+    foot = (round(x + side * random.uniform(-0.4, 0.4)), side)
+    cv2.line(mask, (x, y), foot, 255, max(2, round(radius * random.uniform(0.6, 1.2))), cv2.LINE_AA)
+    axes = (radius, round(radius * random.uniform(1.0, 1.4)))
+    cv2.ellipse(mask, (x, y), axes, random.uniform(-30, 30), 0, 360, 255, -1, cv2.LINE_AA)
+    grey = int(random.integers(10, 90))
+    return mask, (grey, grey, grey)
+
+
+def _glasses(image: Image, random: Random) -> tuple[Mask, Colour]:
+    """Rims about both eyes, half of the time with dark lenses: rims alone hide nothing but what they cross."""
+    side, mask = len(image), _blank(image)
+    dark = random.random() < 0.5
+    thickness = max(1, round(side * random.uniform(0.006, 0.02)))
+    width, height = (round(side * random.uniform(low, high)) for low, high in ((0.08, 0.11), (0.055, 0.09)))
+    y = round(side * random.uniform(0.46, 0.5))
+    for x in (0.377, 0.623):
+        centre = (round(side * x), y)
+        cv2.ellipse(mask, centre, (width, height), 0, 0, 360, 255, -1 if dark else thickness, cv2.LINE_AA)
+    cv2.line(mask, (round(side * 0.377) + width, y), (round(side * 0.623) - width, y), 255, thickness, cv2.LINE_AA)
+    for x, edge in ((0.377, 0.2), (0.623, 0.8)):
+        start = round(side * x) + (width if edge > 0.5 else -width)
+        cv2.line(mask, (start, y), (round(side * edge), y), 255, thickness, cv2.LINE_AA)
+    grey = int(random.integers(5, 70))
+    return mask, (grey, grey, grey)
+
+
+def _lettering(image: Image, random: Random) -> tuple[Mask, Colour]:
+    """A line of letters, or a bar as behind a caption."""
+    side, mask = len(image), _blank(image)
+    y = round(side * random.uniform(0.3, 0.95))
+    if random.random() < 0.4:
+        cv2.rectangle(mask, (0, y), (side, y + round(side * random.uniform(0.06, 0.16))), 255, -1)
+        return mask, _any_colour(random)
+    letters = "".join(chr(int(code)) for code in random.integers(65, 91, int(random.integers(3, 9))))
+    scale, thickness = side / 512 * random.uniform(1.2, 3.0), max(1, round(side * random.uniform(0.01, 0.03)))
+    x = round(side * random.uniform(0.0, 0.4))
+    cv2.putText(mask, letters, (x, y), cv2.FONT_HERSHEY_DUPLEX, scale, 255, thickness, cv2.LINE_AA)
+    return mask, _any_colour(random)
+
+
+def _hair(image: Image, random: Random) -> tuple[Mask, Colour]:
+    """Strands that fall over the face from above."""
+    side, mask = len(image), _blank(image)
+    root = np.array([side * random.uniform(0.2, 0.8), -0.1 * side])
+    tip = np.array([side * random.uniform(0.15, 0.85), side * random.uniform(0.4, 0.9)])
+    spread = side * random.uniform(0.04, 0.14)
+    parts = np.linspace(0, 1, 12)[:, None]
+    for _ in range(int(random.integers(15, 60))):
+        bow = np.array([random.normal(0, spread), 0]) * np.sin(parts * math.pi)
+        strand = root + (tip - root) * parts + bow + np.array([random.normal(0, spread), 0]) * (0.4 + 0.6 * parts)
+        cv2.polylines(mask, [np.rint(strand).astype(np.int32)], False, 255, 1 + side // 128, cv2.LINE_AA)
+    tone = random.uniform(0.1, 1.0)
+    return mask, (round(200 * tone), round(160 * tone), round(110 * tone))
+
+
+def _object(image: Image, random: Random) -> tuple[Mask, Colour]:
+    """Anything with straight edges or none, from a cup to a scarf over half the face."""
+    side, mask = len(image), _blank(image)
+    x, y = _place(image, random)
+    width, height = (round(side * random.uniform(0.08, 0.3)) for _ in range(2))
+    turn = random.uniform(0, 180)
+    if random.random() < 0.5:
+        cv2.ellipse(mask, (x, y), (width, height), turn, 0, 360, 255, -1, cv2.LINE_AA)
+    else:
+        corners = cv2.boxPoints(((x, y), (2 * width, 2 * height), turn))
+        cv2.fillConvexPoly(mask, np.rint(corners).astype(np.int32), 255, cv2.LINE_AA)
+    return mask, _any_colour(random)
+
+
+_KINDS: tuple[Callable[[Image, Random], tuple[Mask, Colour]], ...] = (
+    _hand,
+    _microphone,
+    _glasses,
+    _lettering,
+    _hair,
+    _object,
+)

@@ -1,0 +1,143 @@
+"""A reader's training: what is drawn before faces, how labels follow a view, and a run from settings to weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from runs import log_of
+
+from revisage import models
+from revisage.core import InputError
+from revisage.readers import load_reader
+from revisage.train.readers.faces import View, sample, trusted_faces, window_units
+from revisage.train.readers.occluders import _KINDS, occlude
+from revisage.train.readers.teachers import MIRRORED, Labels, Teachers, mirrored_landmarks
+from revisage.train.readers.training import reader_losses, train_reader
+from revisage.train.run_record import read_run
+from revisage.train.settings import ReaderTrainConfig
+
+FACES = ("london_0000", "london_0010", "us_council_0000", "us_council_0010", "faker_0000", "faker_0040")
+
+
+@pytest.fixture(scope="module")
+def faces(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("faces")
+    for name in FACES:
+        [file] = list((shared / "faces" / "test512").glob(f"{name}.webp"))
+        image = cv2.resize(cv2.imread(str(file)), (256, 256), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(folder / f"{name}.png"), image)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labels(shared: Path, faces: Path) -> Labels:
+    images = [cv2.imread(str(file))[..., ::-1] for file in sorted(faces.iterdir())]
+    return Teachers(shared / "weights")(np.ascontiguousarray(images))
+
+
+def test_teachers_see_the_face_where_an_aligned_crop_has_it(labels: Labels) -> None:
+    assert trusted_faces(labels).all()
+    assert np.abs(labels.pose).max() < 30
+    assert (labels.identity * labels.mirrored).sum(1).min() > 0.8
+    assert labels.expression.sum(1) == pytest.approx(1, abs=1e-5)
+
+
+def test_mirroring_twice_gives_the_same_landmarks(labels: Labels) -> None:
+    assert sorted(MIRRORED) == list(range(68))
+    assert mirrored_landmarks(mirrored_landmarks(labels.landmarks)) == pytest.approx(labels.landmarks, abs=1e-6)
+    # Frontal faces are about their own mirror image: a wrong order would tear them apart.
+    assert np.abs(mirrored_landmarks(labels.landmarks) - labels.landmarks).max() < 0.15
+
+
+def test_labels_follow_what_the_window_shows(labels: Labels) -> None:
+    face = np.zeros((256, 256, 3), np.uint8)
+    x, y = labels.landmarks[0, 30] * 256 - 0.5
+    cv2.circle(face, (round(x), round(y)), 4, (255, 255, 255), -1)
+    view = View(turn=20, zoom=0.1, shift=(0.05, -0.03))
+    shown, _, pose, landmarks, _, visible = sample(face, labels, 0, view, mirrored=False, hidden=None)
+    rows, columns = np.nonzero(shown[0].numpy() > 200)
+    found = (np.array([columns.mean(), rows.mean()]) + 0.5) / 56 - 1
+    assert landmarks[30].numpy() == pytest.approx(found, abs=0.02)
+    assert float(pose[2]) == pytest.approx(labels.pose[0, 2] + 20)
+    assert visible.all()
+
+
+def test_mirrored_labels_follow_the_mirrored_face(labels: Labels) -> None:
+    face = np.zeros((256, 256, 3), np.uint8)
+    _, identity, pose, landmarks, _, _ = sample(face, labels, 0, View(), mirrored=True, hidden=None)
+    assert np.array_equal(identity, labels.mirrored[0])
+    assert pose.numpy() == pytest.approx(labels.pose[0] * (-1, 1, -1))
+    mirrored = window_units(mirrored_landmarks(labels.landmarks[0]), View().affine(256), 256)
+    assert landmarks.numpy() == pytest.approx(mirrored)
+
+
+@pytest.mark.parametrize("kind", _KINDS, ids=lambda kind: kind.__name__)
+def test_a_mask_is_of_the_pictures_size(kind: object) -> None:
+    mask, colour = kind(np.full((144, 144, 3), 120, np.uint8), np.random.default_rng(3))  # type: ignore[operator]
+    assert mask.shape == (144, 144)
+    assert mask.any()
+    assert len(colour) == 3
+
+
+def test_what_is_drawn_hides_and_the_rest_stays() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (144, 144, 3), np.uint8)
+    for seed in range(12):
+        covered, hidden = occlude(image, np.random.default_rng(seed))
+        again, _ = occlude(image, np.random.default_rng(seed))
+        assert np.array_equal(covered, again)
+        assert 0 < hidden.mean() < 0.9
+        changed = (covered != image).any(axis=2)
+        assert changed[hidden].mean() > 0.95
+        edge = cv2.dilate(hidden.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        assert not changed[~edge].any()
+
+
+def test_a_right_answer_costs_nothing_and_a_hidden_landmark_less() -> None:
+    targets = [torch.ones(1, 128), torch.zeros(1, 3), torch.zeros(1, 68, 2), torch.eye(7)[:1], torch.ones(1, 68)]
+    right = [*targets[:3], 40 * torch.eye(7)[:1], 40 * torch.ones(1, 68)]
+    assert all(float(loss) == pytest.approx(0, abs=1e-5) for loss in reader_losses(right, targets).values())
+    wrong = [*right[:2], targets[2] + 0.1, *right[3:]]
+    seen = reader_losses(wrong, targets)["landmarks"]
+    unseen = reader_losses(wrong, [*targets[:4], torch.zeros(1, 68)])["landmarks"]
+    assert 0 < unseen < seen
+
+
+def test_a_run_leaves_weights_that_read(shared: Path, faces: Path, tmp_path: Path) -> None:
+    config = ReaderTrainConfig(
+        data=({"path": faces},),
+        teachers=shared / "weights",
+        start=shared / "weights" / "identity" / "mobilefacenet.fp16.safetensors",
+        cache=tmp_path / "cache",
+        steps=2,
+        batch=2,
+        held_out=2,
+        warm_up_steps=1,
+        precision="fp32",
+        threads=1,
+        workers=0,
+        log_every=1,
+        validate_every=2,
+    )
+    train_reader(config, tmp_path / "run")
+    train_reader(config.model_copy(update={"steps": 3}), tmp_path / "run", resume=True)
+    weights = tmp_path / "run" / "weights.safetensors"
+    about = models.metadata(weights)
+    assert about["step"] == 3
+    assert about["config"] == {"width": 64, "hidden": 160}
+    # The trunk knows people from the start.
+    assert about["measures"]["clean"]["identity"] > 0.9
+    assert [line["step"] for line in log_of(tmp_path / "run") if "identity" in line] == [1, 2, 3]
+    assert len(list((tmp_path / "cache").glob("*.labels.npz"))) == 1
+    run = read_run(tmp_path / "run")
+    assert run.is_reader
+    assert run.size == 112
+    assert len(load_reader(weights)(np.zeros((1, 64, 64, 3), np.uint8))) == 1
+
+
+def test_teachers_that_are_missing_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no identity/mobilefacenet.fp16.safetensors: name the folder"):
+        Teachers(tmp_path)
