@@ -27,6 +27,7 @@ from revisage.core import (
     OutputError,
     ProgressCallback,
     RestoreConfig,
+    check_file,
     check_folder,
     make_config,
 )
@@ -186,6 +187,10 @@ def restore(
         else:
             source = found.files[0]
             target = _target(source, output, settings)
+            if settings.dry_run and not media.is_address(target):
+                check_file(
+                    target, overwrite=settings.overwrite, writes=False
+                )  # its folder is not made, as a batch's is
             files = [one(source, target)]
     return _report(settings, networks, files, [str(path) for path in found.skipped])
 

@@ -461,6 +461,15 @@ def test_the_names_that_editors_show_for_tracks_are_kept(field: Path, tmp_path: 
             assert container.streams.video[0].metadata["handler_name"] == "Camera left"
 
 
+def test_an_avi_of_a_source_in_milliseconds_has_its_frame_rate(tmp_path: Path) -> None:
+    pts = [0, 33, 67, 100, 133, 167, 200, 233, 267, 300]
+    source = make_video(tmp_path / "in.mkv", pts=pts, time_base=Fraction(1, 1000), rate=Fraction(30))
+    pass_through(source, tmp_path / "out.avi")
+    info = probe(tmp_path / "out.avi")
+    assert (info.average_rate, info.frame_count) == (30, 10)
+    assert times(tmp_path / "out.avi") == [Fraction(number, 30) for number in range(10)]
+
+
 def test_a_cover_picture_that_mov_cannot_hold_is_said(field: Path, tmp_path: Path) -> None:
     source = with_cover(field / "hvc1.mov", tmp_path / "in.mp4")
     assert pass_through(source, tmp_path / "out.mp4").notes == ()

@@ -385,6 +385,14 @@ def test_any_name_that_the_disk_takes_is_written(
     assert left_in(tmp_path) == {name}
 
 
+def test_a_dry_run_of_a_folder_needs_no_folder_for_results(face_clip: Path, tmp_path: Path, tiny_model: Path) -> None:
+    report = revisage.restore(face_clip.parent, tmp_path / "later", model=str(tiny_model), dry_run=True, end=0.05)
+    assert [entry.error for entry in report.files if face_clip.name in entry.input["path"]] == [None]
+    assert not (tmp_path / "later").exists()
+    with pytest.raises(revisage.UserError, match="there is no folder"):
+        revisage.restore(face_clip, tmp_path / "later" / "out.mkv", model=str(tiny_model), dry_run=True, end=0.05)
+
+
 def test_a_dry_run_needs_no_place_to_write(
     face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ def check_output(
         info: of the source.
         options: how it is to be encoded.
         overwrite: whether a file that is already there may be replaced.
-        writes: whether it will be written at all; otherwise a read-only folder will do.
+        writes: whether it will be written at all; otherwise a folder will do that is read-only or to be made.
 
     Raises:
         OutputExistsError: it exists and ``overwrite`` is off.
@@ -30,7 +30,7 @@ def check_output(
             codec, or what else the source holds.
         ConfigError: an unknown codec or pixel format, or settings that the encoder does not have.
     """
-    check_file(output, overwrite=overwrite, source=info.path, writes=writes)
+    check_file(output, overwrite=overwrite, source=info.path, make_folder=not writes, writes=writes)
     if output.suffix.lower() in IMAGE_SUFFIXES:
         _image_format(output, info)
     else:

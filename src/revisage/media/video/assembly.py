@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, pairwise
 from math import ceil, lcm
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -231,12 +231,13 @@ def _write(
         video = source.streams[info.video_index]
         before = carry_streams(info.path, container, [s for s in source.streams if s.index < video.index])
         stream = _video_stream(container, template, joined, video, info)
+        stream.time_base = ticks = _ticks(container, joined, info)
         after = carry_streams(info.path, container, [s for s in source.streams if s.index > video.index])
     carried = {**before.streams, **after.streams}
     container.start_encoding()
     rise = _Rise()
     others = islice(_other_packets(info.path, source, carried, span, rise), packets)
-    _interleave(container, stream, _video_packets(joined, span), others)
+    _interleave(container, stream, _video_packets(joined, span, ticks), others)
     for one in carried.values():
         container.mux(one.finish())
     return [*before.notes, *after.notes, *rise.notes(source)]
@@ -258,7 +259,6 @@ def _video_stream(
         context.codec_tag = "hvc1"  # Apple's players refuse hev1, which FFmpeg writes by itself
     context.framerate = info.average_rate or Fraction(25)
     context.field_order = FIELD_ORDERS[label.fields]
-    stream.time_base = info.time_base
     stream.disposition = source.disposition
     stream.metadata.update(stream_tags(container, source))
     stream.metadata.pop("alpha_mode", None)
@@ -290,10 +290,26 @@ def _time(packet: av.Packet) -> Fraction:
     return (packet.dts or 0) * packet.time_base
 
 
-def _video_packets(joined: JoinedPackets, span: _Span) -> Iterator[av.Packet]:
+def _ticks(container: OutputContainer, joined: JoinedPackets, info: MediaInfo) -> Fraction:
+    """What times are counted in: frames where the container has one rate for all, and all fit that; else as the source.
+
+    AVI would have a thousand frames a second of a source that counts milliseconds, most of them empty.
+    """
+    rate = info.average_rate
+    if format_written_by(container.format.name).clock != "rate" or not rate:
+        return info.time_base
+    places = [round(pts * info.time_base * rate) for pts in joined.times]
+    return 1 / rate if all(earlier < later for earlier, later in pairwise(places)) else info.time_base
+
+
+def _video_packets(joined: JoinedPackets, span: _Span, ticks: Fraction) -> Iterator[av.Packet]:
     for packet in joined.packets():
         shift = round(span.shift / packet.time_base)
-        packet.pts, packet.dts = (packet.pts or 0) - shift, (packet.dts or 0) - shift
+        pts, dts = (packet.pts or 0) - shift, (packet.dts or 0) - shift
+        scale = packet.time_base / ticks
+        packet.time_base = ticks
+        packet.pts, packet.dts = round(pts * scale), round(dts * scale)
+        packet.duration = max(1, round((packet.duration or 0) * scale)) if scale != 1 else packet.duration
         yield packet
 
 

@@ -124,6 +124,11 @@ class JoinedPackets:
         return self._pts[-1]
 
     @property
+    def times(self) -> Sequence[int]:
+        """Of all frames in order, in the source's time base."""
+        return self._pts
+
+    @property
     def frames(self) -> int:
         """Number of frames."""
         return len(self._pts)
