@@ -470,6 +470,17 @@ def test_an_avi_of_a_source_in_milliseconds_has_its_frame_rate(tmp_path: Path) -
     assert times(tmp_path / "out.avi") == [Fraction(number, 30) for number in range(10)]
 
 
+def test_an_avi_with_places_that_are_empty_does_not_end_early(tmp_path: Path) -> None:
+    source = make_video(tmp_path / "in.avi", codec="mpeg4", pts=[0, 1, 2, 5, 6, 9], time_base=Fraction(1, 25))
+    with av.open(str(source)) as container:
+        assert container.streams.video[0].frames > 6
+    with open_source(source) as opened:
+        assert len(list(opened.frames())) == 6
+        assert (opened.warnings, opened.truncated) == ([], False)
+    pass_through(source, tmp_path / "out.avi")
+    assert times(tmp_path / "out.avi") == times(source)
+
+
 def test_a_cover_picture_that_mov_cannot_hold_is_said(field: Path, tmp_path: Path) -> None:
     source = with_cover(field / "hvc1.mov", tmp_path / "in.mp4")
     assert pass_through(source, tmp_path / "out.mp4").notes == ()

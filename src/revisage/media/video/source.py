@@ -202,7 +202,7 @@ class _Reader:
     def __init__(self, container: InputContainer, stream: VideoStream, info: MediaInfo, clock: SourceClock) -> None:
         self._container, self._stream, self._info, self._clock = container, stream, info, clock
         self._decoder = FrameDecoder(stream, threaded=True)
-        self._packets = 0
+        self._packets = self._places = 0
         self._doubtful = -_AT_A_JOIN
         self._end = Fraction(0)
         self.broken = 0
@@ -227,8 +227,9 @@ class _Reader:
     def missing(self) -> str | None:
         """What the container promised and did not hold, as text."""
         promised = self._info.frame_count
-        if promised is not None and self._packets < promised:
-            return f"the data ends early: {self._packets} of {promised} frames are there"
+        there = max(self._packets, self._places if self._info.container == "avi" else 0)
+        if promised is not None and there < promised:
+            return f"the data ends early: {there} of {promised} frames are there"
         length = self._container.duration
         start = self._container.start_time or 0
         if promised is None and length and "matroska" in self._info.container:
@@ -267,6 +268,8 @@ class _Reader:
             # Of the empty packets at the end only the stream, not its number, is right.
             if packet.stream.index == self._stream.index:
                 self._packets += 1 if packet.size else 0
+                # AVI counts the places of frames, of which some are empty: the one before them is shown on.
+                self._places = max(self._places, (packet.pts or 0) + 1)
                 if packet.is_corrupt:
                     self._doubtful = self._packets
                 if starts_anew and self._packets - self._doubtful <= _AT_A_JOIN:
