@@ -9,7 +9,6 @@ from .batch import (
     run_batch,
     save_summary,
 )
-from .delivery import notes_folder, told_where
 from .file_restoration import restore_file
 from .image_restoration import restored_image
 from .plan import LONGEST
@@ -29,6 +28,7 @@ from .scan import Fingerprint, Scan, ScannedTrack, ScanSettings, fingerprint, lo
 from .scanner import scan_frames, scan_source
 from .segment_job import OnFrame, SegmentJob, SegmentResult, restore_segment
 from .targets import check_side_folders, check_store
+from .work_folder import notes_folder, told_where
 
 __all__ = [
     "JOURNAL",

@@ -43,8 +43,7 @@ from revisage.core import (
     write_text,
 )
 from revisage.pipeline import FileReport, Networks, restore_file
-from revisage.pipeline.delivery import notes_folder
-from revisage.pipeline.work_folder import tidy
+from revisage.pipeline.work_folder import notes_folder, tidy
 
 __all__ = [
     "JOURNAL",

@@ -33,7 +33,6 @@ from revisage.core import (
     write_text,
 )
 from revisage.pipeline.calibration import calibration_crops
-from revisage.pipeline.delivery import delivered, told_where
 from revisage.pipeline.plan import (
     LONGEST,
     Plan,
@@ -71,7 +70,7 @@ from revisage.pipeline.targets import (
     publish_folder,
     with_leave,
 )
-from revisage.pipeline.work_folder import WorkFolder, output_lock, tidy
+from revisage.pipeline.work_folder import WorkFolder, delivered, output_lock, tidy, told_where
 from revisage.provenance import Statement, label_picture, read_statements
 
 if TYPE_CHECKING:

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from revisage.core.errors import ConfigError, ModelError, UserError
 from revisage.faces import FaceDetector, Found, load_detector, suppressed
-from revisage.faces.detect.candidates import without_parts
+from revisage.faces.detect.candidates import _averaged, without_parts
 from revisage.faces.detect.detector import working_scales
 from revisage.faces.detect.official_finders import RetinaFaceFinder, YuNetFinder
-from revisage.faces.detect.pictures import _averaged
 
 
 def read(path: Path) -> np.ndarray:

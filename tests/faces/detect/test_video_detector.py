@@ -9,8 +9,8 @@ import pytest
 
 from revisage.core import Face, Image
 from revisage.faces import FaceDetector, VideoDetector, load_detector
+from revisage.faces.detect.candidates import Picture, as_picture
 from revisage.faces.detect.detector import nearest_faces
-from revisage.faces.detect.pictures import Picture, as_picture
 from revisage.media import Frame
 from sample_media import face_frames
 

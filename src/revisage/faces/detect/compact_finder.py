@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from revisage import engines, models, nets
 from revisage.core import Image, Region
-from revisage.faces.detect.candidates import Found, loaded_network, padded, planes, suppressed
-from revisage.faces.detect.pictures import Picture, as_picture
+from revisage.faces.detect.candidates import Found, Picture, as_picture, loaded_network, padded, planes, suppressed
 
 __all__ = ["CloserLook", "CompactFinder", "upright_crop"]
 

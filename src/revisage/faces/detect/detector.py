@@ -12,10 +12,9 @@ import numpy as np
 from revisage import engines, models, nets
 from revisage.core import DETECTORS, ConfigError, Face, Image, Region, nearest
 from revisage.faces.alignment import crop_affine
-from revisage.faces.detect.candidates import Finder, Found, suppressed, without_parts
+from revisage.faces.detect.candidates import Finder, Found, Picture, as_picture, suppressed, without_parts
 from revisage.faces.detect.compact_finder import CompactFinder, upright_crop
 from revisage.faces.detect.official_finders import RetinaFaceFinder, YuNetFinder
-from revisage.faces.detect.pictures import Picture, as_picture
 
 __all__ = ["FaceDetector", "load_detector", "nearest_faces", "working_scales"]
 

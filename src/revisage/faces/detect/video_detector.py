@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from revisage.core import Face
+from revisage.faces.detect.candidates import Picture
 from revisage.faces.detect.detector import FaceDetector
-from revisage.faces.detect.pictures import Picture
 
 __all__ = ["VideoDetector"]
 
