@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import revisage
+from revisage import pipeline
 from revisage.cli.app import run
 from revisage.cluster import RayRunner
-from revisage.core import CancelledError, CancelToken, Progress
+from revisage.core import CancelledError, CancelToken, Progress, make_config
 
 OPTIONS = {"temporal": "off", "segment_frames": 4}
 
@@ -86,6 +87,28 @@ def test_a_batch_gives_whole_files_to_the_workers(
     assert done.output["path"] == str(out / "a.mkv")
     again = revisage.batch([inputs], out, recursive=True, **options)
     assert {entry.state for entry in again.entries} == {"skipped", "failed"}
+
+
+def test_a_long_film_of_a_batch_is_restored_by_its_segments(
+    cluster: Any, face_clip: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    config = make_config(model=str(tiny_model), temporal="off")
+    files = {face_clip: tmp_path / "out.mkv", tmp_path / "none.mkv": tmp_path / "none_restored.mkv"}
+    seen: list[Progress] = []
+    with RayRunner(cluster.address, long_film=10) as runner:
+        report = pipeline.run_batch(files, config, no_restoration_here, elsewhere=runner, progress=seen.append)
+    assert {entry.source: entry.state for entry in report.entries} == {
+        face_clip: "restored",
+        tmp_path / "none.mkv": "failed",
+    }
+    whole = tmp_path / "whole.mkv"
+    revisage.restore(face_clip, whole, model=str(tiny_model), temporal="off")
+    assert (tmp_path / "out.mkv").read_bytes() == whole.read_bytes()
+    assert max(moment.done for moment in seen if moment.stage == "restore") == 12
+
+
+def no_restoration_here(source: Path, target: Path) -> Any:
+    raise AssertionError("the cluster does it")
 
 
 def test_a_stop_leaves_nothing(cluster: Any, face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -52,6 +52,19 @@ def test_a_straggler_is_given_to_an_idle_worker_and_the_first_to_end_counts() ->
     assert schedule.is_done
 
 
+def test_what_is_added_comes_before_what_was_not_begun() -> None:
+    schedule: Schedule[str] = Schedule(iter("ab"))
+    assert schedule.take(0.0) is not None
+    schedule.add("x")
+    assert [ticket.task for ticket in (schedule.take(0.0), schedule.take(0.0)) if ticket] == ["x", "b"]
+    assert schedule.take(0.0) is None
+    schedule.add("y")
+    assert not schedule.is_done
+    late = schedule.take(0.0)
+    assert late is not None
+    assert late.task == "y"
+
+
 def test_large_tasks_are_no_stragglers() -> None:
     schedule = Schedule(iter([40.0, 10.0, 10.0, 10.0]), lambda size: size)
     _, *others = [schedule.take(0.0) for _ in range(4)]

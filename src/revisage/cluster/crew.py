@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import queue
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from revisage._version import __version__
 from revisage.cluster.schedule import ATTEMPTS, Schedule, Ticket
 from revisage.cluster.worker import Answer, FileTask, SegmentTask, Worker
 from revisage.core import CancelToken, ConfigError, ProcessingError, written_beside
+from revisage.pipeline import Scan
 
 __all__ = ["Crew", "Done", "Task"]
 
@@ -43,6 +45,10 @@ _UNFETCHED = 2
 """Finished tasks of a worker that wait to be fetched, at most; until there are fewer it gets no other."""
 
 _FETCHERS = 4
+
+_NEVER_BEGAN, _STILLBORN = "error raised in its creation task", 20
+"""What Ray says of a worker that could not be made; and how many in a row may die before they are ready, as of machines
+that are taken away."""
 
 _PATIENCE = 5.0
 """Seconds that workers have to stop by themselves: they look at it between frames."""
@@ -100,12 +106,15 @@ class Crew:
             ``HOST:PORT``.
         workers: number of them; as many as the cluster has room for when None, also when it grows.
         gpus: whether each needs a GPU; by default where the cluster has any.
+        cpus: of each; by default four, or all of the smallest machine.
 
     Raises:
         ConfigError: there is no such cluster.
     """
 
-    def __init__(self, address: str, *, workers: int | None = None, gpus: bool | None = None) -> None:
+    def __init__(
+        self, address: str, *, workers: int | None = None, gpus: bool | None = None, cpus: int | None = None
+    ) -> None:
         self._owns_connection = not ray.is_initialized()
         if self._owns_connection:
             _connect(address)
@@ -115,11 +124,12 @@ class Crew:
         roomy = [node["CPU"] for node in nodes if node.get("CPU") and (node.get("GPU") or not self._gpus)]
         if not roomy:
             raise ConfigError(f"the cluster {address} has no machine with {'a GPU' if self._gpus else 'a CPU'} to give")
-        self._cpus = 1 if self._gpus else max(1, int(min(_CPUS, *roomy)))
+        self._cpus = cpus or (1 if self._gpus else max(1, int(min(_CPUS, *roomy))))
         self._members: list[_Member] = []
         self._looked = 0.0
-        self._attempts = 0
+        self._attempts = self._stillborn = 0
         self._needs: dict[str, tuple[Any, str]] = {}
+        self._given_up: list[Done] = []
 
     @property
     def places(self) -> int:
@@ -138,8 +148,17 @@ class Crew:
                 self._needs[path] = ray.put(content), hashlib.sha256(content).hexdigest()
         return {path: self._needs[path] for path in paths if path is not None and path in self._needs}
 
-    def work(self, tasks: Iterator[Task], cancel: CancelToken, on_told: OnTold) -> Iterator[Done]:
-        """Have tasks carried out, and yield each when its files are where they belong, in any order.
+    def work(
+        self,
+        tasks: Iterator[Task],
+        cancel: CancelToken,
+        on_told: OnTold,
+        *,
+        more: queue.Queue[SegmentTask] | None = None,
+        is_open: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Done | None]:
+        """Have tasks carried out, and yield each when its files are where they belong, in any order; and None now and
+        then, so that the caller can look at other things.
 
         A task is taken when a worker is free for it. What a worker that died was at is done again by another.
 
@@ -147,9 +166,11 @@ class Crew:
             tasks: what to do.
             cancel: looked at several times a second.
             on_told: told of what workers say about their tasks, in the caller's thread.
+            more: where further tasks come from meanwhile; they are begun first.
+            is_open: whether some may still come.
 
         Raises:
-            ProcessingError: the workers of one task died again and again, or the cluster cannot run the package.
+            ProcessingError: the cluster cannot run the package.
             CancelledError: a stop was asked for.
         """
         schedule = Schedule(tasks, lambda task: task.size)
@@ -157,13 +178,16 @@ class Crew:
         fetching: dict[Future[None], tuple[_Member, Ticket[Task], Done]] = {}
         with ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch") as fetchers:
             try:
-                while fetching or not schedule.is_done:
+                while fetching or self._given_up or not schedule.is_done or is_open():
                     cancel.check()
+                    while more is not None and not more.empty():
+                        schedule.add(more.get())
                     self._grow()
                     self._hand_out(schedule)
                     self._listen(schedule, heard, on_told)
                     for member, ticket, answer in self._answers(schedule):
-                        others = schedule.finish(ticket, time.monotonic())
+                        whole = not isinstance(answer.value, Scan)
+                        others = schedule.finish(ticket, time.monotonic(), as_usual=whole)
                         if others is None:
                             continue
                         self._stop(others)
@@ -172,6 +196,9 @@ class Crew:
                         done = Done(ticket.task, answer.value, time.monotonic() - ticket.started)
                         fetching[fetchers.submit(_fetch, answer, ticket.task.folder)] = member, ticket, done
                     yield from self._fetched(fetching, schedule)
+                    while self._given_up:
+                        yield self._given_up.pop()
+                    yield None
             finally:
                 for future in fetching:
                     future.cancel()
@@ -258,7 +285,8 @@ class Crew:
 
     def _lose(self, member: _Member, schedule: Schedule[Task], error: RayError) -> None:
         """Let a worker that died go. Another is made when the cluster has room for it."""
-        if not member.ready and isinstance(error, RayActorError) and "creation" in str(error):
+        self._stillborn = 0 if member.ready else self._stillborn + 1
+        if _NEVER_BEGAN in str(error) or self._stillborn > _STILLBORN:
             raise ProcessingError(
                 "the machines of the cluster cannot run revisage: install the same version with the extra "
                 f"'cluster' on each ({' '.join(str(error).split())[-300:]})"
@@ -270,10 +298,11 @@ class Crew:
 
     def _again(self, ticket: Ticket[Task], schedule: Schedule[Task]) -> None:
         if not schedule.lose(ticket):
-            raise ProcessingError(
+            problem = ProcessingError(
                 f"{_name(ticket.task)}: {ATTEMPTS} workers died over it; give the cluster's machines more memory, or "
                 "restore it with a smaller --batch"
             )
+            self._given_up.append(Done(ticket.task, problem, time.monotonic() - ticket.started))
 
     def _fetched(
         self, fetching: dict[Future[None], tuple[_Member, Ticket[Task], Done]], schedule: Schedule[Task]

@@ -7,10 +7,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from revisage.cluster.crew import Crew
-from revisage.cluster.worker import FileTask, SegmentTask
+from revisage.cluster.crew import Crew, Done, Task
+from revisage.cluster.films import Films
+from revisage.cluster.worker import LONG_FILM, FileTask, SegmentTask
 from revisage.core import CancelToken, ConfigError, ProgressCallback, RestoreConfig, RevisageError
-from revisage.pipeline import FileReport, OnFrame, Outcome, SegmentJob, SegmentResult, told_where
+from revisage.pipeline import FileReport, OnFrame, Outcome, Scan, SegmentJob, SegmentResult, told_where
 
 __all__ = ["RayRunner"]
 
@@ -28,13 +29,24 @@ class RayRunner:
         address: ``auto``, ``ray://HOST:PORT`` or ``HOST:PORT``.
         workers: number of them; as many as the cluster has room for when None.
         gpus: whether each needs a GPU; by default where the cluster has any.
+        cpus: of each; by default four, or all of the smallest machine.
+        long_film: frames of a film of a batch above which its segments are spread over the workers.
 
     Raises:
         ConfigError: there is no such cluster.
     """
 
-    def __init__(self, address: str = "auto", *, workers: int | None = None, gpus: bool | None = None) -> None:
-        self._crew = Crew(address, workers=workers, gpus=gpus)
+    def __init__(
+        self,
+        address: str = "auto",
+        *,
+        workers: int | None = None,
+        gpus: bool | None = None,
+        cpus: int | None = None,
+        long_film: int = LONG_FILM,
+    ) -> None:
+        self._long_film = long_film
+        self._crew = Crew(address, workers=workers, gpus=gpus, cpus=cpus)
 
     def __enter__(self) -> RayRunner:
         return self
@@ -62,6 +74,8 @@ class RayRunner:
 
         tasks = (SegmentTask(job, self._crew.needs(job.calibration, job.config.model)) for job in jobs)
         for done in self._crew.work(tasks, cancel, told):
+            if done is None:
+                continue
             if isinstance(done.value, RevisageError):
                 raise done.value
             yield SegmentResult.of(done.value)
@@ -74,12 +88,12 @@ class RayRunner:
         cancel: CancelToken,
         progress: ProgressCallback | None = None,
     ) -> Iterator[Outcome]:
-        """See :meth:`revisage.pipeline.FileRunner.restore_files`. The largest are begun first: nobody waits for them
-        at the end.
+        """See :meth:`revisage.pipeline.FileRunner.restore_files`. The largest are begun first, and
+        long films are spread over the workers by their segments: nobody waits for them at the end.
 
         Raises:
             ConfigError: the config names folders of this machine.
-            ProcessingError: three workers died over one file.
+            ProcessingError: the cluster cannot run the package.
             CancelledError: a stop was asked for.
         """
         for name in _OF_THIS_MACHINE:
@@ -88,23 +102,39 @@ class RayRunner:
         config = config.model_copy(update={"report": None, "workers": 1, "work_dir": None, "keep_work": False})
         needs = self._crew.needs(config.model)
 
-        def told(_: Any, moments: list[Any]) -> None:
-            if progress is not None:
-                for moment in moments:
+        def told(task: Task, said: list[Any]) -> None:
+            if isinstance(task, SegmentTask):
+                films.hear(task.film, said)
+            elif progress is not None:
+                for moment in said:
                     progress(moment)
 
         ordered = sorted(((_size(source), source, target) for source, target in files), key=lambda file: -file[0])
-        tasks = (FileTask(source.absolute(), target, config, needs, size) for size, source, target in ordered)
-        for done in self._crew.work(tasks, cancel, told):
-            assert isinstance(done.task, FileTask)
-            if isinstance(done.value, RevisageError):
-                yield done.task.source, done.value, done.seconds
-            else:
-                yield (
-                    done.task.source,
-                    told_where(FileReport.model_validate(done.value), done.task.target),
-                    done.seconds,
-                )
+        tasks = (
+            FileTask(source.absolute(), target, config, needs, size, self._long_film)
+            for size, source, target in ordered
+        )
+        films = Films(self._crew.needs, lambda: 2 * self._crew.places, cancel, progress)
+        try:
+            for done in self._crew.work(tasks, cancel, told, more=films.tasks, is_open=lambda: films.are_busy):
+                if done is not None:
+                    yield from _outcome(done, films)
+                yield from films.finished()
+            yield from films.finished()
+        finally:
+            films.end()
+
+
+def _outcome(done: Done, films: Films) -> Iterator[Outcome]:
+    """What came of a file; nothing yet of a film that goes on by its segments."""
+    if isinstance(done.task, SegmentTask):
+        films.hear(done.task.film, done)
+    elif isinstance(done.value, Scan):
+        films.begin(done.task, done.value)
+    elif isinstance(done.value, RevisageError):
+        yield done.task.source, done.value, done.seconds
+    else:
+        yield done.task.source, told_where(FileReport.model_validate(done.value), done.task.target), done.seconds
 
 
 def _size(source: Path) -> float:

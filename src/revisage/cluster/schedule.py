@@ -54,7 +54,7 @@ class Schedule(Generic[T]):
         self._again: deque[tuple[int, T]] = deque()
         self._running: dict[int, list[Ticket[T]]] = {}
         self._lost: dict[int, int] = {}
-        self._paces: deque[float] = deque(maxlen=_KNOWN)
+        self._paces: dict[type, deque[float]] = {}
         self._taken = 0
         self._exhausted = False
 
@@ -62,6 +62,11 @@ class Schedule(Generic[T]):
     def is_done(self) -> bool:
         """Whether nothing runs and nothing waits."""
         return self._exhausted and not self._running and not self._again
+
+    def add(self, task: T) -> None:
+        """A further task, to be begun before those that were not begun yet."""
+        self._again.append((self._taken, task))
+        self._taken += 1
 
     def take(self, now: float) -> Ticket[T] | None:
         """What a free worker is to do next; None when there is nothing for it at the moment."""
@@ -82,18 +87,21 @@ class Schedule(Generic[T]):
 
     def _slowest(self, now: float) -> Ticket[T] | None:
         """The task that takes much longer than the others did, and that only one worker is at."""
-        if len(self._paces) < _ENOUGH:
-            return None
-        usual = statistics.median(self._paces)
+        usual = {kind: statistics.median(paces) for kind, paces in self._paces.items() if len(paces) >= _ENOUGH}
         late = {
-            tickets[0]: (now - tickets[0].started) / (usual * self._size(tickets[0].task))
+            tickets[0]: (now - tickets[0].started) / (usual[type(tickets[0].task)] * self._size(tickets[0].task))
             for tickets in self._running.values()
-            if len(tickets) == 1
+            if len(tickets) == 1 and type(tickets[0].task) in usual
         }
         return max((ticket for ticket, times in late.items() if times > _SLOW), key=late.__getitem__, default=None)
 
-    def finish(self, ticket: Ticket[T], now: float) -> list[Ticket[T]] | None:
+    def finish(self, ticket: Ticket[T], now: float, *, as_usual: bool = True) -> list[Ticket[T]] | None:
         """Hear that an attempt came to its end.
+
+        Args:
+            ticket: the attempt.
+            now: the time (s).
+            as_usual: whether its time tells how long tasks of its type take.
 
         Returns:
             The other attempts at the task, which are of no use any more; None when the task had ended before.
@@ -101,7 +109,9 @@ class Schedule(Generic[T]):
         tickets = self._running.pop(ticket.key, None)
         if tickets is None:
             return None
-        self._paces.append(max(1e-9, (now - ticket.started) / self._size(ticket.task)))
+        if as_usual:
+            paces = self._paces.setdefault(type(ticket.task), deque(maxlen=_KNOWN))
+            paces.append(max(1e-9, (now - ticket.started) / self._size(ticket.task)))
         return [other for other in tickets if other is not ticket]
 
     def redo(self, ticket: Ticket[T]) -> None:

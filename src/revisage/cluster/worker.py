@@ -15,19 +15,38 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from revisage import media
 from revisage._version import __version__
 from revisage.core import CancelToken, InputError, ProcessingError, Progress, RestoreConfig, RevisageError
-from revisage.pipeline import JobNetworks, Networks, SegmentJob, plain_error, restore_file, restore_segment
+from revisage.pipeline import (
+    LONGEST,
+    JobNetworks,
+    Networks,
+    Scan,
+    SegmentJob,
+    fingerprint,
+    plain_error,
+    restore_file,
+    restore_segment,
+    scan_source,
+)
 
-__all__ = ["Answer", "FileTask", "SegmentTask", "Worker"]
+if TYPE_CHECKING:
+    from revisage.media import MediaInfo
+
+__all__ = ["LONG_FILM", "Answer", "FileTask", "SegmentTask", "Worker"]
 
 _PART = 8 * 2**20
 """Bytes of a part in which a file travels."""
+
+LONG_FILM = 24 * LONGEST
+"""Frames of a film of a batch above which its segments are spread over the workers. As benchmarks/scaling.py simulates
+10,000 files and 1,000 workers: with more everybody waits for long films on slow workers, with fewer for the one machine
+that joins segments."""
 
 _PAUSE = 0.5
 """Seconds between two words about how far a file is."""
@@ -42,10 +61,12 @@ class SegmentTask:
     Attributes:
         job: its targets lie in one folder, and are sent back to there.
         needs: files that the job names by a path on the sender's machine, with their bytes (Ray's references).
+        film: number of the film in a batch.
     """
 
     job: SegmentJob
     needs: Mapping[str, Any]
+    film: int = 0
 
     @property
     def folder(self) -> Path:
@@ -60,7 +81,7 @@ class SegmentTask:
 
 @dataclass(frozen=True)
 class FileTask:
-    """A whole file to restore.
+    """A whole file to restore; of a long film only its scan is made, as its segments are work for several.
 
     Attributes:
         source: where the worker reads it.
@@ -68,6 +89,7 @@ class FileTask:
         config: what to do.
         needs: as of :class:`SegmentTask`.
         size: how much work it is, as far as is known.
+        long_film: frames above which only the scan is made.
     """
 
     source: Path
@@ -75,6 +97,7 @@ class FileTask:
     config: RestoreConfig
     needs: Mapping[str, Any]
     size: float
+    long_film: int
 
     @property
     def folder(self) -> Path:
@@ -143,7 +166,7 @@ class Worker:
         job = replace(job, config=_with_model(job.config, here))
         return restore_segment(job, self._loaded(job), cancel, self._told.append).to_dict()
 
-    def _file(self, task: FileTask, place: Path, cancel: CancelToken) -> dict[str, Any]:
+    def _file(self, task: FileTask, place: Path, cancel: CancelToken) -> dict[str, Any] | Scan:
         here = {path: str(self._fetched(path, data)) for path, data in task.needs.items()}
         config = _with_model(task.config, here)
         if self._networks is None or self._networks[0] != config:
@@ -158,6 +181,10 @@ class Worker:
                 last = moment.stage, time.monotonic()
                 told.append(moment)
 
+        info = media.probe(task.source)
+        if _frames(info) > task.long_film and task.target.suffix.lower() not in media.IMAGE_SUFFIXES:
+            found = fingerprint(task.source)
+            return scan_source(task.source, found, config, self._networks[1], progress=tell, cancel=cancel)
         report = restore_file(task.source, target, config, self._networks[1], progress=tell, cancel=cancel)
         return report.model_dump(mode="json")
 
@@ -195,6 +222,13 @@ class Worker:
 
 def _with_model(config: RestoreConfig, here: Mapping[str, str]) -> RestoreConfig:
     return config.model_copy(update={"model": here.get(config.model, config.model)})
+
+
+def _frames(info: MediaInfo) -> float:
+    """How many frames a file has, as far as it says."""
+    if info.frame_count is None and info.duration is not None and info.average_rate is not None:
+        return float(info.duration * info.average_rate)
+    return info.frame_count or 0
 
 
 def _sent(place: Path) -> tuple[tuple[str, tuple[Any, ...]], ...]:
