@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from revisage.core.errors import InputError, OutputError
 from revisage.media import find_media, is_collection
-from revisage.media.inputs import natural_key
+from revisage.media.dispatch import natural_key
 
 
 @pytest.fixture

@@ -1,3 +1,16 @@
+from .dispatch import (
+    Collection,
+    check_output,
+    default_output,
+    find_media,
+    format_notes,
+    is_collection,
+    open_image_sink,
+    open_source,
+    output_name,
+    probe,
+    read_extent,
+)
 from .formats import (
     BROWSER_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -14,19 +27,8 @@ from .formats import (
     written_suffix,
 )
 from .frame import Frame
-from .inputs import (
-    Collection,
-    default_output,
-    find_media,
-    is_collection,
-    open_source,
-    output_name,
-    probe,
-    read_extent,
-)
 from .interface import EncodeOptions, Extent, MediaInfo, MemorySink, MemorySource, Sink, Source
 from .locations import as_path, check_writable, is_address, upload
-from .outputs import check_output, format_notes, open_image_sink
 from .previews import is_playable, open_plain_video, outlined, side_by_side, write_jpeg, write_picture, write_playable
 from .video import (
     AssembleResult,

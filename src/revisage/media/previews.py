@@ -16,8 +16,8 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from revisage.core import Box, CancelToken, Image, InputError
+from revisage.media.dispatch import open_source
 from revisage.media.formats import format_of_info
-from revisage.media.inputs import open_source
 from revisage.media.interface import MediaInfo
 from revisage.media.video import muxing, open_container, video_stream
 

@@ -21,7 +21,6 @@ from revisage.media.formats import Format, format_written_by, video_format
 from revisage.media.frame import Frame
 from revisage.media.interface import EncodeOptions, MediaInfo
 from revisage.media.video.joined_packets import CopiedFrames, JoinedPackets
-from revisage.media.video.losses import losses
 from revisage.media.video.other_streams import (
     Carried,
     carry_streams,
@@ -34,6 +33,7 @@ from revisage.media.video.other_streams import (
 from revisage.media.video.pixel_aspect import agrees, put_aspect
 from revisage.media.video.probing import SourceClock, open_container, open_file, read_info, says_alpha
 from revisage.media.video.segment_sink import FIELD_ORDERS, muxing, open_segment
+from revisage.media.video.shortfalls import shortfalls
 
 __all__ = ["AssembleResult", "assemble", "try_assembly"]
 
@@ -137,7 +137,7 @@ def assemble(
     notes = _joined(joined, source_info, output, container_format, span, label=label)
     after = _with_aspect(output, source_info)
     muxer = container_format.writer or ""
-    notes += losses(source_info, after, muxer, is_even=joined.is_even, codec_asked=options.codec is not None)
+    notes += shortfalls(source_info, after, muxer, is_even=joined.is_even, codec_asked=options.codec is not None)
     return AssembleResult(joined.frames, tuple(notes))
 
 

@@ -13,10 +13,10 @@ from revisage.media.video.other_streams import kept_tags
 from revisage.media.video.pixel_aspect import agrees
 from revisage.media.video.probing import open_container
 
-__all__ = ["losses"]
+__all__ = ["shortfalls"]
 
 
-def losses(before: MediaInfo, after: MediaInfo, muxer: str, *, is_even: bool, codec_asked: bool) -> list[str]:
+def shortfalls(before: MediaInfo, after: MediaInfo, muxer: str, *, is_even: bool, codec_asked: bool) -> list[str]:
     """Notes on a finished file.
 
     Args:
