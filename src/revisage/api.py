@@ -6,7 +6,6 @@ needed when a function is called.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -30,6 +29,7 @@ from revisage.core import (
     check_file,
     check_folder,
     make_config,
+    parse_json,
 )
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ class RestoreOptions(TypedDict, total=False):
     pixel_format: str | None
     copy_untouched: Literal["auto", "always", "never"] | None
     deinterlace: bool | None
-    device: Literal["auto", "cpu", "cuda", "mps"] | None
+    device: str | None
     engine: Literal["auto", "torch", "openvino"] | None
     precision: Literal["auto", "fp32", "bf16", "int8"] | None
     batch: int | None
-    workers: int | None
+    workers: int | Literal["auto"] | None
     resume: bool | None
     work_dir: PathLike | None
     keep_work: bool | None
@@ -279,8 +279,9 @@ def _on_cluster(address: str | None, config: RestoreConfig) -> Iterator[RayRunne
         from revisage.cluster import RayRunner
     except ModuleNotFoundError:
         raise MissingExtraError("A cluster", "cluster") from None
-    gpus = {"cpu": False, "cuda": True}.get(config.device)
-    with RayRunner(address, workers=config.workers if config.workers > 1 else None, gpus=gpus) as crew:
+    gpus = None if config.device in ("auto", "mps") else config.device != "cpu"
+    wanted = None if config.workers in ("auto", 1) else int(config.workers)
+    with RayRunner(address, workers=wanted, gpus=gpus) as crew:
         yield crew
 
 
@@ -353,7 +354,7 @@ def _read_config(config: ConfigLike | None) -> RestoreConfig | Mapping[str, Any]
     if not isinstance(config, (str, Path)):
         return config
     try:
-        data = json.loads(Path(config).read_text(encoding="utf-8"))
+        data = parse_json(Path(config).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no such config file: {config}") from None
     except (OSError, ValueError) as error:

@@ -91,3 +91,22 @@ def test_config_is_frozen() -> None:
 )
 def test_packets_are_copied_unless_something_else_is_asked_for(options: dict[str, object], copies: bool) -> None:
     assert make_config(options).copies == copies
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0", "cuda:0,1"])
+def test_gpus_are_named_by_number(device: str) -> None:
+    assert make_config(device=device).device == device
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"device": "cdua"}, r"device cannot be 'cdua': choose one of auto, .*; did you mean 'cuda'\?"),
+        ({"device": "cuda:x"}, "GPUs by number as in cuda:0,1"),
+        ({"workers": "0"}, "workers cannot be '0': input should be greater than or equal to 1"),
+        ({"workers": "many"}, "workers cannot be 'many'"),
+    ],
+)
+def test_wrong_places_to_work_are_refused(options: dict, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        make_config(**options)

@@ -87,3 +87,17 @@ def test_a_choice_prints_with_the_features(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(choice, "cpu_info", lambda: NEW)
     monkeypatch.setattr(choice, "_has_cuda", lambda: False)
     assert str(resolve()) == "openvino fp32 on New (avx512_bf16, avx2; 2 cores)"
+
+
+def test_a_gpu_has_a_number(machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(NEW, cuda=True)
+    monkeypatch.setattr(choice, "_gpu_count", lambda: 2)
+    assert settled(resolve("cuda:1", precision="bf16")) == ("cuda:1", "torch", "bf16")
+    assert resolve("cuda:1,0").device == "cuda:1"
+    with pytest.raises(DeviceError, match="no CUDA device 2 here: there is cuda:0 to cuda:1"):
+        resolve("cuda:2")
+    with pytest.raises(ConfigError, match="engine openvino runs on the CPU only"):
+        resolve("cuda:0", "openvino")
+    machine(NEW)
+    with pytest.raises(DeviceError, match="choose device cpu or auto"):
+        resolve("cuda:0")

@@ -351,3 +351,35 @@ def test_importing_the_room_loads_no_engine_and_openvino_no_telemetry() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+class Hungry(Net):
+    """Takes more memory than there is for more than ``most`` images at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.seen: list[int] = []
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.seen.append(len(x))
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().forward(x)
+
+
+def test_what_does_not_fit_into_memory_goes_through_in_halves(net: Net, batch: np.ndarray) -> None:
+    hungry = Hungry(2)
+    hungry.load_state_dict(net.state_dict())
+    engine = make_engine(hungry, HW, engine="torch", device="cpu")
+    whole = make_engine(net, HW, engine="torch", device="cpu")(batch)
+    for _ in range(2):
+        for got, wanted in zip(engine(batch), whole, strict=True):
+            assert np.allclose(got, wanted, atol=1e-6)
+    assert hungry.seen == [5, 2, 2, 1, 2, 2, 1], "what is known not to fit is not tried again"
+    assert list(engine.notes) == ["the memory of cpu did not hold 5 images at once; 2 were run"]
+
+
+def test_what_does_not_fit_at_all_is_said(batch: np.ndarray) -> None:
+    with pytest.raises(ProcessingError, match="does not hold a single image"):
+        make_engine(Hungry(0), HW, engine="torch", device="cpu")(batch)

@@ -67,7 +67,7 @@ Config = Annotated[
     ),
 ]
 
-_TRUNCATED = 3
+_PARTLY = 3
 _OF_ONE_FILE = {"report", "compare", "profile"}
 
 
@@ -133,7 +133,7 @@ def restore(
         print_lines(report_lines(report))
     if report.failed:
         return 2 if all(entry.error_code == 2 for entry in report.failed) else 1
-    return _TRUNCATED if report.truncated and not report.dry_run else 0
+    return _PARTLY if report.partly and not report.dry_run else 0
 
 
 @app.command()
@@ -224,7 +224,7 @@ def scan(
     elif not quiet:
         counts = ((found.frames, "frame"), (len(found.shots), "shot"), (len(found.tracks), "face track"))
         print_lines([str(target), f"  {', '.join(counted(number, noun) for number, noun in counts)}"])
-    return _TRUNCATED if found.truncated else 0
+    return _PARTLY if found.truncated else 0
 
 
 def _beside(source: str) -> Path:

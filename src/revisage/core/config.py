@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -95,6 +98,25 @@ Time = Annotated[
     Field(ge=0),
 ]
 Factor = Annotated[float, BeforeValidator(_to_factor), Field(ge=0.25, le=8)]
+
+
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+_GPUS = r"cuda:\d{1,2}(,\d{1,2})*"
+
+
+def _known_device(value: str) -> str:
+    if value in _DEVICES or re.fullmatch(_GPUS, value):
+        return value
+    known = ", ".join(_DEVICES)
+    raise ValueError(f"choose one of {known}, or GPUs by number as in cuda:0,1{nearest(value, _DEVICES)}")
+
+
+Device = Annotated[
+    str,
+    AfterValidator(_known_device),
+    WithJsonSchema({"type": "string", "pattern": f"^({'|'.join(_DEVICES)}|{_GPUS})$"}),
+]
+Workers = Annotated[int, Field(ge=1, le=64)] | Literal["auto"]
 
 
 class RestoreConfig(BaseModel):
@@ -205,8 +227,8 @@ class RestoreConfig(BaseModel):
         False, description="Turn interlaced video into progressive frames."
     )
 
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Option("Machine", ("networks", "scan"))] = Field(
-        "auto", description="Where the networks run."
+    device: Annotated[Device, Option("Machine", ("networks", "scan"), metavar="|".join((*_DEVICES, "cuda:0,1")))] = (
+        Field("auto", description="Where the networks run; GPUs by number have a worker each.")
     )
     engine: Annotated[Literal["auto", "torch", "openvino"], Option("Machine", ("networks", "scan"))] = Field(
         "auto", description="What runs the networks."
@@ -217,8 +239,8 @@ class RestoreConfig(BaseModel):
     batch: Annotated[int, Option("Machine", ("result",))] = Field(
         8, ge=1, le=256, description="Faces restored at once."
     )
-    workers: Annotated[int, Option("Machine", ("run switch",), served=False)] = Field(
-        1, ge=1, le=64, description="Processes that restore segments side by side."
+    workers: Annotated[Workers, Option("Machine", ("run switch",), served=False, metavar="N|auto")] = Field(
+        1, description="Processes that restore segments side by side; auto: one a GPU, or one for 4 cores."
     )
     resume: Annotated[bool, Option("Machine", ("run switch",), served=False)] = Field(
         True, description="Take up what an interrupted run has finished; --no-resume begins anew."

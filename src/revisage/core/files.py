@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from revisage.core.errors import DiskFullError, OutputError, OutputExistsError
 
@@ -21,6 +23,7 @@ __all__ = [
     "hidden_path",
     "is_disk_full",
     "output_error",
+    "parse_json",
     "partial_path",
     "publish",
     "write_text",
@@ -186,6 +189,18 @@ def publish(finished: Path, target: Path) -> None:
         with written_beside(target) as partial:
             shutil.copyfile(finished, partial)
         finished.unlink()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text of unknown origin says.
+
+    Raises:
+        ValueError: it is no JSON, not UTF-8, or nested deeper than any of ours.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def file_sha256(path: Path) -> str:

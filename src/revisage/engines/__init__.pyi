@@ -1,4 +1,4 @@
-from .choice import Choice, make_engine, resolve
+from .choice import Choice, cuda_devices, make_engine, resolve
 from .engine import Engine
 from .openvino_engine import (
     MINIMUM_CROPS,
@@ -32,6 +32,7 @@ __all__ = [
     "convert",
     "core",
     "cpu_info",
+    "cuda_devices",
     "load_openvino",
     "make_engine",
     "model_notes",

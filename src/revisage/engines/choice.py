@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     import openvino
     from torch import nn
 
-__all__ = ["Choice", "make_engine", "resolve"]
+__all__ = ["Choice", "cuda_devices", "make_engine", "resolve"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+_NUMBERED = "cuda:"
 ENGINES = ("auto", "torch", "openvino")
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
@@ -30,7 +31,7 @@ class Choice:
     """A settled choice; nothing in it is ``auto``.
 
     Attributes:
-        device: ``cpu``, ``cuda`` or ``mps``.
+        device: ``cpu``, ``cuda``, ``mps``, or one GPU by its number as in ``cuda:1``.
         engine: ``torch`` or ``openvino``.
         precision: ``fp32``, ``bf16`` or ``int8``.
         hardware: the device in words, with the CPU's features.
@@ -54,7 +55,7 @@ def resolve(
     has it in hardware **and** ``bf16_agrees``, else fp32. MPS only runs when asked for, as nothing was measured on it.
 
     Args:
-        device: auto, cpu, cuda or mps.
+        device: auto, cpu, cuda, mps, or GPUs by their numbers as in cuda:0,1, of which the first is taken.
         engine: auto, torch or openvino.
         precision: auto, fp32, bf16 or int8.
         bf16_agrees: the network's bf16 result was measured to agree with fp32; see `revisage.nets.Architecture`.
@@ -64,18 +65,49 @@ def resolve(
         DeviceError: the device is not on this machine.
         MissingExtraError: engine torch without the extra ``torch``.
     """
+    numbered = device if device.startswith(_NUMBERED) else None
     for name, value, allowed in (
-        ("device", device, DEVICES),
+        ("device", "cuda" if numbered else device, DEVICES),
         ("engine", engine, ENGINES),
         ("precision", precision, PRECISIONS),
     ):
         if value not in allowed:
             raise ConfigError(f"{name} cannot be '{value}'; choose one of {', '.join(allowed)}")
     cpu = cpu_info()
-    device = _device(device, engine, precision)
+    device = _gpu(numbered) if numbered else _device(device, engine, precision)
     engine = _engine(device, engine, precision)
     precision = _precision(device, precision, cpu, bf16_agrees)
     return Choice(device, engine, precision, _hardware(device, cpu))
+
+
+def cuda_devices(device: str = "auto", engine: str = "auto", precision: str = "auto") -> list[str]:
+    """The GPUs that settings stand for, each as in ``cuda:0``; none where they stand for something else.
+
+    Raises:
+        DeviceError: a device is asked for that is not on this machine.
+    """
+    if device.startswith(_NUMBERED):
+        return [_gpu(f"{_NUMBERED}{number}") for number in device.removeprefix(_NUMBERED).split(",")]
+    if _device(device, engine, precision) != "cuda":
+        return []
+    return [f"{_NUMBERED}{number}" for number in range(_gpu_count())]
+
+
+def _gpu(devices: str) -> str:
+    """The first of some numbered GPUs."""
+    number = devices.removeprefix(_NUMBERED).split(",")[0]
+    _device("cuda", "auto", "auto")
+    count = _gpu_count()
+    if not number.isdigit() or int(number) >= count:
+        last = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0"
+        raise DeviceError(f"no CUDA device {number} here: there is {last}")
+    return f"{_NUMBERED}{number}"
+
+
+def _gpu_count() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _device(device: str, engine: str, precision: str) -> str:
@@ -155,10 +187,10 @@ def _has_mps() -> bool:
 
 
 def _hardware(device: str, cpu: CpuInfo) -> str:
-    if device == "cuda":
+    if device.startswith("cuda"):
         import torch
 
-        return f"{torch.cuda.get_device_name()} beside {cpu}"
+        return f"{torch.cuda.get_device_name(device)} beside {cpu}"
     return f"Apple GPU of {cpu}" if device == "mps" else str(cpu)
 
 

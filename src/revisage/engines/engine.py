@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from revisage.core import ProcessingError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +26,8 @@ class Engine(Protocol):
     Attributes:
         name: ``torch`` or ``openvino``.
         precision: ``fp32``, ``bf16`` or ``int8``.
-        device: ``cpu``, ``cuda`` or ``mps``.
+        device: ``cpu``, ``cuda``, ``mps``, or one GPU by its number as in ``cuda:1``.
+        notes: what was done differently from what was asked, for people.
     """
 
     @property
@@ -32,6 +36,8 @@ class Engine(Protocol):
     def precision(self) -> str: ...
     @property
     def device(self) -> str: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
 
     def __call__(self, batch: FloatArray) -> list[FloatArray]:
         """The network's outputs in its own order, as new float32 arrays.
@@ -44,6 +50,7 @@ class Engine(Protocol):
 
         Raises:
             ValueError: another dtype or shape.
+            ProcessingError: not even a single image fits into the device's memory.
         """
         ...
 
@@ -81,13 +88,47 @@ class TorchEngine:
             if parameter.dim() == 4:  # modulated convolutions keep theirs in five dimensions, which have no such order
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self._lock = threading.Lock()
+        self._at_once: int | None = None
+        self.notes: list[str] = []
 
     def __call__(self, batch: FloatArray) -> list[FloatArray]:
-        """The outputs for (N, 3, H, W) float32; see :class:`Engine`."""
+        """The outputs for (N, 3, H, W) float32; see :class:`Engine`.
+
+        Where the device's memory does not hold a batch, it goes through in halves, and so do those that follow.
+        """
         import torch
 
         check_batch(batch, self._size_hw)
-        with self._lock, torch.inference_mode(), self._arithmetic():
+        with self._lock:
+            parts: list[list[FloatArray]] = []
+            first = 0
+            while first < len(batch):
+                part = batch[first : first + (self._at_once or len(batch))]
+                try:
+                    parts.append(self._run(part))
+                except torch.OutOfMemoryError as error:
+                    self._halve(len(part), error)
+                else:
+                    first += len(part)
+        return parts[0] if len(parts) == 1 else [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+    def _halve(self, count: int, error: Exception) -> None:
+        import torch
+
+        if count == 1:
+            raise ProcessingError(
+                f"the memory of {self.device} does not hold a single image of this size; "
+                "close what else runs there, or choose device cpu"
+            ) from error
+        self._at_once = count // 2
+        self.notes.append(f"the memory of {self.device} did not hold {count} images at once; {self._at_once} were run")
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    def _run(self, batch: FloatArray) -> list[FloatArray]:
+        import torch
+
+        with torch.inference_mode(), self._arithmetic():
             tensor = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
             result = self._net(tensor.contiguous(memory_format=torch.channels_last))
             outputs = result if isinstance(result, (tuple, list)) else (result,)
@@ -98,8 +139,8 @@ class TorchEngine:
 
         stack = contextlib.ExitStack()
         if self.precision == "bf16":
-            stack.enter_context(torch.autocast(self.device, torch.bfloat16))
-        if self.device == "cuda":
+            stack.enter_context(torch.autocast(self.device.partition(":")[0], torch.bfloat16))
+        if self.device.startswith("cuda"):
             # cuDNN rounds fp32 convolutions to TF32 unless told not to, and may pick another algorithm each time.
             exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
             stack.enter_context(exact)

@@ -109,6 +109,10 @@ _ALIGNMENT = 64
 """Bytes; OpenVINO's own files begin each constant so."""
 
 
+_EXTERNAL = re.compile(rb"\x0a(?:\x08|\x88\x80*\x00)location")
+"""The key of an external data entry of ONNX, as protobuf writes it, also where the length is written longer."""
+
+
 def load_openvino() -> Any:
     """The `openvino` package, without its telemetry."""
     with _without_telemetry():
@@ -166,6 +170,8 @@ def read_model(path: Path, weights: Path | None = None) -> openvino.Model:
     needed = path.with_suffix(".bin" if weights is None else _CONSTANTS)
     if path.suffix.lower() == ".xml" and not needed.is_file():
         raise ModelError(f"{path} has no weights: {needed.name} must lie beside it")
+    if path.suffix.lower() == ".onnx" and _names_other_files(path):
+        raise ModelError(f"{path} names other files for its weights, which are not read: export it with all inside")
     try:
         if weights is None:
             return core().read_model(str(path))
@@ -173,6 +179,11 @@ def read_model(path: Path, weights: Path | None = None) -> openvino.Model:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:120]
         raise ModelError(f"{path} is damaged or no network that OpenVINO reads ({reason})") from error
+
+
+def _names_other_files(path: Path) -> bool:
+    """Whether an ONNX file has weights outside of it: a file from a stranger would have any file of ours read."""
+    return _EXTERNAL.search(path.read_bytes()) is not None
 
 
 def model_notes(model: openvino.Model) -> dict[str, Any]:
@@ -328,6 +339,7 @@ class OpenVinoEngine:
 
     name = "openvino"
     device = "cpu"
+    notes = ()
 
     def __init__(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from revisage.core import ConfigError, InputError
+from revisage.core import ConfigError, InputError, parse_json
 from revisage.evaluate.study import StudyKey
 
 __all__ = ["Answers", "Preference", "StudyScore", "agreement", "load_answers", "score_study", "wilson"]
@@ -108,7 +107,7 @@ def load_answers(path: Path) -> list[Answers]:
     try:
         if path.suffix.lower() == ".csv":
             return _from_csv(text)
-        return [Answers.model_validate(json.loads(text))]
+        return [Answers.model_validate(parse_json(text))]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} holds no results of a study: {_problem(error)}") from None
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from revisage.core import ConfigError, InputError, MissingExtraError, OutputError
+from revisage.core import ConfigError, InputError, MissingExtraError, OutputError, parse_json
 
 __all__ = [
     "MARKER",
@@ -86,7 +86,7 @@ def find_place(folder: Path) -> Place:
         raise InputError(f"{folder} is a file; a face store is a folder")
     marker = folder / MARKER
     try:
-        values = json.loads(marker.read_text(encoding="utf-8"))
+        values = parse_json(marker.read_text(encoding="utf-8"))
         identity, index = str(values["id"]), str(values["index"])
         right = values["what"] == _WHAT and values["version"] == 1
     except FileNotFoundError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +13,7 @@ from PIL import Image
 
 from revisage.core import InputError, output_error
 
-__all__ = ["MAX_PIXELS", "ImageFile", "check_pixels", "pillow_unlimited", "written"]
+__all__ = ["DAMAGED", "MAX_PIXELS", "ImageFile", "check_pixels", "pillow_unlimited", "written"]
 
 
 @contextmanager
@@ -89,6 +91,13 @@ def check_pixels(path: Path, width: int, height: int) -> None:
             f"{path}: its header says {width} x {height} px, more than the limit of {MAX_PIXELS:,} px; "
             "the file is damaged or not meant to be opened"
         )
+
+
+DAMAGED = (
+    *(OSError, SyntaxError, ValueError, MemoryError, RuntimeError, EOFError, LookupError, TypeError),
+    *(ArithmeticError, struct.error, zlib.error),
+)
+"""What Pillow and the decoders behind it raise about damaged files; each format has its own habits."""
 
 
 @contextmanager

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import importlib.resources
 import importlib.util
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from revisage.core import MissingExtraError, ModelError, file_sha256
+from revisage.core import MissingExtraError, ModelError, file_sha256, parse_json
 from revisage.models import registry
 from revisage.models.registry import ModelEntry
 
@@ -212,7 +211,7 @@ def metadata(path: str | Path) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        values = json.loads(text)
+        values = parse_json(text)
     except ValueError as error:
         raise _damaged(path, error) from error
     if not isinstance(values, dict):

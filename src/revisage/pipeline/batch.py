@@ -40,6 +40,7 @@ from revisage.core import (
     UserError,
     format_seconds,
     output_error,
+    parse_json,
     write_text,
 )
 from revisage.pipeline import FileReport, Networks, restore_file
@@ -136,11 +137,12 @@ class BatchReport:
 
     @property
     def exit_code(self) -> int:
-        """0; 2 where all that failed did so by the user's mistake, 1 where others failed, 3 where sources broke off."""
+        """0; 2 where all that failed did so by the user's mistake, 1 where others failed, 3 where sources broke off or
+        parts were left as they were found."""
         failed = [entry.report.error_code for entry in self.entries if entry.state == "failed"]
         if failed:
             return 2 if all(code == UserError.exit_code for code in failed) else 1
-        return 3 if any(entry.report.truncated for entry in self.entries) else 0
+        return 3 if any(entry.report.truncated or entry.report.segments_left for entry in self.entries) else 0
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -400,7 +402,7 @@ class _Journal:
         begun: dict[str, list[Any]] = {}
         for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                record = json.loads(line)
+                record = parse_json(line)
             except ValueError:
                 continue
             if isinstance(record, dict) and record.get("event") == "begun" and isinstance(record.get("from"), list):

@@ -55,7 +55,7 @@ from revisage.pipeline.report import (
     track_summaries,
 )
 from revisage.pipeline.restoration import Networks, Tally, Trace
-from revisage.pipeline.runners import ProcessRunner, Runner, SerialRunner
+from revisage.pipeline.runners import ProcessRunner, Runner, SerialRunner, worker_devices
 from revisage.pipeline.scan import Fingerprint, Scan, SourceWatch
 from revisage.pipeline.scanner import scan_settings, scan_source
 from revisage.pipeline.segment_job import SegmentJob, SegmentResult
@@ -96,6 +96,7 @@ class Run:
         reused: segments that an interrupted run had finished.
         notes: what there is to say about the run.
         trace, events: what this process and those of the segments did when.
+        left: of each segment that was left as it was found, why.
     """
 
     source: Path
@@ -118,6 +119,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     trace: Trace = field(default_factory=Trace)
     events: list[dict[str, Any]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
     @property
     def print(self) -> Fingerprint:
@@ -453,8 +455,10 @@ def _write_output(run: Run) -> Tally:
     elif statement is not None and not label_picture(run.finished, statement):
         run.notes.append(_UNLABELLED)
     for segment in run.segments:
-        run.notes += results[segment.number].notes
-        run.events += results[segment.number].events
+        result = results[segment.number]
+        run.notes += [note for note in result.notes if note not in run.notes]
+        run.events += result.events
+        run.left += [result.problem] if result.problem is not None else []
     if tally.failures and not tally.changed:
         raise ProcessingError(f"{run.source}: no face could be restored; {tally.failures[0]}")
     return tally
@@ -494,7 +498,7 @@ def _run_jobs(run: Run) -> dict[int, SegmentResult]:
     jobs = (run.job(segment) for segment in segments if segment.number not in results)
     for result in _runner(run).run(jobs, cancel=run.cancel, on_frame=counter):
         run.watch.check()
-        if run.target.by_segments:
+        if run.target.by_segments and result.problem is None:
             run.folder.record(result.number, suffix, result.to_dict())
         results[result.number] = result
     return results
@@ -504,8 +508,8 @@ def _runner(run: Run) -> Runner:
     """Who carries the jobs out. What is written in one pass is restored here, whoever else there may be."""
     if run.runner is not None and run.target.by_segments:
         return run.runner
-    several = run.config.workers > 1 and sum(not segment.copied for segment in run.segments) > 1
-    return ProcessRunner(run.config.workers) if several else SerialRunner(run.networks)
+    devices = worker_devices(run.config, sum(not segment.copied for segment in run.segments))
+    return ProcessRunner(devices) if len(devices) > 1 else SerialRunner(run.networks)
 
 
 class _Counter:
@@ -549,8 +553,9 @@ def _report(run: Run, tally: Tally) -> FileReport:
         faces=face_counts(scan, run.plan, tally),
         tracks=track_summaries(scan, tally),
         failures=tally.failures,
-        warnings=scan.warnings,
+        warnings=[*scan.warnings, *run.left],
         truncated=scan.truncated,
+        segments_left=len(run.left),
         notes=media.format_notes(run.source, run.target.output),
     )
 
@@ -572,7 +577,9 @@ def _measure(run: Run, report: FileReport, tally: Tally) -> None:
 def _publish(run: Run, report: FileReport) -> None:
     """Give everything its final name; the output last, so that its presence means that all is there."""
     run.watch.check()
-    run.folder.note_publishing(run.finished, report.model_dump(mode="json"))
+    told = report.model_copy(deep=True)
+    told.timings.reused_segments = run.folder.segments  # to whom it is told, all of them will have been there
+    run.folder.note_publishing(run.finished, told.model_dump(mode="json"))
     for name, folder in (("faces", run.config.save_faces), ("frames", run.config.save_frames)):
         if folder is not None:
             publish_folder(run.folder.path / name, folder)

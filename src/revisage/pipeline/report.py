@@ -161,6 +161,7 @@ class FileReport(BaseModel):
         warnings: damage met in the source.
         notes: what was done differently from what one might expect (a codec chosen, audio converted, …).
         truncated: whether the source broke off and only what could be read was restored.
+        segments_left: segments that were left as they were found, after several tries; warnings say which.
         model: the restorer that was used, as in :class:`Report`.
         error: why the file could not be restored at all (in a batch).
     """
@@ -180,6 +181,7 @@ class FileReport(BaseModel):
     warnings: list[str] = []
     notes: list[str] = []
     truncated: bool = False
+    segments_left: int = 0
     timings: Timings = Field(default_factory=Timings)
     measures: Measures = Field(default_factory=Measures)
     model: dict[str, Any] | None = None
@@ -243,6 +245,11 @@ class Report(BaseModel):
     def truncated(self) -> bool:
         """Whether a source broke off and only what could be read was restored."""
         return any(entry.truncated for entry in self.files)
+
+    @property
+    def partly(self) -> bool:
+        """Whether less was restored than the file holds: it broke off, or a part was left as it was found."""
+        return self.truncated or any(entry.segments_left for entry in self.files)
 
     @property
     def warnings(self) -> list[str]:

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import queue
 import signal
 import traceback
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Protocol, cast
 
-from revisage.core import CancelToken, ProcessingError, RevisageError
+from revisage.core import CancelToken, ProcessingError, RestoreConfig, RevisageError
+from revisage.engines import cpu_info, cuda_devices
 from revisage.pipeline.restoration import Networks
-from revisage.pipeline.segment_job import OnFrame, SegmentJob, SegmentResult, restore_segment
+from revisage.pipeline.segment_job import OnFrame, SegmentJob, SegmentResult, as_found, restore_segment
 
-__all__ = ["JobNetworks", "ProcessRunner", "Runner", "SerialRunner", "plain_error"]
+__all__ = ["JobNetworks", "ProcessRunner", "Runner", "SerialRunner", "plain_error", "worker_devices"]
 
 _POLL = 0.1
-"""Seconds between looks at results, at the cancel token and at whether the workers live."""
+"""Seconds between looks at the cancel token while nobody tells anything."""
+
+_TRIES = 3
+"""How often a segment is begun whose worker dies or fails, before it is left as it was found."""
+
+_CORES_EACH = 4
+"""Cores for a worker of its own where their number is found out."""
 
 
 class Runner(Protocol):
@@ -74,116 +84,251 @@ class SerialRunner:
             yield restore_segment(job, self._given or self._loaded(job), cancel, on_frame)
 
 
+def worker_devices(config: RestoreConfig, segments: int) -> list[str]:
+    """Where each worker of a run computes; one entry, where the work is for one.
+
+    Several GPUs have a worker each, more of them in turn where more are asked for. On a CPU ``auto`` is one for four
+    cores: a restoration by itself keeps about so many busy.
+
+    Args:
+        config: of the run; ``workers`` and ``device`` are looked at.
+        segments: pieces of work there are; nobody begins for none.
+    """
+    named = config.device.startswith("cuda:")
+    if config.workers == 1 and not named:
+        return [config.device]
+    gpus = cuda_devices(config.device, config.engine, config.precision)
+    if config.workers == "auto":
+        count = len(gpus) or cpu_info().cores // _CORES_EACH
+    else:
+        count = max(config.workers, len(gpus)) if named else config.workers
+    devices = gpus or [config.device]
+    return [devices[number % len(devices)] for number in range(max(1, min(count, segments)))]
+
+
 class ProcessRunner:
     """Several jobs at once, in spawned processes of their own.
 
+    A process that dies is replaced. The segment that it was at, and one that fails by no fault of the user's, is begun
+    again, twice; then it is left as it was found, which its result says.
+
     Args:
-        workers: number of processes. They live for one :meth:`run`.
+        workers: number of processes, or where each of them computes. They live for one :meth:`run`.
     """
 
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
+    def __init__(self, workers: int | Sequence[str]) -> None:
+        self._devices = [None] * workers if isinstance(workers, int) else list(workers)
 
     def run(self, jobs: Iterable[SegmentJob], *, cancel: CancelToken, on_frame: OnFrame) -> Iterator[SegmentResult]:
-        """See :meth:`Runner.run`. At most two jobs for each worker are handed out ahead.
+        """See :meth:`Runner.run`. A job is handed out when there is a worker for it.
 
         Raises:
-            ProcessingError: a worker failed or died.
+            ProcessingError: workers cannot be started, or a segment could not even be copied as it is.
             CancelledError: a stop was asked for.
         """
-        pool = _Pool(self._workers)
+        crew = _Crew(self._devices)
         try:
-            yield from pool.run(iter(jobs), cancel, on_frame)
+            yield from crew.run(iter(jobs), cancel, on_frame)
         finally:
-            pool.stop()
+            crew.stop()
 
 
-class _Pool:
-    def __init__(self, workers: int) -> None:
+@dataclass
+class _Task:
+    """A job, and what came of its tries so far.
+
+    Attributes:
+        failures: why each try failed.
+        told: frames that the caller knows to be finished.
+        at: frames that the present try has finished.
+    """
+
+    job: SegmentJob
+    failures: list[str] = field(default_factory=list)
+    told: int = 0
+    at: int = 0
+
+    @property
+    def given_up(self) -> bool:
+        return len(self.failures) >= _TRIES
+
+    def failed(self, reason: str) -> None:
+        """Note a try that failed.
+
+        Raises:
+            ProcessingError: the segment was only to be copied, and not even that can be done.
+        """
+        number = self.job.segment.number
+        if self.given_up:
+            raise ProcessingError(f"segment {number} of {self.job.source} could not even be copied: {reason}")
+        self.failures.append(reason)
+        self.at = 0
+
+    @property
+    def doable(self) -> SegmentJob:
+        """What is to be done now: in the end no more than to copy the segment."""
+        return as_found(self.job) if self.given_up else self.job
+
+    def result(self, result: SegmentResult) -> SegmentResult:
+        """What came of the job, which says so where the segment was left as it was found."""
+        return result.left(self.job, self.failures[-1]) if self.given_up else result
+
+
+class _Worker:
+    """A process that does one job at a time, and this end of the line to it.
+
+    A line for each: a process that is killed while it tells something must not hold a queue of all.
+    """
+
+    def __init__(self, device: str | None, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self._tasks: Any = context.Queue()
-        self._news: Any = context.Queue()
-        threads = max(1, (os.cpu_count() or 1) // workers)
-        self._processes = [
-            context.Process(target=_work, args=(self._tasks, self._news, threads), daemon=True) for _ in range(workers)
-        ]
-        for process in self._processes:
-            process.start()
+        self.line, other_end = context.Pipe()
+        self.process = context.Process(target=_work, args=(other_end, threads), daemon=True)
+        self.process.start()
+        other_end.close()
+        self.device = device
+        self.task: _Task | None = None
+        self.was_ready = False
 
-    def run(self, jobs: Iterator[SegmentJob], cancel: CancelToken, on_frame: OnFrame) -> Iterator[SegmentResult]:
-        open_jobs = 0
-        more = True
-        while more or open_jobs:
-            while more and open_jobs < 2 * len(self._processes):
-                job = next(jobs, None)
-                more = job is not None
-                if job is not None:
-                    open_jobs += 1
-                    self._tasks.put(job)
-            if open_jobs:
-                result = self._next_result(cancel, on_frame)
-                open_jobs -= 1
-                yield result
+    def begin(self, task: _Task) -> None:
+        """Hand a task out; a worker that is gone shows when it is asked for news."""
+        self.task = task
+        job = task.doable
+        if self.device is not None and self.device != job.config.device:
+            job = replace(job, config=job.config.model_copy(update={"device": self.device}))
+        try:
+            self.line.send(job)
+        except OSError:
+            return
 
-    def _next_result(self, cancel: CancelToken, on_frame: OnFrame) -> SegmentResult:
-        while True:
-            cancel.check()
-            try:
-                kind, value = self._news.get(timeout=_POLL)
-            except queue.Empty:
-                self._check_alive()
-                continue
-            if kind == "frame":
-                on_frame(value)
-            elif kind == "failed":
-                raise value
-            else:
-                return cast(SegmentResult, value)
-
-    def _check_alive(self) -> None:
-        for process in self._processes:
-            if process.exitcode is not None:
-                raise ProcessingError(
-                    f"a worker process ended with code {process.exitcode}; use fewer --workers if memory is short, "
-                    "and call revisage.restore from under `if __name__ == '__main__':`"
-                )
+    def news(self) -> tuple[str, Any]:
+        """The next thing that it tells: a kind, and what there is to it."""
+        try:
+            return cast("tuple[str, Any]", self.line.recv())
+        except (EOFError, OSError):
+            self.process.join()
+            return "lost", f"its worker ended with code {self.process.exitcode}"
 
     def stop(self) -> None:
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.join(timeout=1)
-        for channel in (self._tasks, self._news):
-            channel.cancel_join_thread()
-            channel.close()
+        self.process.terminate()
+        self.process.join(timeout=1)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.line.close()
 
 
-def _work(tasks: Any, news: Any, threads: int) -> None:
-    """The life of a worker process: one job after another until it is terminated."""
+class _Crew:
+    def __init__(self, devices: Sequence[str | None]) -> None:
+        self._threads = max(1, cpu_info().cores // len(devices))
+        self._workers = [_Worker(device, self._threads) for device in devices]
+
+    def run(self, jobs: Iterator[SegmentJob], cancel: CancelToken, on_frame: OnFrame) -> Iterator[SegmentResult]:
+        again: deque[_Task] = deque()
+        while True:
+            for worker in self._workers:
+                if worker.task is None:
+                    task = again.popleft() if again else _next_task(jobs)
+                    if task is not None:
+                        worker.begin(task)
+            busy = [worker for worker in self._workers if worker.task is not None]
+            if not busy:
+                return
+            for worker in self._heard(busy, cancel):
+                result = self._listen(worker, again, on_frame)
+                if result is not None:
+                    yield result
+
+    def _heard(self, busy: list[_Worker], cancel: CancelToken) -> list[_Worker]:
+        """Those who have something to tell."""
+        while True:
+            cancel.check()
+            ready = wait([worker.line for worker in busy], timeout=_POLL)
+            if ready:
+                return [worker for worker in busy if worker.line in ready]
+
+    def _listen(self, worker: _Worker, again: deque[_Task], on_frame: OnFrame) -> SegmentResult | None:
+        """Hear one thing from a worker; gives the result if it was one."""
+        task = worker.task
+        assert task is not None
+        kind, value = worker.news()
+        if kind == "ready":
+            worker.was_ready = True
+        elif kind == "frame":
+            task.at += 1
+            if task.at > task.told:
+                task.told = task.at
+                on_frame(value)
+        elif kind == "refused":
+            raise value
+        elif kind == "done":
+            worker.task = None
+            return task.result(value)
+        else:
+            task.failed(value)
+            again.append(task)
+            worker.task = None
+            if kind == "lost":
+                self._replace(worker)
+        return None
+
+    def _replace(self, worker: _Worker) -> None:
+        """Start a worker in the place of one that died.
+
+        Raises:
+            ProcessingError: it had never got to work; another would fare no better.
+        """
+        if not worker.was_ready:
+            raise ProcessingError(
+                f"a worker process ended with code {worker.process.exitcode} before it began; use fewer --workers if "
+                "memory is short, and call revisage.restore from under `if __name__ == '__main__':`"
+            )
+        worker.stop()
+        self._workers[self._workers.index(worker)] = _Worker(worker.device, self._threads)
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.stop()
+
+
+def _next_task(jobs: Iterator[SegmentJob]) -> _Task | None:
+    job = next(jobs, None)
+    return None if job is None else _Task(job)
+
+
+def _work(line: Connection, threads: int) -> None:
+    """The life of a worker process: one job after another until it is terminated, or nobody listens any more."""
     # Ctrl-C reaches the whole process group; the parent decides and terminates.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    parent = multiprocessing.parent_process()
     loaded = JobNetworks()
 
-    def tell(faces: int) -> None:
-        # A parent that was terminated may be followed by another run, which writes the same segments.
-        if parent is not None and not parent.is_alive():
+    def tell(kind: str, value: Any = None) -> None:
+        try:
+            line.send((kind, value))
+        except OSError:  # the parent is gone, and may be followed by another run, which writes the same segments
             os._exit(1)
-        news.put(("frame", faces))
 
-    while parent is None or parent.is_alive():
-        try:
-            job = tasks.get(timeout=1)
-        except queue.Empty:
-            continue
-        try:
-            result = restore_segment(job, loaded(job), CancelToken(), tell)
-            news.put(("done", result))
-        except RevisageError as error:
-            news.put(("failed", plain_error(error)))
-        except BaseException:
-            news.put(("failed", ProcessingError(f"a worker failed:\n{traceback.format_exc()}")))
+    tell("ready")
+    while True:
+        tell(*_tried(line, loaded, lambda faces: tell("frame", faces)))
+
+
+def _tried(line: Connection, loaded: JobNetworks, on_frame: OnFrame) -> tuple[str, Any]:
+    """Take the next job up; gives what there is to tell of it."""
+    try:
+        job = line.recv()
+        return "done", restore_segment(job, loaded(job), CancelToken(), on_frame)
+    except EOFError:
+        os._exit(0)
+    except RevisageError as error:
+        return "refused", plain_error(error)
+    except BaseException as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return "failed", f"{reason} (in {Path(place.filename).name}, line {place.lineno})"
 
 
 def plain_error(error: RevisageError) -> RevisageError:

@@ -19,7 +19,16 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from revisage._version import __version__
-from revisage.core import Face, InputError, ProcessingError, ScanMismatchError, Track, file_sha256, write_text
+from revisage.core import (
+    Face,
+    InputError,
+    ProcessingError,
+    ScanMismatchError,
+    Track,
+    file_sha256,
+    parse_json,
+    write_text,
+)
 
 __all__ = ["Fingerprint", "Scan", "ScanSettings", "ScannedTrack", "SourceWatch", "fingerprint", "load_scan"]
 
@@ -307,7 +316,7 @@ def load_scan(path: Path) -> Scan:
         ScanMismatchError: it is missing, no JSON, of another version, or a value in it is not allowed.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ScanMismatchError(f"no such scan file: {path}") from None
     except (OSError, ValueError) as error:

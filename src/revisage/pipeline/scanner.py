@@ -13,12 +13,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from revisage import faces, media, temporal
-from revisage.core import CancelToken, Face, Image, InputError, Progress, ProgressCallback, RestoreConfig, Track
+from revisage.core import (
+    CancelToken,
+    Face,
+    Image,
+    InputError,
+    ProcessingError,
+    Progress,
+    ProgressCallback,
+    RestoreConfig,
+    Track,
+)
 from revisage.pipeline.restoration import Networks, StageThreads
 from revisage.pipeline.scan import Fingerprint, Scan, ScannedTrack, ScanSettings
 
 if TYPE_CHECKING:
-    from revisage.faces import FaceDetector, Tracker
+    from revisage.faces import Tracker, VideoDetector
     from revisage.media import Frame, Source
 
 __all__ = ["scan_frames", "scan_settings", "scan_source"]
@@ -129,11 +139,11 @@ def _seen(
     cancel: CancelToken,
     tell: Callable[[int, int], None],
 ) -> _Glimpses:
-    detector = None if config.aligned else networks.detector
-    glimpses = _Glimpses(0.0 if detector is None else detector.threshold, config)
+    video = None if config.aligned else faces.VideoDetector(networks.detector)
+    glimpses = _Glimpses(0.0 if video is None else networks.detector.threshold, config, video)
     with StageThreads(cancel) as threads:
         decoded = threads.ahead(frames, depth=_AHEAD, name="scan-decode")
-        for glimpse in threads.ahead(lambda: _detected(decoded, detector), depth=_AHEAD, name="scan-detect"):
+        for glimpse in threads.ahead(lambda: _detected(decoded, video), depth=_AHEAD, name="scan-detect"):
             glimpses.add(glimpse)
             tell(len(glimpses.pts), glimpses.faces)
     return glimpses
@@ -160,10 +170,9 @@ def _in_span(source: Source, config: RestoreConfig) -> Iterator[Frame]:
             yield frame
 
 
-def _detected(frames: Iterator[Frame], detector: FaceDetector | None) -> Iterator[_Glimpse]:
+def _detected(frames: Iterator[Frame], video: VideoDetector | None) -> Iterator[_Glimpse]:
     """What is seen of each frame, some frames later: where faces are follows from the frames around as well."""
     new_shot = faces.ShotDetector()
-    video = None if detector is None else faces.VideoDetector(detector)
     waiting: deque[_Glimpse] = deque()
     for frame in frames:
         height, width = frame.size_hw
@@ -180,8 +189,9 @@ def _detected(frames: Iterator[Frame], detector: FaceDetector | None) -> Iterato
 class _Glimpses:
     """What was seen of all frames, as shots and tracks."""
 
-    def __init__(self, start_score: float, config: RestoreConfig) -> None:
+    def __init__(self, start_score: float, config: RestoreConfig, video: VideoDetector | None) -> None:
         self._config = config
+        self._video = video
         self._start_score = start_score
         self._first: _Glimpse | None = None
         self._tracker: Tracker | None = None
@@ -211,8 +221,18 @@ class _Glimpses:
             self._tracks.append(ScannedTrack.of(replace(steady, id=len(self._tracks))))
 
     def scan(self, source_print: Fingerprint, settings: ScanSettings, ending: _Ending) -> Scan:
-        """All that was found; at least one frame must have been added."""
+        """All that was found; at least one frame must have been added.
+
+        Raises:
+            ProcessingError: faces could be looked for in no frame.
+        """
         assert self._first is not None
+        problems = [] if self._video is None else self._video.problems
+        if self._video is not None and self._video.is_blind:
+            raise ProcessingError(f"{source_print.name}: faces could not be looked for: {problems[0]}")
+        if problems:
+            where = "a frame" if len(problems) == 1 else f"{len(problems)} frames"
+            ending.warnings.append(f"faces could not be looked for in {where}: {problems[0]}")
         self._close_shot()
         if self._config.aligned:
             self._starts = [0]

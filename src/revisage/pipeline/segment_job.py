@@ -31,7 +31,7 @@ from revisage.pipeline.targets import Picks, PickTarget, Pictures, SideTargets, 
 if TYPE_CHECKING:
     from revisage.media import EncodeOptions, Frame, MediaInfo, Sink
 
-__all__ = ["OnFrame", "SegmentJob", "SegmentResult", "restore_segment"]
+__all__ = ["OnFrame", "SegmentJob", "SegmentResult", "as_found", "restore_segment"]
 
 OnFrame = Callable[[int], None]
 """Told the number of faces restored in each frame as it is finished."""
@@ -106,19 +106,33 @@ class SegmentResult:
     Attributes:
         number: of the segment.
         tally: what became of its frames.
-        notes: what its encoder could not keep.
+        notes: what its encoder could not keep, and what was done differently from what was asked.
         events: what each thread did when, where a profile is wanted; see :class:`Trace`.
+        problem: why it was left as it was found; None where it was restored.
     """
 
     number: int
     tally: Tally
     notes: tuple[str, ...] = ()
     events: tuple[dict[str, Any], ...] = ()
+    problem: str | None = None
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> SegmentResult:
         """What :meth:`to_dict` gave."""
         return cls(values["number"], Tally.of(values["tally"]), tuple(values["notes"]), tuple(values["events"]))
+
+    def left(self, job: SegmentJob, reason: str) -> SegmentResult:
+        """This result of a segment that was left as it was found, with the job that could not be carried out."""
+        segment = job.segment
+        problem = f"frames {segment.start} to {segment.stop - 1} were left as they were found: {reason}"
+        tally = replace(self.tally, failures=list(self.tally.failures))
+        for index in range(segment.start, segment.stop):
+            faces = len(job.planned[index - segment.read.start])
+            tally.failed += faces
+            if faces:
+                tally.failures.append(f"frame {index} was kept as it was: {reason}")
+        return replace(self, tally=tally, problem=problem)
 
     def to_dict(self) -> dict[str, Any]:
         """This result as JSON values, for the manifest."""
@@ -128,6 +142,12 @@ class SegmentResult:
             "notes": list(self.notes),
             "events": list(self.events),
         }
+
+
+def as_found(job: SegmentJob) -> SegmentJob:
+    """A job that encodes the segment as it is, without any network."""
+    config = job.config.model_copy(update={"background": "none"})
+    return replace(job, planned=((),) * len(job.planned), config=config, picks=None)
 
 
 def restore_segment(job: SegmentJob, networks: Networks, cancel: CancelToken, on_frame: OnFrame) -> SegmentResult:
@@ -174,7 +194,7 @@ def restore_segment(job: SegmentJob, networks: Networks, cancel: CancelToken, on
         if tally.frames != job.segment.frames:
             raise ProcessingError(_lost(job, tally.frames))
     events = () if trace is None else tuple(trace.events())
-    return SegmentResult(job.segment.number, tally, tuple(getattr(sink, "notes", ())), events)
+    return SegmentResult(job.segment.number, tally, (*getattr(sink, "notes", ()), *networks.notes), events)
 
 
 def _writers(stack: ExitStack, job: SegmentJob) -> tuple[Sink, Callable[[FrameInWork], None]]:

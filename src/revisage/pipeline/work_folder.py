@@ -28,6 +28,7 @@ from revisage.core import (
     file_sha256,
     hidden_path,
     output_error,
+    parse_json,
 )
 from revisage.pipeline.report import FileReport
 from revisage.pipeline.scan import Fingerprint, Scan, fingerprint, load_scan
@@ -95,7 +96,7 @@ class WorkFolder:
             self.remove()
             if self._own_place:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.mkdir()
+            self.path.mkdir(mode=0o700)  # faces of people may lie here for hours
             self._is_open = True
             (self.path / _MANIFEST).write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
         except OSError as error:
@@ -254,7 +255,7 @@ def _key_in(folder: Path) -> str | None:
     """The key of the run that a folder was left by; None where there is none, or not even that was written."""
     try:
         with (folder / _MANIFEST).open(encoding="utf-8") as stream:
-            key = json.loads(stream.readline())["key"]
+            key = parse_json(stream.readline())["key"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return key if isinstance(key, str) else None
@@ -272,7 +273,7 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
 def _entry(line: str) -> dict[str, Any] | None:
     """A line of the manifest; None for the torn last line of a crash."""
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except ValueError:
         return None
     complete = ({"segment", "sha256", "result"}, {"publishing", "report"})

@@ -6,7 +6,7 @@ A fine restorer sees parts of a frame at its own pixels, of any size: what is fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,8 +68,13 @@ class NetRestorer:
         self.size = size
         self.info = info
         self._engine = engine
-        self._at_once = 1 if one_by_one else max(1, _PIXELS_AT_ONCE[engine.device] // size**2)
+        self._at_once = 1 if one_by_one else max(1, _PIXELS_AT_ONCE[engine.device.partition(":")[0]] // size**2)
         self._unit_range = unit_range
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the engine did differently from what was asked."""
+        return self._engine.notes
 
     def __call__(self, crops: Crop) -> Crop:
         """Restored crops, (N, size, size, 3) uint8 RGB; see :class:`FaceRestorer`."""

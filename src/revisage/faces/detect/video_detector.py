@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from revisage.core import Face
+from revisage.core import CancelledError, Face, UserError
 from revisage.faces.detect.candidates import Picture
 from revisage.faces.detect.detector import FaceDetector
 
@@ -75,6 +75,12 @@ class VideoDetector:
     Faces turned by more than about 60° are left out: as long as they are not found as what they are, eyes would be
     painted on their chins.
 
+    A search that fails by no fault of the user's finds nothing: hours of scanning do not hang on a frame, whose faces
+    follow from those around it.
+
+    Attributes:
+        problems: why each search failed that did.
+
     Args:
         detector: finds the faces.
     """
@@ -84,6 +90,13 @@ class VideoDetector:
         self._row: list[_Sight] = []
         self._searched: _Sight | None = None
         self._turned: list[Face] = []
+        self._searches = 0
+        self.problems: list[str] = []
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether every search failed."""
+        return 0 < self._searches == len(self.problems)
 
     def add(self, picture: Picture, *, cut: bool = False) -> list[list[Face]]:
         """Take the next frame.
@@ -124,6 +137,16 @@ class VideoDetector:
 
     def _search(self, sight: _Sight, before: Sequence[Face]) -> None:
         """Find the faces of a whole frame, without what is turned. ``before``: what stood in the search before it."""
+        self._searches += 1
+        try:
+            self._find(sight, before)
+        except (UserError, CancelledError):
+            raise
+        except Exception as error:
+            self._turned, sight.faces = [], []
+            self.problems.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+    def _find(self, sight: _Sight, before: Sequence[Face]) -> None:
         found = self._detector.candidates(sight.picture)
         turned = [not _near(face, before) and self._is_turned(sight.picture, face) for face in found]
         self._turned = [face for face, bad in zip(found, turned, strict=True) if bad]
@@ -175,7 +198,12 @@ class VideoDetector:
         Raises:
             _LostError: with a place, where a strong one is not there.
         """
-        seen = self._detector.near(picture, expected) if expected else []
+        try:
+            seen = self._detector.near(picture, expected) if expected else []
+        except (UserError, CancelledError):
+            raise
+        except Exception:
+            seen = [None] * len(expected)  # a search finds them, or says why not
         lost = [face is None and self._is_strong(before) for face, before in zip(seen, expected, strict=True)]
         if place is not None and any(lost):
             raise _LostError(place)

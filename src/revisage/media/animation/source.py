@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from revisage.core import InputError
 from revisage.media import png_chunks, video, webp_chunks
@@ -29,7 +29,7 @@ from revisage.media.animation.gif_file import (
 )
 from revisage.media.formats import has_avif_sequence
 from revisage.media.frame import Frame
-from revisage.media.image_file import check_pixels, pillow_unlimited
+from revisage.media.image_file import DAMAGED, check_pixels, pillow_unlimited
 from revisage.media.interface import Extent, MediaInfo, OpenSource
 
 __all__ = ["AnimationSource", "Area", "Canvas", "animation_extent", "animation_format"]
@@ -249,14 +249,14 @@ class _AvifReader(_Reader):
         try:
             image.seek(number)
             return np.asarray(image.convert("RGBA"))
-        except (OSError, EOFError, ValueError):
+        except DAMAGED:
             return None
 
     def _opened(self, file: BinaryIO) -> Image.Image:
         with pillow_unlimited():
             try:
                 return Image.open(file)
-            except (UnidentifiedImageError, OSError, SyntaxError, ValueError, MemoryError):
+            except DAMAGED:
                 raise InputError(f"{self._path}: the animation cannot be decoded; it is damaged") from None
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import TiffImageFile
 
 from revisage.core import InputError
 from revisage.media import video
 from revisage.media.formats import FORMATS, format_of_content
 from revisage.media.frame import Frame, Orientation
-from revisage.media.image_file import check_pixels, pillow_unlimited
+from revisage.media.image_file import DAMAGED, check_pixels, pillow_unlimited
 from revisage.media.interface import Extent, MediaInfo, OpenSource
 from revisage.media.png_chunks import GREY, GREY_ALPHA, RGB, SIGNATURE, Header, decode_16_bit, parse_png
 from revisage.media.webp_chunks import parse_webp
@@ -80,7 +80,7 @@ def exif_orientation(image: Image.Image) -> Orientation:
     """How a picture's EXIF tag says it is to be turned."""
     try:
         return _ORIENTATIONS.get(image.getexif().get(EXIF_ORIENTATION, 1), Orientation())
-    except (ValueError, SyntaxError, OSError):
+    except DAMAGED:
         return Orientation()  # damaged EXIF: shown as it is stored, as browsers do
 
 
@@ -117,7 +117,7 @@ def read_still(path: Path) -> Still:
             with open_picture(path) as image:
                 check_pixels(path, *image.size)
                 return _decode(path, image)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, MemoryError) as error:
+        except DAMAGED as error:
             raise InputError(f"{path}: the picture cannot be decoded ({_one_line(error)})") from None
 
 
@@ -324,6 +324,6 @@ def still_extent(path: Path) -> Extent:
             with open_picture(path) as image:
                 check_pixels(path, *image.size)
                 height, width = exif_orientation(image).size((image.height, image.width))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, MemoryError):
+        except DAMAGED:
             raise InputError(f"{path}: the picture cannot be decoded; it is damaged") from None
     return Extent("image", width, height, frame_count=1)

@@ -52,7 +52,7 @@ def sized_units(data: bytes, size: int) -> Iterator[bytes]:
     """NAL units of data in which each follows its length in ``size`` bytes.
 
     Raises:
-        HeaderError: a length leads out of the data.
+        HeaderError: a length is 0 or leads out of the data.
     """
     place = 0
     while place < len(data):
@@ -60,6 +60,8 @@ def sized_units(data: bytes, size: int) -> Iterator[bytes]:
         place = begin + int.from_bytes(data[place:begin], "big")
         if place > len(data) or begin > len(data):
             raise HeaderError("a NAL unit is longer than its packet")
+        if place == begin:
+            raise HeaderError("a NAL unit is empty")
         yield data[begin:place]
 
 
@@ -155,6 +157,8 @@ def _numbered(units: Iterable[bytes]) -> tuple[dict[int, bytes], dict[int, bytes
     for unit in units:
         kind = unit[0] & 31
         if kind in (_SEQUENCE, _PICTURE):
+            if kind == _SEQUENCE and len(unit) < 4:
+                raise HeaderError("a parameter set is cut off")
             sets = found[kind - _SEQUENCE]
             if sets.setdefault(_number(unit), unit) != unit:
                 raise HeaderError("two parameter sets have the same number")

@@ -107,6 +107,11 @@ class Networks:
         if self.config.temporal == "raft":
             _ = self.flow
 
+    @property
+    def notes(self) -> list[str]:
+        """What the restorer's engine did differently from what was asked."""
+        return list(getattr(self.__dict__.get("restorer"), "notes", ()))
+
     def hashes(self) -> dict[str, Any]:
         """What the result depends on: weights, engine, precision and device of each network."""
         restorer = self.uncalibrated.restorer.info

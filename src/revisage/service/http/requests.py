@@ -20,7 +20,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from revisage import media, pipeline
-from revisage.core import RevisageError, ScanMismatchError
+from revisage.core import RevisageError, ScanMismatchError, parse_json
 from revisage.service.http.schemas import ProblemError
 from revisage.service.jobs import (
     InputFile,
@@ -357,7 +357,7 @@ def config_of(form: Form) -> dict[str, Any]:
 
 def _json_object(form: Form, name: str) -> dict[str, Any]:
     try:
-        values = json.loads(form.fields.get(name) or "{}")
+        values = parse_json(form.fields.get(name) or "{}")
     except ValueError:
         raise ProblemError(422, "bad_request", f"the field '{name}' is not JSON") from None
     if not isinstance(values, dict):
