@@ -103,6 +103,6 @@ def test_a_sharp_crop_is_shown_less_of_a_restorers_work_than_a_soft_one() -> Non
         face = large_face(frame)
         return [with_fine(frame, face, np.zeros_like, share, sparing=True).fine.rest for share in (0.5, 1)]
 
-    assert rests(sharp) == [0.625, 0.25]
+    assert rests(sharp) == [0.5, 0]
     assert rests(soft) == [1, 1]
     assert with_fine(sharp, large_face(sharp), np.zeros_like, 1.0).fine.rest == 1

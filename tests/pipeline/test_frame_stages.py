@@ -39,7 +39,7 @@ def frames(counts: Iterable[int]) -> list[FrameInWork]:
 
 def cut(frame: Frame, planned: PlannedFace) -> Any:
     crop = np.full((64, 64, 3), frame.rgb()[0, 0, 0], np.uint8)
-    return SimpleNamespace(crop=crop, input=crop)
+    return SimpleNamespace(crop=crop, input=crop, shows_restored=True)
 
 
 def run(items: list[FrameInWork], restorer: Any, batch: int = 4, **kwargs: Any) -> list[FrameInWork]:
@@ -67,6 +67,20 @@ def test_every_frame_comes_out_in_order_with_its_own_faces(counts: list[int], ba
         assert (item.shown.rgb() == number % 250 + (count > 0)).all()
     assert sum(sizes) == sum(counts)
     assert all(size <= batch for size in sizes)
+
+
+def test_what_would_not_be_shown_is_not_restored() -> None:
+    def odd_ones(frame: Frame, planned: PlannedFace) -> Any:
+        made = cut(frame, planned)
+        made.shows_restored = frame.pts % 2 == 1
+        return made
+
+    restorer = Brightener()
+    done = run(frames([1] * 8), restorer, 4, align=odd_ones)
+    assert [int(item.restored[0][0, 0, 0]) for item in done] == [0, 41, 2, 43, 4, 45, 6, 47]
+    assert restorer.calls == 2
+    assert run(frames([2, 0, 2]), restorer, 4, align=odd_ones)[0].restored[1].max() == 0
+    assert restorer.calls == 2
 
 
 def test_batches_are_full_where_frames_allow_it() -> None:

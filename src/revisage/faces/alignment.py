@@ -108,6 +108,11 @@ class AlignedFace:
         return self.base if self.steady is None else self.steady
 
     @property
+    def shows_restored(self) -> bool:
+        """Whether anything of what a restorer makes of the crop is shown."""
+        return self.fine is None or self.fine.rest > 0
+
+    @property
     def size(self) -> int:
         """Side of the crop (px)."""
         return int(self.crop.shape[0])

@@ -251,7 +251,7 @@ class _Batches:
             return
         with self._clock("restore"):
             try:
-                crops = list(self._restorer(np.stack([face.input for _, face in wanted])))
+                crops = self._restored([face for _, face in wanted])
             except (UserError, CancelledError):
                 raise
             except Exception:
@@ -265,7 +265,13 @@ class _Batches:
         for item, face in wanted:
             if not item.problem:
                 with item.kept_on_failure():
-                    item.restored.append(self._restorer(face.input[None])[0])
+                    item.restored += self._restored([face])
+
+    def _restored(self, faces: list[AlignedFace]) -> list[Crop]:
+        """The crops restored; as they are where nothing of a restoration would be shown."""
+        needed = [face.input for face in faces if face.shows_restored]
+        made = iter(self._restorer(np.stack(needed)) if needed else ())
+        return [next(made) if face.shows_restored else face.input for face in faces]
 
 
 def show_faces(
