@@ -47,19 +47,8 @@ _STYLE, _OTHER_STYLE, _CUT, _MIXED, _DIRECTION = range(5)
 def train_prior(
     config: PriorTrainConfig, run_dir: Path, *, resume: bool = False, progress: Report | None = None
 ) -> Path:
-    """Train until ``config.steps``; returns the path of the last checkpoint, whose ``average`` is the prior.
-
-    Args:
-        config: the settings.
-        run_dir: what it holds stands in :mod:`revisage.train.run_folder`.
-        resume: go on from the last checkpoint.
-        progress: gets each line of the log.
-
-    Raises:
-        ConfigError, InputError: what the user can mend.
-        OutputError: the run directory holds another run or cannot be written to.
-        ProcessingError: a loss is not finite.
-    """
+    """Train a prior, the ``average`` of the last checkpoint; arguments, result and errors as for
+    :func:`revisage.train.train_restorer`."""
     with started(config) as compute:
         run = RunFolder(run_dir, config, stage="prior", resume=resume, leads=compute.group.leads, progress=progress)
         return train(PriorStage(config, compute), run)

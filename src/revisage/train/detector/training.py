@@ -84,18 +84,9 @@ _LANDMARK_BETA = 0.2
 def train_detector(
     config: DetectorTrainConfig, run_dir: Path, *, resume: bool = False, progress: Report | None = None
 ) -> Path:
-    """Train a first stage until ``config.steps``; returns the path of the last checkpoint.
+    """Train a first stage; arguments, result and errors as for :func:`revisage.train.train_restorer`.
 
-    Args:
-        config: the settings.
-        run_dir: what it holds stands in :mod:`revisage.train.run_folder` and above.
-        resume: go on from the last checkpoint.
-        progress: gets each line of the log.
-
-    Raises:
-        ConfigError, InputError, ModelError: what the user can mend.
-        OutputError: the run directory holds another run or cannot be written to.
-        ProcessingError: the loss is not finite.
+    What ``run_dir`` holds beside a run's usual files stands above.
     """
     with started(config) as compute:
         run = RunFolder(run_dir, config, stage="detector", resume=resume, leads=compute.group.leads, progress=progress)
@@ -105,7 +96,7 @@ def train_detector(
 def train_refiner(
     config: RefineTrainConfig, run_dir: Path, *, resume: bool = False, progress: Report | None = None
 ) -> Path:
-    """Train a second stage on what the first proposes; arguments, result and errors as for :func:`train_detector`."""
+    """Train a second stage on what the first proposes; as :func:`train_detector`."""
     with started(config) as compute:
         run = RunFolder(run_dir, config, stage="refiner", resume=resume, leads=compute.group.leads, progress=progress)
         return train(_SecondStage(config, compute, run_dir), run)
