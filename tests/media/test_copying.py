@@ -127,7 +127,7 @@ def joined_clip(folder: Path, name: str) -> Path:
     info, pts = probe(source), frame_pts(source)
     options = EncodeOptions(parameter_set=copyable_groups(info, source, EncodeOptions(), pts).parameter_set)
     middle = encoded(folder / f"middle{source.suffix}", info, 10, 30, options.parameter_set)
-    parts = [CopiedFrames(pts[0], pts[9], 10), middle, CopiedFrames(pts[30], pts[39], 10)]
+    parts: list[Path | CopiedFrames] = [CopiedFrames(pts[0], pts[9], 10), middle, CopiedFrames(pts[30], pts[39], 10)]
     output = folder / name
     assert assemble(parts, source, output, source_info=info, options=options).frames == 40
     return output

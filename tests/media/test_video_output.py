@@ -23,6 +23,7 @@ from revisage.media import (
     scaled_size,
 )
 from revisage.media.formats import FORMATS, can_hold
+from revisage.media.video.encoders import encoder_options
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +171,14 @@ def test_a_plain_video_that_fails_is_removed(tmp_path: Path) -> None:
         video.write(picture((48, 64), 0))
         raise RuntimeError
     assert not list(tmp_path.iterdir())
+
+
+def test_a_preset_that_is_asked_for_is_taken_whole(tmp_path: Path) -> None:
+    info = probe(make_video(tmp_path / "a.mp4"))
+    own, asked = (
+        encoder_options(resolve_options(info, tmp_path / "b.mp4", EncodeOptions(preset=preset)), info)
+        for preset in (None, "faster")
+    )
+    assert (own["preset"], own["subq"]) == ("faster", "2")
+    assert asked["preset"] == "faster"
+    assert "subq" not in asked

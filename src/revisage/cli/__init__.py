@@ -9,5 +9,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code: 0 done, 1 failure, 2 the user's mistake, 3 the source was
     cut short or parts of it were left as they were found, 130 stopped."""
     from revisage.cli.app import run
+    from revisage.core import give_back_freed_memory
 
+    give_back_freed_memory()
     raise SystemExit(run(arguments))

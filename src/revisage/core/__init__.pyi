@@ -39,6 +39,7 @@ from .files import (
     write_text,
     written_beside,
 )
+from .memory import give_back_freed_memory
 from .progress import CancelToken, Progress, ProgressCallback, format_seconds
 from .values import Box, Crop, Face, Image, Region, Shot, Track
 
@@ -77,6 +78,7 @@ __all__ = [
     "file_sha256",
     "folder_beside",
     "format_seconds",
+    "give_back_freed_memory",
     "hidden_path",
     "is_disk_full",
     "make_config",

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from revisage.core import CancelToken, ProcessingError, RestoreConfig, RevisageError
+from revisage.core import CancelToken, ProcessingError, RestoreConfig, RevisageError, give_back_freed_memory
 from revisage.engines import cpu_info, cuda_devices
 from revisage.pipeline.restoration import Networks
 from revisage.pipeline.segment_job import OnFrame, SegmentJob, SegmentResult, as_found, restore_segment
@@ -302,6 +302,7 @@ def _work(line: Connection, threads: int) -> None:
     """The life of a worker process: one job after another until it is terminated, or nobody listens any more."""
     # Ctrl-C reaches the whole process group; the parent decides and terminates.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    give_back_freed_memory()
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     loaded = JobNetworks()
 

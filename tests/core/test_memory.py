@@ -1,0 +1,38 @@
+"""What is freed goes back to the system, in a process that asked for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import sys
+from pathlib import Path
+import numpy as np
+from revisage.core import give_back_freed_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+if sys.argv[1] == "asked":
+    give_back_freed_memory()
+del_first = np.ones(20 * 2**20, np.uint8)  # its end raises the size from which glibc maps blocks by themselves
+del del_first
+before = resident()
+blocks = [np.ones(4 * 2**20, np.uint8) for _ in range(20)]
+last = np.ones(2**20 - 2**16, np.uint8)  # what keeps the heap from shrinking
+del blocks
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "confstr_names") or sys.platform != "linux", reason="needs glibc")
+def test_freed_frames_are_given_back() -> None:
+    kept = {
+        how: int(subprocess.run([sys.executable, "-c", CODE, how], check=True, capture_output=True, text=True).stdout)
+        for how in ("asked", "not")
+    }
+    assert kept["asked"] < 2000 < kept["not"]
