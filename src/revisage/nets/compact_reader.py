@@ -48,6 +48,9 @@ class CompactReader(nn.Module):
         hidden: length of its hidden layer.
     """
 
+    gain: Tensor
+    offset: Tensor
+
     def __init__(self, width: int = 64, hidden: int = 160) -> None:
         super().__init__()
         self.identity = MobileFaceNet()
