@@ -26,13 +26,16 @@ from revisage.pipeline.restoration import (
 )
 
 
-def face() -> PlannedFace:
-    return PlannedFace(0, Face((10, 10, 20, 20), landmarks(5, 5, 40)), 1.0)
+def face(track: int = 0) -> PlannedFace:
+    return PlannedFace(track, Face((10, 10, 20, 20), landmarks(5, 5, 40)), 1.0)
 
 
 def frames(counts: Iterable[int]) -> list[FrameInWork]:
     return [
-        FrameInWork(Frame.from_array(np.full((48, 64, 3), number % 250, np.uint8), pts=number), [face()] * count)
+        FrameInWork(
+            Frame.from_array(np.full((48, 64, 3), number % 250, np.uint8), pts=number),
+            [face(track) for track in range(count)],
+        )
         for number, count in enumerate(counts)
     ]
 
@@ -87,6 +90,30 @@ def test_batches_are_full_where_frames_allow_it() -> None:
     restorer = Brightener()
     run(frames([1] * 16), restorer, 8)
     assert restorer.calls == 2
+
+
+def test_equal_crops_in_a_row_are_restored_once() -> None:
+    """Each track by itself; what a batch holds is new."""
+
+    class Recorder(Brightener):
+        shown: list[int]
+
+        def __call__(self, crops: np.ndarray) -> np.ndarray:
+            self.shown = [*getattr(self, "shown", []), *crops[:, 0, 0, 0].tolist()]
+            return super().__call__(crops)
+
+    def level(frame: Frame, planned: PlannedFace) -> Any:
+        number = int(frame.rgb()[0, 0, 0])
+        value = 100 if planned.track else (0, 0, 0, 7, 7, 0, 0, 9)[number]
+        crop = np.full((64, 64, 3), value, np.uint8)
+        return SimpleNamespace(crop=crop, input=crop, shows_restored=True)
+
+    restorer = Recorder()
+    done = run(frames([2] * 8), restorer, align=level)
+    assert restorer.shown == [0, 100, 7, 0, 9]
+    assert [[int(crop[0, 0, 0]) for crop in item.restored] for item in done] == [
+        [value + 40, 140] for value in (0, 0, 0, 7, 7, 0, 0, 9)
+    ]
 
 
 def test_frames_without_faces_do_not_wait() -> None:

@@ -171,19 +171,38 @@ def _in_span(source: Source, config: RestoreConfig) -> Iterator[Frame]:
 
 
 def _detected(frames: Iterator[Frame], video: VideoDetector | None) -> Iterator[_Glimpse]:
-    """What is seen of each frame, some frames later: where faces are follows from the frames around as well."""
+    """What is seen of each frame, some frames later: where faces are follows from the frames around as well.
+
+    Frames that show what the one before does are not looked at: their faces are the same.
+    """
     new_shot = faces.ShotDetector()
-    waiting: deque[_Glimpse] = deque()
+    waiting: deque[list[_Glimpse]] = deque()
+    before: tuple[Frame, _Glimpse] | None = None
     for frame in frames:
-        height, width = frame.size_hw
-        scale = min(1.0, _SMALL / max(height, width))
-        small = frame.rgb(size_hw=(max(1, round(height * scale)), max(1, round(width * scale))))
-        cut = new_shot(small)
-        waiting.append(_Glimpse(frame.index, frame.pts, frame.time_base, frame.size_hw, small, cut))
-        for found in [[]] if video is None else video.add(frame, cut=cut):
-            yield replace(waiting.popleft(), faces=found)
+        if before is not None and frame.shows_same(before[0]):
+            again = replace(before[1], index=frame.index, pts=frame.pts, cut=False)
+            if waiting:
+                waiting[-1].append(again)
+            else:
+                yield again
+            continue
+        small = _reduced(frame)
+        glimpse = _Glimpse(frame.index, frame.pts, frame.time_base, frame.size_hw, small, new_shot(small))
+        waiting.append([glimpse])
+        for found in [[]] if video is None else video.add(frame, cut=glimpse.cut):
+            settled = [replace(each, faces=found) for each in waiting.popleft()]
+            glimpse = settled[-1]
+            yield from settled
+        before = frame, glimpse
     for found in [] if video is None else video.close_shot():
-        yield replace(waiting.popleft(), faces=found)
+        yield from (replace(each, faces=found) for each in waiting.popleft())
+
+
+def _reduced(frame: Frame) -> Image:
+    """The small picture of a frame that shots and looks are told apart by."""
+    height, width = frame.size_hw
+    scale = min(1.0, _SMALL / max(height, width))
+    return frame.rgb(size_hw=(max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 class _Glimpses:

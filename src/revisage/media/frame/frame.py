@@ -120,6 +120,11 @@ class Frame:
         """The opacity as shown upright, ``(H, W)`` in the native depth; None when all is opaque."""
         return self.orientation.upright(self.planes[-1]) if self.layout.has_alpha else None
 
+    def shows_same(self, other: Frame) -> bool:
+        """Whether another frame holds the same picture, sample by sample; their times may differ."""
+        alike = (self.layout, self.colour, self.orientation) == (other.layout, other.colour, other.orientation)
+        return alike and all(map(np.array_equal, self.planes, other.planes))
+
     def to_array(self) -> NDArray[Any]:
         """The native samples of a grey or RGB frame, upright: ``(H, W)`` or ``(H, W, C)``, as
         :meth:`from_array` takes them.

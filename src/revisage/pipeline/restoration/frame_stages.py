@@ -216,12 +216,25 @@ def restore_faces(
     yield from waiting.emptied()
 
 
+@dataclass
+class _Shown:
+    """A crop that the restorer is shown, and what it makes of it."""
+
+    crop: Crop
+    restored: Crop | None = None
+
+
 class _Batches:
-    """Frames in order, until the crops of those in front are restored."""
+    """Frames in order, until the crops of those in front are restored.
+
+    A crop equal to the one before of its track is not restored again: duplicated frames, and what stands still in a
+    recording of a screen or in a GIF.
+    """
 
     def __init__(self, restorer: Callable[[Crop], Crop], batch: int, clock: StageClock) -> None:
         self._restorer, self._batch, self._clock = restorer, batch, clock
         self._queue: deque[FrameInWork] = deque()
+        self._latest: dict[int, _Shown] = {}
 
     def added(self, item: FrameInWork) -> Iterator[FrameInWork]:
         """Take one more; gives those that are done."""
@@ -238,6 +251,7 @@ class _Batches:
         while self._queue:
             self._restore()
             yield from self._done()
+        self._latest.clear()
 
     def _done(self) -> Iterator[FrameInWork]:
         while self._queue and not self._queue[0].waiting:
@@ -245,33 +259,51 @@ class _Batches:
 
     def _restore(self) -> None:
         """Restore the first ``batch`` crops that wait."""
-        waiting = [(item, face) for item in self._queue if item.waiting for face in item.aligned[len(item.restored) :]]
-        wanted = waiting[: self._batch]
-        if not wanted:
-            return
-        with self._clock("restore"):
-            try:
-                crops = self._restored([face for _, face in wanted])
-            except (UserError, CancelledError):
-                raise
-            except Exception:
-                self._restore_singly(wanted)
-                return
-        for (item, _), crop in zip(wanted, crops, strict=True):
-            item.restored.append(crop)
+        places = self._places()
+        new = list({id(shown): shown for _, shown in places if shown.restored is None}.values())
+        if new:
+            with self._clock("restore"):
+                try:
+                    crops = list(self._restorer(np.stack([shown.crop for shown in new])))
+                except (UserError, CancelledError):
+                    raise
+                except Exception:
+                    self._restore_singly(places)
+                    return
+            for shown, crop in zip(new, crops, strict=True):
+                shown.restored = crop
+        for item, shown in places:
+            assert shown.restored is not None
+            item.restored.append(shown.restored)
 
-    def _restore_singly(self, wanted: list[tuple[FrameInWork, AlignedFace]]) -> None:
+    def _places(self) -> list[tuple[FrameInWork, _Shown]]:
+        """Of the crops that wait the first, in order, with what the restorer is shown: ``batch`` crops at most that are
+        not equal to the track's crop before. Where nothing of a restoration would be shown a crop stays as it is."""
+        places: list[tuple[FrameInWork, _Shown]] = []
+        new = 0
+        for item in self._queue:
+            for planned, face in item.faces[len(item.restored) :] if item.waiting else []:
+                if not face.shows_restored:
+                    places.append((item, _Shown(face.input, face.input)))
+                    continue
+                before = self._latest.get(planned.track)
+                if before is None or not np.array_equal(before.crop, face.input):
+                    if new == self._batch:
+                        return places
+                    new += 1
+                    before = self._latest[planned.track] = _Shown(face.input)
+                places.append((item, before))
+        return places
+
+    def _restore_singly(self, places: list[tuple[FrameInWork, _Shown]]) -> None:
         """After a batch failed: one crop at a time, so that only the frames at fault are given up."""
-        for item, face in wanted:
+        for item, shown in places:
             if not item.problem:
                 with item.kept_on_failure():
-                    item.restored += self._restored([face])
-
-    def _restored(self, faces: list[AlignedFace]) -> list[Crop]:
-        """The crops restored; as they are where nothing of a restoration would be shown."""
-        needed = [face.input for face in faces if face.shows_restored]
-        made = iter(self._restorer(np.stack(needed)) if needed else ())
-        return [next(made) if face.shows_restored else face.input for face in faces]
+                    if shown.restored is None:
+                        shown.restored = self._restorer(shown.crop[None])[0]
+                    item.restored.append(shown.restored)
+        self._latest.clear()
 
 
 def show_faces(
