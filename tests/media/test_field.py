@@ -481,6 +481,54 @@ def test_an_avi_with_places_that_are_empty_does_not_end_early(tmp_path: Path) ->
     assert times(tmp_path / "out.avi") == times(source)
 
 
+def recording(path: Path, ticks: int = 0) -> Path:
+    """A second of MPEG-2 with sound, which begins at a time of its clock of 90 kHz."""
+    options = {"mpegts_copyts": "1"} if path.suffix == ".ts" else {}
+    with av.open(str(path), "w", container_options=options) as container:
+        film = container.add_stream("mpeg2video", rate=25, options={"bf": "0", "qscale": "2"})
+        film.width, film.height, film.pix_fmt = 160, 96, "yuv420p"  # type: ignore[attr-defined]
+        sound = container.add_stream("mp2", rate=48000)
+        packets = []
+        for number in range(25):
+            picture = av.VideoFrame.from_ndarray(np.full((96, 160, 3), 8 * number + 20, np.uint8), "rgb24")
+            frame = picture.reformat(format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            packets += film.encode(frame)  # type: ignore[attr-defined]
+        for number in range(41):
+            tone = av.AudioFrame.from_ndarray(np.zeros((1, 2304), np.int16), "s16", "stereo")
+            tone.sample_rate, tone.pts, tone.time_base = 48000, number * 1152, Fraction(1, 48000)
+            packets += sound.encode(tone)  # type: ignore[attr-defined]
+        packets += [*film.encode(None), *sound.encode(None)]  # type: ignore[attr-defined]
+        for packet in sorted(packets, key=lambda one: one.dts * one.time_base):
+            packet.pts, packet.dts = (round(t * packet.time_base * 90_000) + ticks for t in (packet.pts, packet.dts))
+            packet.time_base = Fraction(1, 90_000)
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.ts"])
+def test_a_clock_that_runs_over_loses_nothing(tmp_path: Path, name: str) -> None:
+    source = recording(tmp_path / "in.ts", 2**33 - 45_000)
+    pass_through(source, tmp_path / name)
+    shown = times(tmp_path / name)
+    assert len(shown) == 25
+    assert float(shown[-1] - shown[0]) == pytest.approx(0.96, abs=0.002)
+    before, after = stream_times(source), stream_times(tmp_path / name)
+    early = before.audio[0].start - before.video.start
+    assert float(after.audio[0].start - after.video.start) == pytest.approx(float(early), abs=0.002)
+
+
+@pytest.mark.parametrize("suffix", [".mpg", ".vob", ".ts"])
+def test_recordings_of_every_mpeg_kind_are_joined(tmp_path: Path, suffix: str) -> None:
+    part = recording(tmp_path / f"part{suffix}")
+    (tmp_path / f"in{suffix}").write_bytes(part.read_bytes() * 2)
+    for name in (f"out{suffix}", "out.mp4"):
+        pass_through(tmp_path / f"in{suffix}", tmp_path / name)
+        shown = times(tmp_path / name)
+        assert len(shown) == 50
+        assert float(shown[-1] - shown[0]) == pytest.approx(1.96, abs=0.02)  # sound, a little shorter, may lead
+
+
 def test_a_cover_picture_that_mov_cannot_hold_is_said(field: Path, tmp_path: Path) -> None:
     source = with_cover(field / "hvc1.mov", tmp_path / "in.mp4")
     assert pass_through(source, tmp_path / "out.mp4").notes == ()

@@ -355,7 +355,8 @@ def _span(path: Path, info: MediaInfo, joined: JoinedPackets) -> _Span:
     return _Span(
         None if start is None else start * base,
         None if end is None else end * base,
-        joined.first_pts * base if start is not None else Fraction(0),
+        # Times below zero, of a transport stream whose clock runs over, would be cut off in the output.
+        joined.first_pts * base if start is not None or joined.first_pts < 0 else Fraction(0),
     )
 
 
