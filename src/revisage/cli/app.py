@@ -368,7 +368,8 @@ def _stopped(own_process: bool, text: str = "") -> int:
     """Say that the user stopped the work, and leave with 130; at once in a process of our own: a network in the
     middle of a batch cannot be interrupted, and the interpreter would wait for it, or crash under it, on its way out.
     All files are closed and removed by now."""
-    _say(text or "stopped; nothing partial was left behind")
+    # What became of the work stands behind the first word, where a run has said it.
+    _say(f"stopped; {text.partition('; ')[2] or 'nothing partial was left behind'}")
     if own_process:
         with contextlib.suppress(OSError):
             sys.stdout.flush()
