@@ -529,6 +529,36 @@ def test_recordings_of_every_mpeg_kind_are_joined(tmp_path: Path, suffix: str) -
         assert float(shown[-1] - shown[0]) == pytest.approx(1.96, abs=0.02)  # sound, a little shorter, may lead
 
 
+def box(kind: bytes, *parts: bytes) -> bytes:
+    return struct.pack(">I", 8 + sum(map(len, parts))) + kind + b"".join(parts)
+
+
+def with_box(boxes: bytes, path: list[bytes], added: bytes) -> bytes:
+    """The boxes of an MP4, one more at the end of the one at a path."""
+    found, at = b"", 0
+    while at < len(boxes):
+        size, kind = struct.unpack_from(">I4s", boxes, at)
+        body, at = boxes[at + 8 : at + size], at + size
+        if kind == path[0] and len(path) == 1:
+            body += added
+        elif kind == path[0]:
+            fixed = 8 if kind == b"stsd" else 0
+            body = body[:fixed] + with_box(body[fixed:], path[1:], added)
+        found += box(kind, body)
+    return found
+
+
+def test_the_mark_of_a_360_degree_video_is_kept_or_said(field: Path, tmp_path: Path) -> None:
+    direction, shape = box(b"prhd", bytes(16)), box(b"equi", bytes(20))
+    sphere = box(b"sv3d", box(b"svhd", bytes(4), b"tool\0"), box(b"proj", direction, shape))
+    path = [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"hvc1"]
+    (tmp_path / "in.mov").write_bytes(with_box((field / "hvc1.mov").read_bytes(), path, sphere))
+    assert probe(tmp_path / "in.mov").is_spherical
+    result = pass_through(tmp_path / "in.mov", tmp_path / "out.mov")
+    is_kept = probe(tmp_path / "out.mov").is_spherical
+    assert any("360° video is lost" in note for note in result.notes) != is_kept
+
+
 def test_a_cover_picture_that_mov_cannot_hold_is_said(field: Path, tmp_path: Path) -> None:
     source = with_cover(field / "hvc1.mov", tmp_path / "in.mp4")
     assert pass_through(source, tmp_path / "out.mp4").notes == ()

@@ -129,6 +129,7 @@ class MediaInfo:
         fields: ``progressive``, or which field of interlaced pictures comes first.
         has_alpha: whether pixels have an opacity.
         has_captions: whether captions of broadcasts (CEA-608, CEA-708) lie inside the pictures' data.
+        is_spherical: whether it says that it shows all directions (360°).
         loop: how often an animation plays, 0 for ever; None when it does not say.
         mastering_display: of HDR video.
         content_light: of HDR video.
@@ -158,6 +159,7 @@ class MediaInfo:
     fields: Literal["progressive", "top", "bottom"] = "progressive"
     has_alpha: bool = False
     has_captions: bool = False
+    is_spherical: bool = False
     loop: int | None = None
     mastering_display: MasteringDisplay | None = None
     content_light: ContentLight | None = None

@@ -184,6 +184,7 @@ def read_info(path: Path) -> MediaInfo:
             fields=_fields(frame, context.field_order, context.codec.canonical_name),
             has_alpha=any(component.is_alpha for component in frame.format.components),
             has_captions=_side_data(frame, SideType.A53_CC) is not None,
+            is_spherical=_side_data(frame, SideType.SPHERICAL) is not None,
             mastering_display=_mastering_display(frame),
             content_light=_content_light(frame),
             video_index=stream.index,

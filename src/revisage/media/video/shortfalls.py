@@ -74,6 +74,10 @@ def _picture(before: MediaInfo, after: MediaInfo) -> list[str]:
         notes.append("transparency is lost with this codec and container; name the output .webm to keep it")
     if before.has_captions and not after.has_captions:
         notes.append("captions inside the pictures are lost with this codec; H.264, HEVC and MPEG-2 keep them")
+    if before.is_spherical and not after.is_spherical:
+        notes.append(
+            "the mark of 360° video is lost; put it back with a tool for spatial media, or players show it flat"
+        )
     has_light = before.mastering_display is not None or before.content_light is not None
     if has_light and (after.mastering_display is None) != (before.mastering_display is None):
         notes.append("this codec cannot hold the HDR mastering and light levels; use libx264, libx265 or libsvtav1")
