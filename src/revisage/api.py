@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
+from revisage import cluster as clusters
 from revisage import evaluate as evaluation
 from revisage import faces, media, pipeline, provenance, restorers
 from revisage.core import (
@@ -22,7 +23,6 @@ from revisage.core import (
     ConfigError,
     Face,
     Image,
-    MissingExtraError,
     OutputError,
     ProgressCallback,
     RestoreConfig,
@@ -275,13 +275,7 @@ def _on_cluster(address: str | None, config: RestoreConfig) -> Iterator[RayRunne
     if address is None:
         yield None
         return
-    try:
-        from revisage.cluster import RayRunner
-    except ModuleNotFoundError:
-        raise MissingExtraError("A cluster", "cluster") from None
-    gpus = None if config.device in ("auto", "mps") else config.device != "cpu"
-    wanted = None if config.workers in ("auto", 1) else int(config.workers)
-    with RayRunner(address, workers=wanted, gpus=gpus) as crew:
+    with clusters.connect(address, config) as crew:
         yield crew
 
 

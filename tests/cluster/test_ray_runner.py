@@ -132,8 +132,11 @@ def test_a_stop_leaves_nothing(cluster: Any, face_clip: Path, tiny_model: Path, 
     assert list(Path(tempfile.gettempdir()).glob("revisage-worker-*")) == []
 
 
-def test_no_cluster_at_an_address_is_said(capsys: pytest.CaptureFixture[str], face_clip: Path, tmp_path: Path) -> None:
-    code = run(["restore", str(face_clip), str(tmp_path / "out.mkv"), "--cluster", "nowhere"])
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_no_cluster_at_an_address_is_said_at_once(
+    address: str, capsys: pytest.CaptureFixture[str], face_clip: Path, tmp_path: Path
+) -> None:
+    code = run(["restore", str(face_clip), str(tmp_path / "out.mkv"), "--cluster", address])
     assert code == 2
-    assert "no Ray cluster at nowhere" in capsys.readouterr().err
+    assert f"no Ray cluster at {address}: begin one" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,9 @@ import pytest
 
 import revisage
 from revisage.cluster import RayRunner
-from revisage.core import ProcessingError, Progress
+from revisage.cluster.crew import Crew
+from revisage.cluster.worker import FileTask
+from revisage.core import CancelToken, ProcessingError, Progress, make_config
 from sample_media import face_frames, write_video
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -114,29 +116,23 @@ def test_a_killed_driver_is_taken_up(
     assert [path.name for path in tmp_path.iterdir()] == ["out.mkv"]
 
 
-def test_a_segment_that_kills_every_worker_is_given_up(
-    cluster: Any, film: Path, tiny_model: Path, tmp_path: Path
-) -> None:
-    ended = threading.Event()
+class Poison:
+    """A source over which every process dies that takes it in."""
 
-    def kill_all() -> None:
-        while not ended.wait(0.05):
-            for process in worker_processes():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    if process.cmdline()[0].startswith("ray::Worker.restore"):  # it is at the task
-                        process.kill()
+    def __reduce__(self) -> Any:
+        return os._exit, (1,)
 
-    killer = threading.Thread(target=kill_all)
-    killer.start()
+    def __str__(self) -> str:
+        return "poison.mkv"
+
+
+def test_a_task_that_kills_every_worker_is_given_up(cluster: Any, tmp_path: Path) -> None:
+    crew = Crew(cluster.address)
+    poison: Any = Poison()
+    task = FileTask(poison, tmp_path / "out.mkv", make_config(), {}, 1.0, 1000)
     try:
-        with pytest.raises(ProcessingError, match="3 workers died over it"):
-            revisage.restore(
-                film,
-                tmp_path / "out.mkv",
-                model=str(tiny_model),
-                cluster=cluster.address,
-                temporal="off",
-            )
+        found = [done for done in crew.work(iter([task]), CancelToken(), lambda *_: None) if done is not None]
     finally:
-        ended.set()
-        killer.join()
+        crew.close()
+    assert [str(done.value).split(";")[0] for done in found] == ["poison.mkv: 3 workers died over it"]
+    assert isinstance(found[0].value, ProcessingError)

@@ -82,12 +82,22 @@ def worker(
     lane: Annotated[
         str, typer.Option("--lane", metavar="restore|quick", help="Restorations, or what somebody waits for.")
     ] = "restore",
+    spread: Annotated[
+        str | None,
+        typer.Option(
+            "--spread",
+            metavar="auto|ADDRESS",
+            help="Spread the segments of a restoration over the workers of this Ray cluster.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Work on the jobs of a service until stopped. Any number of workers may share one store."""
     if lane not in ("restore", "quick"):
         raise ConfigError(f"lane cannot be '{lane}'; choose one of restore, quick")
     service.set_up_log()
-    service.run_worker(service.ServiceSettings.load(data_dir=data_dir, database_url=database_url), lane)
+    settings = service.ServiceSettings.load(data_dir=data_dir, database_url=database_url, spread=spread)
+    service.run_worker(settings, lane)
 
 
 @token_app.command("add")

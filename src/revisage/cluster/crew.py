@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import queue
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -325,27 +326,32 @@ class Crew:
 
     def close(self) -> None:
         """End all workers, those at work at the next frame, and leave the cluster if this crew had come to it."""
-        leaving = []
-        for member in self._members:
-            if member.ticket is not None:
-                member.actor.stop.remote(member.number)
-            leaving += [reference for reference in (member.answer,) if reference is not None]
-        if leaving:
-            ray.wait(leaving, num_returns=len(leaving), timeout=_PATIENCE)
+        try:
+            self._end()
+        finally:
+            self._members = []
+            if self._owns_connection:
+                ray.shutdown()
+
+    def _end(self) -> None:
+        self._stop([member.ticket for member in self._members if member.ticket is not None])
+        at_work = [member.answer for member in self._members if member.answer is not None]
+        if at_work:
+            ray.wait(at_work, num_returns=len(at_work), timeout=_PATIENCE)
         leaving = [member.actor.leave.remote() for member in self._members if member.ready]
         if leaving:
             ray.wait(leaving, num_returns=len(leaving), timeout=1)
         for member in self._members:
             ray.kill(member.actor)
-        self._members = []
-        if self._owns_connection:
-            ray.shutdown()
 
 
 def _connect(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
+        if host and port.isdigit():  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"no Ray cluster at {address}: begin one with `ray start --head`, or name it as ray://HOST:10001 "
             f"({' '.join(str(error).split())[:200]})"

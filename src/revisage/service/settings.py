@@ -58,6 +58,7 @@ class ServiceSettings(BaseModel):
     max_attempts: int = Field(5, ge=1, description="A job whose worker died so often is given up.")
     niceness: int = Field(10, ge=0, le=19, description="How far workers stand back behind the server.")
     preload: bool = Field(True, description="Load the default networks before anybody waits for them.")
+    spread: str | None = Field(None, description="Address of a Ray cluster whose workers share long restorations.")
     lease_seconds: float = Field(20, ge=1, description="A worker that is silent for so long has lost its job.")
 
     @field_validator("data_dir")

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisage import media, pipeline
-from revisage.core import Progress
+from revisage import cluster, media, pipeline
+from revisage.core import Progress, UserError
 from revisage.service.jobs import public_values
 from revisage.service.work.inspection import faces_before_and_after
 from revisage.service.work.task import Outcome, Task
 
 if TYPE_CHECKING:
-    from revisage.pipeline import FileReport, Report, Scan
+    from revisage.pipeline import FileReport, Report, Runner, Scan
 
 __all__ = ["restore"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def restore(task: Task) -> Outcome:
@@ -33,12 +38,28 @@ def restore(task: Task) -> Outcome:
     began = time.perf_counter()
     scan = _scan(task)
     scanned = time.perf_counter() - began
-    entry = pipeline.restore_file(
-        task.source, output, config, task.networks, scan=scan, progress=task.meter, cancel=task.token
-    )
+    with _crew(task, scan) as crew:
+        entry = pipeline.restore_file(
+            task.source, output, config, task.networks, scan=scan, progress=task.meter, cancel=task.token, runner=crew
+        )
     _count_scan(entry, scanned)
     task.meter(Progress("finish", 0, None, 0, ""))
     return _collected(task, entry, scan, output, compare)
+
+
+@contextmanager
+def _crew(task: Task, scan: Scan) -> Iterator[Runner | None]:
+    """The cluster's workers, for a job that has work for several of them; none where there is no cluster."""
+    address = task.store.settings.spread
+    with ExitStack() as stack:
+        crew = None
+        if address is not None and (len(scan.shots) > 1 or scan.frames > pipeline.LONGEST):
+            try:
+                crew = stack.enter_context(cluster.connect(address, task.config))
+            except UserError as error:
+                # Whoever asked for the job cannot mend that, and one worker can do it, too.
+                _LOG.warning("the cluster cannot be used, this worker restores alone: %s", error)
+        yield crew
 
 
 def _suffix(task: Task) -> str:
