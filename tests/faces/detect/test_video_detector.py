@@ -119,6 +119,22 @@ def test_a_face_is_looked_for_near_its_place_alone(detector: Counting, face: np.
     assert detector.near(face, []) == []
 
 
+def test_of_a_face_that_surely_stands_no_other_turn_is_searched(face: np.ndarray) -> None:
+    class Every(Counting):
+        def candidates(self, picture: Image | Picture) -> list[Face]:
+            self.searched += 1
+            return FaceDetector.candidates(self, picture)
+
+    detector = Every()
+    (standing,) = detector(face)
+    assert not detector.is_turned(face, standing)
+    assert detector.searched == 2
+    # Standing on its head, taken for an upright face in its place.
+    middle = standing.landmarks.mean(axis=0)
+    place = np.array(face.shape[1::-1]) - 1 - middle
+    assert detector.is_turned(face[::-1, ::-1].copy(), standing.moved(standing.landmarks - middle + place))
+
+
 def test_each_face_is_given_to_one_that_expects_it() -> None:
     def at(x: float, size: float = 10) -> Face:
         return Face((x, 0, size, size), np.zeros((5, 2)))

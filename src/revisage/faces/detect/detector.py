@@ -78,8 +78,11 @@ class FaceDetector:
             face: as it was found.
         """
         crop = upright_crop(picture, crop_affine(face.landmarks, _TURNED_SIDE), _TURNED_SIDE)
-        upright, *turned = (self._best_score(np.ascontiguousarray(np.rot90(crop, quarter))) for quarter in range(4))
-        return max(turned) > upright + _SURER
+        least = self._best_score(crop) + _SURER
+        # A network that is sure already can be no surer of any other turn: three searches less.
+        return least < 1 and any(
+            self._best_score(np.ascontiguousarray(np.rot90(crop, quarter))) > least for quarter in range(1, 4)
+        )
 
     def _best_score(self, image: Image) -> float:
         return max((face.score for face in self.candidates(image)), default=0.0)
