@@ -64,6 +64,7 @@ def machinery(workers: Sequence[int], seconds: float, rounds: int) -> list[dict[
     environment = {"REVISAGE_SLEEP": str(seconds), "PYTHONPATH": os.pathsep.join([here, *sys.path])}
     rows = []
     ray.init(
+        address="local",
         num_cpus=max(workers),
         object_store_memory=100 * 2**20,
         include_dashboard=False,

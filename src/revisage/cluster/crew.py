@@ -353,7 +353,8 @@ def _connect(address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"no Ray cluster at {address}: begin one with `ray start --head`, or name it as ray://HOST:10001 "
+            f"no Ray cluster at {address}: begin one with `ray start --head`, or name it as ray://HOST:10001, with "
+            "RAY_AUTH_MODE=token where it asks for one "
             f"({' '.join(str(error).split())[:200]})"
         ) from error
 
