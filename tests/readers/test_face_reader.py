@@ -14,6 +14,7 @@ from revisage.core import ModelError
 from revisage.faces import ffhq_template
 from revisage.nets import CompactReader
 from revisage.readers import EXPRESSIONS, FaceReadings, NetReader, eye_openings, load_reader, mouth_openings
+from revisage.restorers import RestorerInfo
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +80,7 @@ def test_landmarks_are_in_the_crops_own_pixels() -> None:
         assert read.landmarks[0, :2] == pytest.approx(ffhq_template(size)[:2], abs=size / 60)
 
 
-def load_info():
-    from revisage.restorers import RestorerInfo
+def load_info() -> RestorerInfo:
 
     return RestorerInfo("fixed", "compact-reader", "torch", "fp32", "cpu", "this", "0" * 64, "none")
 
