@@ -153,13 +153,13 @@ class Teachers:
     def __call__(self, faces: Image) -> Labels:
         """Labels of ``(n, size, size, 3) uint8 RGB`` aligned faces (FFHQ frame)."""
         mirrored = np.ascontiguousarray(faces[:, :, ::-1])
-        landmarks = (self._find(faces) + mirrored_landmarks(self._find(mirrored))) / 2
+        landmarks = _mean(self._find(faces), mirrored_landmarks(self._find(mirrored)))
         return Labels(
             identity=self._recognise(faces),
             mirrored=self._recognise(mirrored),
             pose=self._turn(faces),
             landmarks=landmarks,
-            expression=(self._read(faces, landmarks) + self._read(mirrored, mirrored_landmarks(landmarks))) / 2,
+            expression=_mean(self._read(faces, landmarks), self._read(mirrored, mirrored_landmarks(landmarks))),
         )
 
     def _recognise(self, faces: Image) -> FloatArray:
@@ -191,6 +191,10 @@ class Teachers:
         answers = [np.concatenate([net(face[None]) for face in batch]) for net in self._poses]
         pose: FloatArray = np.mean(answers, axis=0, dtype=np.float32)
         return pose
+
+
+def _mean(one: FloatArray, other: FloatArray) -> FloatArray:
+    return (one + other) * np.float32(0.5)
 
 
 def _engine(net: nn.Module, path: Path) -> Engine:
@@ -231,7 +235,9 @@ def _cut(faces: Image, boxes: NDArray[np.float64], size: int) -> NDArray[np.uint
 
 def _face_api_input(faces: Image, boxes: NDArray[np.float64]) -> FloatArray:
     crops = _cut(faces, boxes, _SHOWN).astype(np.float32)
-    return np.ascontiguousarray(((crops - np.float32(_FACE_API_MEAN)) / np.float32(255)).transpose(0, 3, 1, 2))
+    return np.ascontiguousarray(
+        ((crops - np.array(_FACE_API_MEAN, np.float32)) / np.float32(255)).transpose(0, 3, 1, 2)
+    )
 
 
 def label_faces(faces: NDArray[np.uint8], folder: Path, cache: Path | None) -> Labels:

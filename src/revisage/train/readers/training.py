@@ -154,7 +154,7 @@ def _optimiser(net: CompactReader, config: ReaderTrainConfig) -> torch.optim.Opt
     trunk = [parameter for parameter in net.identity.parameters() if parameter.requires_grad]
     trunk_ids = {id(parameter) for parameter in net.identity.parameters()}
     branch = [parameter for parameter in net.parameters() if id(parameter) not in trunk_ids]
-    groups = [{"params": trunk, "share": config.trunk_rate}, {"params": branch}]
+    groups: list[dict[str, Any]] = [{"params": trunk, "share": config.trunk_rate}, {"params": branch}]
     return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
