@@ -252,7 +252,7 @@ class FaceWork:
         if net is None:
             return face
         # Measured on the embedded restorer; whoever chooses another one wants all of its work.
-        return with_fine(frame, face, net, share, sparing=restorer.info.architecture == "compact")
+        return with_fine(frame, face, net, share, sparing=restorer.info.name == "compact")
 
     def canvas(self, frame: Frame) -> Frame:
         """The frame at the output's size, background restored where that was asked for."""
