@@ -191,8 +191,10 @@ class Worker:
     def _fetched(self, path: str, data: Any) -> Path:
         """A file of the sender's, under a name that stays the same from task to task."""
         reference, digest = data
-        copy = self._folder / f"{digest}{Path(path).suffix}"
+        # Under its own name, which a result may tell.
+        copy = self._folder / digest / Path(path).name
         if not copy.exists():
+            copy.parent.mkdir(exist_ok=True)
             copy.write_bytes(ray.get(reference))
         return copy
 

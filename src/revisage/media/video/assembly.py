@@ -134,6 +134,9 @@ def assemble(
     joined = JoinedPackets(segments, source_info)
     container_format = format_written_by(options.muxer) if options.muxer else video_format(output)
     span = _span(source_path, source_info, joined)
+    if container_format.clock == "rate" and span.start is None:
+        # What fills a sound decoder before time zero would push all streams on, pictures by whole frames.
+        span = replace(span, start=span.shift)
     notes = _joined(joined, source_info, output, container_format, span, label=label)
     after = _with_aspect(output, source_info)
     muxer = container_format.writer or ""
