@@ -197,10 +197,11 @@ def test_an_animation_is_shown_as_pictures(page: Any, tmp_path: Path) -> None:
     assert page.locator("video").count() == 0
 
 
-def test_several_files_wait_in_a_queue(page: Any, talking: Path, tmp_path: Path) -> None:
+def test_several_files_wait_in_a_queue(page: Any, shared: Path, tmp_path: Path) -> None:
     names = ["one.mp4", "two.mp4", "three.mp4"]
     for name in names:
-        shutil.copy(talking, tmp_path / name)
+        # Long enough that the first is at work until the others have changed places.
+        shutil.copy(shared / "clips" / "s18.mp4", tmp_path / name)
     choose(page, *(tmp_path / name for name in names))
     page.get_by_text("3 files chosen").wait_for()
     button(page, "Restore").click()
