@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +52,6 @@ def test_a_job_that_is_spread_gives_the_same_bytes(cluster: Any, cut_clip: Path,
 def test_without_its_cluster_a_worker_restores_alone(
     cut_clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, "revisage.service.work.restoration")
     with opened(tmp_path / "spread", "127.0.0.1:1") as store:
         assert restored(store, cut_clip)
     assert "the cluster cannot be used" in caplog.text

@@ -499,7 +499,8 @@ def _quiet_nncf() -> Iterator[Any]:
             import nncf
         except ImportError:
             raise MissingExtraError("precision int8", "export") from None
-        nncf.set_log_level(logging.ERROR)  # its import sets the level anew
+        # Its import sets the level anew; its own function would quieten everybody's handlers that listen to it.
+        loggers[0].setLevel(logging.ERROR)
         yield nncf
 
 
