@@ -46,6 +46,15 @@ def test_a_picture_carries_it_and_shows_the_same(name: str, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.gif", "a.tif"])
+def test_a_model_may_have_any_name(name: str, tmp_path: Path) -> None:
+    path, said = tmp_path / name, SAID.model_copy(update={"model": "modèle 顔 " + "x" * 240})
+    Statement.model_validate(said.model_dump())
+    picture(path)
+    assert label_picture(path, said)
+    assert read_statements(path) == [said]
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.webp", "a.gif"])
 def test_an_animation_keeps_times_and_loops(name: str, tmp_path: Path) -> None:
     path = tmp_path / name

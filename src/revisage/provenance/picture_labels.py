@@ -19,7 +19,7 @@ from PIL import Image
 from revisage.core import written_beside
 from revisage.provenance.statement import Statement
 
-__all__ = ["label_picture"]
+__all__ = ["XMP_TAG", "label_picture"]
 
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 _DESCRIPTION = """<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
@@ -45,7 +45,7 @@ _XMP_IN_PNG = b"XML:com.adobe.xmp\0"
 _XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 _LARGEST_SEGMENT = 65_533
 _XMP_FLAG, _ALPHA_FLAG = 0x04, 0x10
-_XMP_TAG = 700
+XMP_TAG = 700
 """Of TIFF (XMP specification, part 3)."""
 
 
@@ -171,7 +171,8 @@ def _in_gif(data: bytes, statement: Statement) -> bytes:
     # Some readers look for the loop count at the very beginning only; and a later label stands behind an earlier one.
     while data[at : at + 2] in (b"\x21\xff", b"\x21\xfe"):
         at = _behind_blocks(data, at + 2)
-    text = statement.to_text().encode("ascii")
+    # The format asks for ASCII; in the JSON all of a name is kept.
+    text = statement.to_text().encode("ascii", "replace")
     blocks = [text[begin : begin + 255] for begin in range(0, len(text), 255)]
     comment = b"\x21\xfe" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0"
     # Comments came with the release of 1989; the older has no animations either.
@@ -193,12 +194,12 @@ def _in_tiff(data: bytes, statement: Statement) -> bytes:
     before = b""
     for entry in entries:
         tag, _, length, place = struct.unpack(f"{order}HHII", entry)
-        if tag == _XMP_TAG:
+        if tag == XMP_TAG:
             before = data[place : place + length] if length > 4 else b""
     packet = _packet(statement, before)
     body = data + bytes(len(data) % 2)
-    added = struct.pack(f"{order}HHII", _XMP_TAG, 1, len(packet), len(body))
-    kept = [entry for entry in entries if struct.unpack(f"{order}H", entry[:2])[0] != _XMP_TAG]
+    added = struct.pack(f"{order}HHII", XMP_TAG, 1, len(packet), len(body))
+    kept = [entry for entry in entries if struct.unpack(f"{order}H", entry[:2])[0] != XMP_TAG]
     listed = sorted([*kept, added], key=lambda entry: struct.unpack(f"{order}H", entry[:2]))
     body += packet + bytes(len(packet) % 2)
     directory = struct.pack(f"{order}H", len(listed)) + b"".join(listed) + behind

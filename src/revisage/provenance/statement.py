@@ -18,7 +18,7 @@ class Statement(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     software: str = Field(max_length=100, description="and its version")
-    model: str = Field(max_length=200, description="the restorer's name")
+    model: str = Field(max_length=255, description="the restorer's name")
     sha256: str = Field(max_length=64, description="of its weights")
     strength: float = Field(ge=0, le=1)
     frames: int = Field(ge=1, description="that were changed")

@@ -9,12 +9,10 @@ from xml.sax.saxutils import unescape
 from PIL import Image
 
 from revisage import media
+from revisage.provenance.picture_labels import XMP_TAG
 from revisage.provenance.statement import Statement
 
 __all__ = ["read_statements"]
-
-_XMP_TAG = 700
-"""Of TIFF (XMP specification, part 3)."""
 
 
 def read_statements(path: Path) -> list[Statement]:
@@ -37,7 +35,7 @@ def _texts_of_picture(path: Path) -> list[str]:
         try:
             with Image.open(path) as image:
                 tags = getattr(image, "tag_v2", {})
-                packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or tags.get(_XMP_TAG)
+                packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or tags.get(XMP_TAG)
                 comment = image.info.get("comment")
         except (OSError, ValueError, SyntaxError):
             return []
