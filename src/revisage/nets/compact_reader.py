@@ -7,6 +7,8 @@ of Sagonas et al., 300-W, ICCVW 2013), expression and visibility by one hidden l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -19,8 +21,8 @@ READER_SIZE = 112
 """Side of what the network is shown, px: the window of ArcFace's template."""
 
 _LANDMARKS, _EXPRESSIONS, _ANGLES = 68, 7, 3
-_FINE_BLOCKS, _MIDDLE_BLOCKS = 5, 12
-"""Blocks of the trunk behind which its maps are 28 and 14 px."""
+_FINE_PART, _MIDDLE_PART = 6, 13
+"""Parts of the trunk that are the last whose maps are 28 and 14 px."""
 _DEGREES = 30.0
 """An angle of 1 in the network: outputs of the same order learn alike."""
 
@@ -66,16 +68,19 @@ class CompactReader(nn.Module):
         self.register_buffer("offset", ((0.5 - mean) / deviation)[:, None, None], persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        trunk, blocks = self.identity, self.identity.features
-        x = trunk.dw_conv(trunk.conv1(x * self.gain + self.offset))
-        fine = blocks[:_FINE_BLOCKS](x)
-        middle = blocks[_FINE_BLOCKS:_MIDDLE_BLOCKS](fine)
-        deep = trunk.conv2(blocks[_MIDDLE_BLOCKS:](middle))
-        embedding = trunk.bn(trunk.conv3(trunk.gdconv(deep)).flatten(1))
-        shape = self.shape(self.fine(fine) + self.middle(middle))
+        maps = self.identity.maps(self.normalised(x))
+        return (self.identity.named(maps[-1]), *self.described(maps))
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """[-1, 1] as MobileFaceNet wants its colours."""
+        return x * self.gain + self.offset
+
+    def described(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Pose, landmarks, expression, visibility, from the maps of the trunk's parts."""
+        shape = self.shape(self.fine(maps[_FINE_PART]) + self.middle(maps[_MIDDLE_PART]))
         parts = (_ANGLES, 2 * _LANDMARKS, _EXPRESSIONS, _LANDMARKS)
         pose, landmarks, expression, visibility = self.answers(self.hidden(shape.flatten(1))).split(parts, dim=1)
-        return embedding, pose * _DEGREES, landmarks.unflatten(1, (_LANDMARKS, 2)), expression, visibility
+        return pose * _DEGREES, landmarks.unflatten(1, (_LANDMARKS, 2)), expression, visibility
 
 
 ARCH = Architecture(

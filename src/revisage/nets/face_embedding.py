@@ -148,10 +148,25 @@ class MobileFaceNet(nn.Module):
         self.conv3 = nn.Conv2d(512, _MOBILE_EMBEDDING, 1)
         self.bn = nn.BatchNorm1d(_MOBILE_EMBEDDING)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv2(self.features(self.dw_conv(self.conv1(x))))
-        embedding: Tensor = self.bn(self.conv3(self.gdconv(x)).flatten(1))
+    def parts(self) -> tuple[nn.Module, ...]:
+        """What a picture goes through, in turn, up to one number a channel."""
+        return (self.conv1, self.dw_conv, *self.features, self.conv2, self.gdconv)
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """What each of the parts gives, in turn; the last is (N, 512, 1, 1)."""
+        maps = []
+        for part in self.parts():
+            x = part(x)
+            maps.append(x)
+        return maps
+
+    def named(self, pooled: Tensor) -> Tensor:
+        """The embedding (N, 128) of the last map."""
+        embedding: Tensor = self.bn(self.conv3(pooled).flatten(1))
         return embedding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.named(self.maps(x)[-1])
 
 
 ARCFACE_ARCH = Architecture(

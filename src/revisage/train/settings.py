@@ -305,14 +305,17 @@ class ReaderTrainConfig(FacesConfig):
     """A face reader, taught by other networks: one run."""
 
     teachers: Path = Field(description="folder with the teachers' weights: identity/, pose/, landmarks/, expression/")
-    start: Path | None = Field(default=None, description="weights of a MobileFaceNet for the trunk; without, at random")
+    start: Path | None = Field(default=None, description="a reader's weights to begin with; without them, at random")
+    blockwise_steps: int = Field(
+        default=1500, ge=0, description="steps at the start in which each part of the trunk learns its teacher's alone"
+    )
+    hints: float = Field(default=0.5, ge=0, description="weight of the maps of identity's teacher, after that")
     side: int = Field(default=256, ge=144, description="side at which faces are decoded, and shown to the teachers, px")
     mixture: tuple[tuple[str, float], ...] = Field(default=_READ, description="(degradation preset, share)")
     occluded: float = Field(default=0.35, ge=0, le=1, description="share of faces that something is drawn before")
     held_out: int = Field(default=160, ge=1, description="faces kept out of training, to look at")
     batch: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1.5e-3, gt=0)
-    trunk_rate: float = Field(default=0.2, ge=0, description="factor of the rate for the trunk and identity")
     weight_decay: float = Field(default=0.02, ge=0)
     warm_up_steps: int = Field(default=100, ge=0)
     ema: float = Field(default=0.998, ge=0, lt=1, description="the average of the weights that is kept")

@@ -11,9 +11,11 @@ import torch
 from runs import log_of
 
 from revisage import models
-from revisage.core import InputError
+from revisage.core import InputError, ModelError
+from revisage.nets import CompactReader
 from revisage.readers import load_reader
 from revisage.train.readers.faces import View, sample, trusted_faces, window_units
+from revisage.train.readers.hints import TrunkTeacher
 from revisage.train.readers.occluders import _KINDS, occlude
 from revisage.train.readers.teachers import MIRRORED, Labels, Teachers, mirrored_landmarks
 from revisage.train.readers.training import reader_losses, train_reader
@@ -110,7 +112,7 @@ def test_a_run_leaves_weights_that_read(shared: Path, faces: Path, tmp_path: Pat
     config = ReaderTrainConfig(
         data=({"path": faces},),
         teachers=shared / "weights",
-        start=shared / "weights" / "identity" / "mobilefacenet.fp16.safetensors",
+        blockwise_steps=1,
         cache=tmp_path / "cache",
         steps=2,
         batch=2,
@@ -128,14 +130,39 @@ def test_a_run_leaves_weights_that_read(shared: Path, faces: Path, tmp_path: Pat
     about = models.metadata(weights)
     assert about["step"] == 3
     assert about["config"] == {"width": 64, "hidden": 160}
-    # The trunk knows people from the start.
-    assert about["measures"]["clean"]["identity"] > 0.9
-    assert [line["step"] for line in log_of(tmp_path / "run") if "identity" in line] == [1, 2, 3]
+    lines = [line for line in log_of(tmp_path / "run") if "identity" in line]
+    assert [(line["step"], "parts" in line, "hints" in line) for line in lines] == [
+        *((1, True, False), (2, False, True), (3, False, True))
+    ]
     assert len(list((tmp_path / "cache").glob("*.labels.npz"))) == 1
     run = read_run(tmp_path / "run")
     assert run.is_reader
     assert run.size == 112
     assert len(load_reader(weights)(np.zeros((1, 64, 64, 3), np.uint8))) == 1
+
+
+def test_the_teacher_s_own_trunk_has_nothing_to_learn_from_it(shared: Path) -> None:
+    teacher, net = TrunkTeacher(shared / "weights"), CompactReader().eval()
+    shown = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        maps = teacher.maps(net, shown)
+        assert teacher.part_errors(net, shown, maps).item() > 1
+        net.identity.load_state_dict(teacher.net.state_dict())
+        assert teacher.part_errors(net, shown, maps).item() == pytest.approx(0, abs=1e-9)
+        assert teacher.hint_error(net.identity.maps(net.normalised(shown)), maps).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_run_begins_with_a_reader_s_weights(shared: Path, faces: Path, tmp_path: Path) -> None:
+    settings = {"data": ({"path": faces},), "teachers": shared / "weights", "batch": 2, "held_out": 2, "workers": 0}
+    config = ReaderTrainConfig.model_validate(settings | {"steps": 1, "threads": 1, "precision": "fp32"})
+    train_reader(config, tmp_path / "first")
+    start = tmp_path / "first" / "weights.safetensors"
+    train_reader(config.model_copy(update={"start": start, "learning_rate": 1e-9}), tmp_path / "second")
+    first, second = (models.load_state(tmp_path / run / "weights.safetensors") for run in ("first", "second"))
+    assert torch.allclose(first["answers.weight"].float(), second["answers.weight"].float(), atol=1e-4)
+    with pytest.raises(ModelError, match="holds no reader of this size"):
+        foreign = shared / "weights" / "identity" / "mobilefacenet.fp16.safetensors"
+        train_reader(config.model_copy(update={"start": foreign}), tmp_path / "third")
 
 
 def test_teachers_that_are_missing_are_named(tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ def trusted_faces(labels: Labels) -> NDArray[np.bool_]:
 class ReadFaces(Dataset[tuple[Tensor, ...]]):
     """An endless stream of samples; the one at an index depends on (seed, index) alone.
 
-    Each is a (3, 112, 112) uint8 RGB window and the labels of the whole face before anything was done to it: identity
-    (128), pose (3), landmarks (68, 2), expression (7), and visibility (68) of 0 and 1.
+    Each is a (3, 112, 112) uint8 RGB window, the same view of the face before anything was done to it, and the labels
+    of that: identity (128), pose (3), landmarks (68, 2), expression (7), and visibility (68) of 0 and 1.
 
     Args:
         faces: ``(n, size, size, 3)`` uint8 RGB, aligned (FFHQ frame).
@@ -110,13 +110,15 @@ class ReadFaces(Dataset[tuple[Tensor, ...]]):
         random = generator(self.seed, index)
         number = int(np.searchsorted(self._shares, random.random(), side="right"))
         mirrored = random.random() < 0.5
-        face = reduced(self.faces[number].numpy(), mirrored)
+        clean = face = reduced(self.faces[number].numpy(), mirrored)
         hidden = None
         if random.random() < self.occluded:
             face, hidden = occlude(face, random)
         kind = self.kinds[int(np.searchsorted(self._mixture, random.random(), side="right"))]
         face, _ = degrade(face, kind, random)
-        return sample(face, self.labels, number, View.drawn(random), mirrored=mirrored, hidden=hidden)
+        view = View.drawn(random)
+        shown, *labels = sample(face, self.labels, number, view, mirrored=mirrored, hidden=hidden)
+        return shown, _window(clean, view), *labels
 
 
 def reduced(face: Image, mirrored: bool) -> Image:
@@ -130,9 +132,6 @@ def sample(
 ) -> tuple[Tensor, ...]:
     """The window's view of a face, and its labels as that view has them."""
     side, affine = len(face), view.affine(len(face))
-    shown = cv2.warpAffine(
-        face, affine, (READER_SIZE, READER_SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-    )
     yaw, pitch, roll = labels.pose[number]
     sign = -1 if mirrored else 1
     landmarks = mirrored_landmarks(labels.landmarks[number]) if mirrored else labels.landmarks[number]
@@ -144,7 +143,14 @@ def sample(
         labels.expression[number],
         _visible(landmarks * side - 0.5, hidden),
     )
-    return torch.from_numpy(shown.transpose(2, 0, 1).copy()), *map(torch.from_numpy, targets)
+    return _window(face, view), *map(torch.from_numpy, targets)
+
+
+def _window(face: Image, view: View) -> Tensor:
+    """What a view shows of an aligned face: (3, 112, 112) uint8 RGB."""
+    size, affine = (READER_SIZE, READER_SIZE), view.affine(len(face))
+    shown = cv2.warpAffine(face, affine, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return torch.from_numpy(shown.transpose(2, 0, 1).copy())
 
 
 def _visible(points: NDArray[np.floating], hidden: NDArray[np.bool_] | None) -> NDArray[np.float32]:

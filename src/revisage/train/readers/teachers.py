@@ -22,7 +22,7 @@ from revisage.core import Image, InputError, ModelError
 from revisage.engines import Engine, core, make_engine
 from revisage.faces import ffhq_template, identity_input
 
-__all__ = ["MIRRORED", "Labels", "Teachers", "label_faces", "mirrored_landmarks"]
+__all__ = ["MIRRORED", "Labels", "Teachers", "identity_file", "label_faces", "mirrored_landmarks"]
 
 FloatArray = NDArray[np.float32]
 
@@ -145,7 +145,7 @@ class Teachers:
         missing = [name for name in (_IDENTITY, _LANDMARKS, _EXPRESSION, *_POSE) if not (folder / name).is_file()]
         if missing:
             raise InputError(f"{folder} has no {missing[0]}: name the folder with the teachers' weights")
-        self._identity = _engine(nets.build("mobilefacenet"), folder / _IDENTITY)
+        self._identity = _engine(nets.build("mobilefacenet"), identity_file(folder))
         self._landmarks = _engine(_FaceApiNet(136), folder / _LANDMARKS)
         self._expression = _engine(_FaceApiNet(7), folder / _EXPRESSION)
         self._poses = [_pose_net(folder / name) for name in _POSE]
@@ -191,6 +191,11 @@ class Teachers:
         answers = [np.concatenate([net(face[None]) for face in batch]) for net in self._poses]
         pose: FloatArray = np.mean(answers, axis=0, dtype=np.float32)
         return pose
+
+
+def identity_file(folder: Path) -> Path:
+    """Where the weights of identity's teacher are."""
+    return folder / _IDENTITY
 
 
 def _mean(one: FloatArray, other: FloatArray) -> FloatArray:
@@ -259,6 +264,7 @@ def label_faces(faces: NDArray[np.uint8], folder: Path, cache: Path | None) -> L
     names = [field.name for field in fields(Labels)]
     labels = Labels(**{name: np.concatenate([getattr(portion, name) for portion in portions]) for name in names})
     if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
         partial = cache.with_name(f".{cache.name}.part.npz")
         np.savez(partial, **{name: getattr(labels, name) for name in names})
         partial.replace(cache)

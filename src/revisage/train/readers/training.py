@@ -29,6 +29,7 @@ from revisage.train.images import ImageCache, load_images
 from revisage.train.loop import Check, Draws, Losses, Stage, sample_batches, train
 from revisage.train.networks import half_precision
 from revisage.train.readers.faces import ReadFaces, View, reduced, sample, trusted_faces, window_units
+from revisage.train.readers.hints import TrunkTeacher
 from revisage.train.readers.teachers import Labels, label_faces
 from revisage.train.restorer.pairs import LEVELS
 from revisage.train.run_folder import Report, RunFolder
@@ -81,16 +82,16 @@ class _ReaderStage(Stage):
         if not weights.any():
             raise InputError("no face is left to learn from: add faces, or lower held_out")
         mixture = config.degradations()
+        self.teacher = TrunkTeacher(config.teachers)
         self.dataset = ReadFaces(faces.pixels, labels, weights, mixture, occluded=config.occluded, seed=config.seed)
         self.net = _starting_net(config, labels)
         self.average = CompactReader()
         self.average.load_state_dict(self.net.state_dict())
         self.average.eval()
-        compute.place(self.net, self.average)
-        self.forward: nn.Module = torch.compile(self.net) if config.compile else self.net  # type: ignore[assignment]
+        compute.place(self.net, self.average, self.teacher.net)
         data = {**faces.record(), "learnt_from": int(np.count_nonzero(weights)), "held_out": len(self.held_out.numbers)}
-        nets_, optimiser = {"net": self.net, "average": self.average}, _optimiser(self.net, config)
-        super().__init__(config, compute, data, nets_, {"optimiser": optimiser})
+        optimiser = torch.optim.AdamW(self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        super().__init__(config, compute, data, {"net": self.net, "average": self.average}, {"optimiser": optimiser})
 
     def batches(self, first_step: int) -> Iterator[Any]:
         """See :meth:`Stage.batches`. Forked workers share the decoded images."""
@@ -100,14 +101,28 @@ class _ReaderStage(Stage):
         """See :meth:`Stage.decay`: shorter at the start, as early weights are not worth keeping."""
         return min(self.config.ema, (2 + step) / (21 + step))
 
-    def learn(self, batch: Any, draws: Draws) -> Losses:  # noqa: ARG002 - nothing is drawn on the way
-        """See :meth:`Stage.learn`."""
-        shown, *targets = batch
+    def learn(self, batch: Any, draws: Draws) -> Losses:
+        """See :meth:`Stage.learn`: each part alone at first, then the whole."""
+        shown, clean, *targets = (part.to(self.compute.device) for part in batch)
         with self.compute.autocast():
-            answers = self.forward(self.compute.images(shown))
-        losses = reader_losses([answer.float() for answer in answers], [t.to(self.compute.device) for t in targets])
+            learn = self._parts_alone if draws.step < self.config.blockwise_steps else self._whole
+            losses = learn(self.compute.images(shown), self.compute.images(clean), targets)
         self.backward(torch.stack(list(losses.values())).sum())
         return losses
+
+    def _parts_alone(self, shown: Tensor, clean: Tensor, targets: list[Tensor]) -> Losses:  # noqa: ARG002
+        """Trunk and second branch on the teacher's maps of what is shown; who it is follows from the last of them."""
+        maps = self.teacher.maps(self.net, shown)
+        parts = self.teacher.part_errors(self.net, shown, maps)
+        answers = [self.net.identity.named(maps[-1]), *self.net.described(maps)]
+        return {"parts": parts, **reader_losses([answer.float() for answer in answers], targets)}
+
+    def _whole(self, shown: Tensor, clean: Tensor, targets: list[Tensor]) -> Losses:
+        """The reader on what is shown; its maps are held to those that the teacher has of the whole clean face."""
+        maps = self.net.identity.maps(self.net.normalised(shown))
+        answers = [self.net.identity.named(maps[-1]), *self.net.described(maps)]
+        hints = self.teacher.hint_error(maps, self.teacher.maps(self.net, clean))
+        return {"hints": self.config.hints * hints, **reader_losses([answer.float() for answer in answers], targets)}
 
     def check(self, step: int) -> Check:
         """See :meth:`Stage.check`; writes the weights with what was measured."""
@@ -131,31 +146,18 @@ def _labels_file(config: ReaderTrainConfig, faces: ImageCache, folder: Path) -> 
 
 
 def _starting_net(config: ReaderTrainConfig, labels: Labels) -> CompactReader:
-    """A net whose trunk knows people already, where the settings name its weights, and that expects the mean face."""
+    """The net whose weights the settings name, or one at random that expects the mean face."""
     net = CompactReader()
     if config.start is not None:
         try:
-            net.identity.load_state_dict(models.load_state(config.start))
+            net.load_state_dict(models.load_state(config.start))
         except RuntimeError as error:
-            raise ModelError(f"{config.start} holds no MobileFaceNet: the reader's trunk starts from one") from error
-    net.train()
-    if config.start is not None:
-        # Its batch statistics are those of a million faces, and one batch has all degrees of damage.
-        net.identity.eval()
-        for part in (net.identity.conv1, net.identity.dw_conv, net.identity.features[0]):
-            part.requires_grad_(False)
+            raise ModelError(f"{config.start} holds no reader of this size") from error
+        return net.float().train()
     with torch.no_grad():
         mean = window_units(labels.landmarks.mean(axis=0), View().affine(512), 512)
         net.answers.bias[3 : 3 + mean.size].copy_(torch.from_numpy(mean.reshape(-1)))
-    return net
-
-
-def _optimiser(net: CompactReader, config: ReaderTrainConfig) -> torch.optim.Optimizer:
-    trunk = [parameter for parameter in net.identity.parameters() if parameter.requires_grad]
-    trunk_ids = {id(parameter) for parameter in net.identity.parameters()}
-    branch = [parameter for parameter in net.parameters() if id(parameter) not in trunk_ids]
-    groups: list[dict[str, Any]] = [{"params": trunk, "share": config.trunk_rate}, {"params": branch}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    return net.train()
 
 
 def reader_losses(answers: list[Tensor], targets: list[Tensor]) -> Losses:
