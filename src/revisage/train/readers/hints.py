@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from revisage import models, nets
+from revisage import models
 from revisage.core import ModelError
 from revisage.nets import CompactReader
 from revisage.train.readers.teachers import identity_file
@@ -42,7 +42,7 @@ class TrunkTeacher:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.net = nets.build("mobilefacenet")
+        self.net = CompactReader().identity
         path = identity_file(folder)
         try:
             self.net.load_state_dict(models.load_state(path))
@@ -53,8 +53,7 @@ class TrunkTeacher:
     @torch.no_grad()
     def maps(self, net: CompactReader, shown: Tensor) -> list[Tensor]:
         """Its maps of (N, 3, 112, 112) float32 [-1, 1]."""
-        maps: list[Tensor] = self.net.maps(net.normalised(shown))
-        return maps
+        return self.net.maps(net.normalised(shown))
 
     def part_errors(self, net: CompactReader, shown: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """The sum of what the reader's parts do otherwise than the teacher's, each given the teacher's map before."""
