@@ -15,6 +15,7 @@ from .compact_decoding import (
 from .compact_detector import REFINER_WIDTHS, CompactDetector, CompactDetectorConfig, CompactRefiner
 from .compact_fine import FINE_STRIDE, CompactFine, CompactFineConfig, FineChange
 from .compact_reader import READER_SIZE, CompactReader
+from .face_embedding import MobileFaceNet
 from .gfpgan import SLOPE, Blur, EqualConv, EqualLinear, GFPGANClean, ScaledActivation, StyleDecoder, channels_by_size
 from .perceptual_features import AlexNetFeatures, LPIPSHeads, VGG19Deep, VGG19Features, lpips
 
@@ -43,6 +44,7 @@ __all__ = [
     "FineChange",
     "GFPGANClean",
     "LPIPSHeads",
+    "MobileFaceNet",
     "Role",
     "ScaledActivation",
     "StyleDecoder",

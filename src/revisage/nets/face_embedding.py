@@ -12,7 +12,15 @@ from torch.nn import functional as F
 
 from revisage.nets.arch_records import Architecture
 
-__all__ = ["ARCFACE_ARCH", "MOBILEFACENET_ARCH", "ArcFace", "MobileFaceNet"]
+__all__ = [
+    "ARCFACE_ARCH",
+    "MOBILEFACENET_ARCH",
+    "ArcFace",
+    "GlobalDepthwise",
+    "InvertedBlock",
+    "MobileFaceNet",
+    "conv_unit",
+]
 
 _WIDTHS = (64, 128, 256, 512)
 _ARCFACE_EMBEDDING = 512
@@ -74,7 +82,7 @@ class ArcFace(nn.Module):
         return embedding
 
 
-def _conv(in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def conv_unit(in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """Convolution, batch norm, ReLU6."""
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU6())
@@ -94,7 +102,7 @@ class _Separable(nn.Module):
         return F.relu(self.bn2(self.pointwise(F.relu(self.bn1(self.depthwise(x))))))
 
 
-class _Inverted(nn.Module):
+class InvertedBlock(nn.Module):
     """MobileNet v2's block: expand, filter per channel, project; an identity beside it where the shapes agree."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int) -> None:
@@ -102,8 +110,8 @@ class _Inverted(nn.Module):
         hidden = in_channels * expansion
         self.beside = stride == 1 and in_channels == out_channels
         self.conv = nn.Sequential(
-            _conv(in_channels, hidden),
-            _conv(hidden, hidden, 3, stride, groups=hidden),
+            conv_unit(in_channels, hidden),
+            conv_unit(hidden, hidden, 3, stride, groups=hidden),
             nn.Conv2d(hidden, out_channels, 1, bias=False),
             nn.BatchNorm2d(out_channels),
         )
@@ -113,7 +121,7 @@ class _Inverted(nn.Module):
         return x + projected if self.beside else projected
 
 
-class _GlobalDepthwise(nn.Module):
+class GlobalDepthwise(nn.Module):
     """One 7x7 filter per channel over the whole map, instead of a mean."""
 
     def __init__(self, channels: int) -> None:
@@ -134,39 +142,31 @@ class MobileFaceNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = _conv(3, 64, 3, 2)
+        self.conv1 = conv_unit(3, 64, 3, 2)
         self.dw_conv = _Separable(64)
         blocks: list[nn.Module] = []
         channels = 64
         for expansion, out_channels, count, stride in _STAGES:
             for index in range(count):
-                blocks.append(_Inverted(channels, out_channels, stride if index == 0 else 1, expansion))
+                blocks.append(InvertedBlock(channels, out_channels, stride if index == 0 else 1, expansion))
                 channels = out_channels
         self.features = nn.Sequential(*blocks)
-        self.conv2 = _conv(channels, 512)
-        self.gdconv = _GlobalDepthwise(512)
+        self.conv2 = conv_unit(channels, 512)
+        self.gdconv = GlobalDepthwise(512)
         self.conv3 = nn.Conv2d(512, _MOBILE_EMBEDDING, 1)
         self.bn = nn.BatchNorm1d(_MOBILE_EMBEDDING)
 
-    def parts(self) -> tuple[nn.Module, ...]:
-        """What a picture goes through, in turn, up to one number a channel."""
-        return (self.conv1, self.dw_conv, *self.features, self.conv2, self.gdconv)
-
     def maps(self, x: Tensor) -> list[Tensor]:
-        """What each of the parts gives, in turn; the last is (N, 512, 1, 1)."""
+        """What each part gives, in turn: two layers of the stem, the blocks, the last convolution, the pooling."""
         maps = []
-        for part in self.parts():
+        for part in (self.conv1, self.dw_conv, *self.features, self.conv2, self.gdconv):
             x = part(x)
             maps.append(x)
         return maps
 
-    def named(self, pooled: Tensor) -> Tensor:
-        """The embedding (N, 128) of the last map."""
-        embedding: Tensor = self.bn(self.conv3(pooled).flatten(1))
-        return embedding
-
     def forward(self, x: Tensor) -> Tensor:
-        return self.named(self.maps(x)[-1])
+        embedding: Tensor = self.bn(self.conv3(self.maps(x)[-1]).flatten(1))
+        return embedding
 
 
 ARCFACE_ARCH = Architecture(

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from revisage import models
+from revisage import models, nets
 from revisage.core import ModelError
-from revisage.nets import CompactReader
+from revisage.nets import CompactReader, MobileFaceNet
 from revisage.train.readers.teachers import identity_file
 
 __all__ = ["TrunkTeacher", "map_error"]
 
-_HINTED = (6, 13, 16, 18)
+_STEM_ENDS = 2
+"""The teacher's part whose map the reader's stem gives: from there on both are built alike."""
+_HINTED = (4, 11, 14, 16)
 """Parts whose maps the whole trunk is held to: the last of each size, and what is pooled."""
 
 
@@ -42,7 +45,7 @@ class TrunkTeacher:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.net = CompactReader().identity
+        self.net = cast(MobileFaceNet, nets.build("mobilefacenet"))
         path = identity_file(folder)
         try:
             self.net.load_state_dict(models.load_state(path))
@@ -52,8 +55,8 @@ class TrunkTeacher:
 
     @torch.no_grad()
     def maps(self, net: CompactReader, shown: Tensor) -> list[Tensor]:
-        """Its maps of (N, 3, 112, 112) float32 [-1, 1]."""
-        return self.net.maps(net.normalised(shown))
+        """Its maps of (N, 3, 112, 112) float32 [-1, 1] where the reader has parts."""
+        return self.net.maps(net.normalised(shown))[_STEM_ENDS:]
 
     def part_errors(self, net: CompactReader, shown: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """The sum of what the reader's parts do otherwise than the teacher's, each given the teacher's map before."""
