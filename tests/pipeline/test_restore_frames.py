@@ -13,6 +13,7 @@ import revisage
 from revisage.core import CancelledError, CancelToken, make_config
 from revisage.media import Frame
 from revisage.pipeline import FrameInWork, Networks, PlannedFace, Tally, restore_frames
+from revisage.pipeline.restoration.frame_restoration import FaceQuality
 from sample_media import face_frames
 
 SIZE_HW = (270, 480)
@@ -49,6 +50,18 @@ def test_an_image_is_one_frame_of_it(networks: Networks, tiny_model: Path) -> No
     (item,) = restore_frames([Frame.from_array(image)], every_other, networks, networks.config, size_hw=SIZE_HW)
     whole = revisage.restore_image(image, model=str(tiny_model))
     assert np.abs(item.shown.rgb().astype(int) - whole).mean() < 0.05
+
+
+def test_without_a_tally_nothing_is_measured(networks: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(*_: object) -> None:
+        raise AssertionError("nobody sees what is measured here")
+
+    monkeypatch.setattr(FaceQuality, "look", look)
+    given = frames(1)
+    (item,) = restore_frames(given, every_other, networks, networks.config, size_hw=SIZE_HW)
+    assert item.problem is None
+    (item,) = restore_frames(given, every_other, networks, networks.config, size_hw=SIZE_HW, tally=Tally())
+    assert item.problem == "AssertionError: nobody sees what is measured here"
 
 
 def test_leaving_early_closes_what_the_frames_come_from(networks: Networks) -> None:

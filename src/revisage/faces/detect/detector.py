@@ -31,6 +31,9 @@ _WORTHWHILE = 1.25
 _TURNED_SIDE, _SURER = 256, 0.05
 """A face is turned in a crop of this side (px), and stands otherwise where that raises the score by this much: by 0.17
 and more on faces turned by 135° and 180°, on none of 49 faces of the test scenes."""
+_UPRIGHT = 0.95
+"""No face that was found with this score is turned: of 269 faces of the test scenes, as they are and turned by 45° to
+180°, the surest of 61 that were turned had 0.92."""
 _WINDOW, _SURROUNDINGS = 128, 2.5
 """A face is looked for near its place in a picture of this side (px), of so many times its size where that is more."""
 _NEAR, _SIZE_RATIO = 1.0, 1.7
@@ -77,6 +80,8 @@ class FaceDetector:
             picture: in which it was found.
             face: as it was found.
         """
+        if face.score >= _UPRIGHT:
+            return False
         crop = upright_crop(picture, crop_affine(face.landmarks, _TURNED_SIDE), _TURNED_SIDE)
         least = self._best_score(crop) + _SURER
         # A network that is sure already can be no surer of any other turn: three searches less.

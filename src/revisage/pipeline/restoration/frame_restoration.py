@@ -185,7 +185,7 @@ def restore_frames(
             over time, each frame belongs to a :class:`Block`; frames outside of all blocks come out no more.
         size_hw: of the finished frames (px).
         cancel: looked at between frames.
-        tally: takes what became of the frames.
+        tally: takes what became of the frames; without one nothing is measured in them.
         trace: takes what each thread did when.
 
     Yields:
@@ -196,8 +196,9 @@ def restore_frames(
         UserError: a network is not there, or cannot be loaded.
         CancelledError: a stop was asked for.
     """
-    cancel, tally = cancel or CancelToken(), Tally() if tally is None else tally
-    clock, work = StageClock(tally.seconds, trace), FaceWork(settings, networks, size_hw, tally)
+    cancel, work = cancel or CancelToken(), FaceWork(settings, networks, size_hw, tally)
+    tally = Tally() if tally is None else tally
+    clock = StageClock(tally.seconds, trace)
 
     def cut_out() -> Iterator[FrameInWork]:
         return align_faces(plan_frames(frames, planner, lambda: networks.restorer, clock), work.align, clock)
@@ -226,7 +227,7 @@ class FaceWork:
         config: of the run.
         networks: restorer and upscaler are taken from here.
         size_hw: of the output's frames (px).
-        tally: takes what is measured.
+        tally: takes what is measured in a sample of the faces; without one nothing is.
     """
 
     def __init__(
@@ -237,9 +238,10 @@ class FaceWork:
         self._networks = networks
         self._size_hw = size_hw
         self._shown = 0
-        self._tally = Tally() if tally is None else tally
+        self._tally = tally
         self._quality = FaceQuality(networks)
-        self._tally.quality = self._quality.sums
+        if tally is not None:
+            tally.quality = self._quality.sums
 
     def align(self, frame: Frame, planned: PlannedFace) -> AlignedFace:
         """Cut a planned face out of a frame; the whole frame where the input is aligned already."""
@@ -265,7 +267,7 @@ class FaceWork:
         """Put the restored faces of an item into its canvas."""
         if self._aligned:
             result = _shown_whole(canvas, item)
-            if self._shown % _LOOK_EVERY == 0:
+            if self._tally is not None and self._shown % _LOOK_EVERY == 0:
                 self._quality.look(item.aligned[0], _whole(result, item.aligned[0].size).crop)
             self._shown += 1
             return result
@@ -279,12 +281,12 @@ class FaceWork:
             result = composite(canvas, list(zip(aligned, item.restored, strengths, strict=True)))
         else:
             result = composite(canvas, list(zip(item.aligned, item.restored, strengths, strict=True)), factors)
-        if self._shown % _MEASURE_EVERY == 0:
-            self._measure(result, item, factors)
+        if self._tally is not None and self._shown % _MEASURE_EVERY == 0:
+            self._measure(self._tally, result, item, factors)
         self._shown += 1
         return result
 
-    def _measure(self, result: Frame, item: FrameInWork, factors: tuple[float, float]) -> None:
+    def _measure(self, tally: Tally, result: Frame, item: FrameInWork, factors: tuple[float, float]) -> None:
         for planned, before, restored in zip(item.planned, item.aligned, item.restored, strict=True):
             after = align(result, scaled_face(planned.face, factors), before.size).crop
             mask = landmark_mask(before.landmarks, before.size)
@@ -293,9 +295,9 @@ class FaceWork:
             change += before.base.astype(np.int16) - before.crop
             full = np.abs(change[inside]).mean()
             got = np.abs(after[inside].astype(np.int16) - before.crop[inside]).mean()
-            self._tally.full += float(full)
-            self._tally.got += float(got)
-            self._tally.measured += 1
+            tally.full += float(full)
+            tally.got += float(got)
+            tally.measured += 1
             if self._shown % _LOOK_EVERY == 0:
                 self._quality.look(before, after)
 
