@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,8 +40,12 @@ PATIENCE = 120_000
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    data = tmp_path_factory.mktemp("page")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def server(data: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -50,7 +55,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     try:
         wait_for_server(url)
-        yield url
+        yield url, server
     finally:
         workers = psutil.Process(server.pid).children(recursive=True)
         assert len(workers) == 2
@@ -59,6 +64,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         gone, alive = psutil.wait_procs(workers, timeout=60)
         assert not alive, "workers end with the page"
         assert len(gone) == 2
+
+
+@pytest.fixture(scope="module")
+def address(server: tuple[str, subprocess.Popen[bytes]]) -> str:
+    return server[0]
 
 
 def wait_for_server(url: str) -> None:
@@ -148,6 +158,31 @@ def test_valid_mp4(page: Any, talking: Path) -> None:
     with page.expect_download() as download:
         button(page, "Download report").click()
     assert '"faces"' in Path(download.value.path()).read_text(encoding="utf-8")
+
+
+def test_large_files_do_not_pass_through_the_server_s_memory(
+    page: Any, server: tuple[str, subprocess.Popen[bytes]], talking: Path, tmp_path: Path
+) -> None:
+    process, files = psutil.Process(server[1].pid), [tmp_path / f"{name}.mp4" for name in ("one", "two")]
+    for file in files:
+        shutil.copy(talking, file)
+        os.truncate(file, 80_000_000)
+    before = process.memory_info().rss
+    choose(page, *files)
+    page.get_by_text("2 files chosen").wait_for()
+    assert process.memory_info().rss - before < 40e6
+    for _ in files:
+        button(page, "Take out").first.click()
+        page.wait_for_timeout(500)
+
+
+def test_a_forged_upload_is_refused_unread(address: str, data: Path) -> None:
+    body = b'--m\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' + bytes(1000) + b"\r\n--m--\r\n"
+    request = urllib.request.Request(f"{address}/_stcore/upload_file/a/b", data=body, method="PUT")
+    request.add_header("Content-Type", "multipart/form-data; boundary=m")
+    with pytest.raises(urllib.error.HTTPError, match=r"40[03]"):
+        urllib.request.urlopen(request, timeout=10)
+    assert list((data / "uploads").iterdir()) == []
 
 
 def test_wrong_format(page: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-from .http import run_server
+from .http import read_form, run_server
 from .jobs import (
     DataFolder,
     InputFile,
@@ -35,6 +35,7 @@ __all__ = [
     "look",
     "open_store",
     "preview",
+    "read_form",
     "receive",
     "restore",
     "result_path",

@@ -9,10 +9,10 @@ from typing import Any, BinaryIO
 
 import streamlit as st
 
-from revisage import service
 from revisage.core import ConfigError, RestoreConfig, RevisageError, make_config, write_text
 from revisage.service import InputFile, JobStore
 from revisage.ui.display import alert, plain
+from revisage.ui.uploads import take_upload
 
 __all__ = ["LOOKS", "USUAL_THRESHOLD", "ask_settings", "choose_files", "chosen_files", "take_in"]
 
@@ -26,8 +26,8 @@ def chosen_files() -> list[InputFile]:
 def choose_files(store: JobStore) -> list[InputFile]:
     """Show the chooser and what is chosen, each with a way to take it out; returns the files that are chosen.
 
-    An upload is copied into the store and the chooser emptied at once: Streamlit holds in memory what it shows as
-    chosen.
+    An upload is taken into the store and the chooser emptied at once: Streamlit holds in memory what it shows as
+    chosen, a few bytes for each (:mod:`revisage.ui.uploads`).
     """
     turn = st.session_state.setdefault("turn", 0)
     files = chosen_files()
@@ -51,7 +51,7 @@ def choose_files(store: JobStore) -> list[InputFile]:
 def take_in(store: JobStore, stream: BinaryIO, name: str) -> None:
     """Add a file to those that are chosen, or note why it cannot be used."""
     try:
-        chosen_files().append(service.receive(store, stream, name))
+        chosen_files().append(take_upload(store, stream, name))
     except RevisageError as error:
         st.session_state.setdefault("refused", []).append(str(error))
 

@@ -35,7 +35,7 @@ def page_command(*, host: str, port: int, browser: bool, max_upload_megabytes: i
         "client.toolbarMode": "minimal",
         **_THEME,
     }
-    page = Path(__file__).with_name("page.py")
+    page = Path(__file__).with_name("page_server.py")
     flags = [text for name, value in options.items() for text in (f"--{name}", value)]
     return [sys.executable, "-m", "streamlit", "run", str(page), *flags]
 

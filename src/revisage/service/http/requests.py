@@ -123,8 +123,13 @@ _TURNS = asyncio.Semaphore(2)
 
 
 @asynccontextmanager
-async def read_form(request: Request, store: JobStore) -> AsyncIterator[Form]:
+async def read_form(request: Request, store: JobStore, *, file_field: str | None = "file") -> AsyncIterator[Form]:
     """Read a multipart request. A file that nobody took in is deleted when the block ends.
+
+    Args:
+        request: whose body was not read yet.
+        store: in whose data folder the file is written as it arrives.
+        file_field: name of the field that holds the file; None: a file may come in any.
 
     Raises:
         ProblemError: it is no multipart request, or malformed.
@@ -134,7 +139,7 @@ async def read_form(request: Request, store: JobStore) -> AsyncIterator[Form]:
     length = int(request.headers.get("content-length") or 0)
     check_size(store.settings, length - sum(_FIELD_BYTES.values()))
     await asyncio.to_thread(store.check_room, length)
-    reader = _Reader(store, boundary)
+    reader = _Reader(store, boundary, file_field)
     try:
         async for chunk in request.stream():
             reader.feed(chunk)
@@ -166,13 +171,15 @@ def _boundary(request: Request) -> bytes:
 class _Reader:
     """Takes the pieces of a request apart."""
 
-    def __init__(self, store: JobStore, boundary: bytes) -> None:
+    def __init__(self, store: JobStore, boundary: bytes, file_field: str | None) -> None:
         self.form = Form()
         self._store = store
+        self._file_field = file_field
         self._parts = 0
         self._header = b""
         self._headers: dict[bytes, bytes] = {}
         self._key = ""
+        self._in_file = False
         self._value = bytearray()
         self._pieces: list[bytes] = []
         self._stream: Any = None
@@ -247,14 +254,15 @@ class _Reader:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         self._key = options.get(b"name", b"").decode("utf-8", "replace")
         self._value = bytearray()
-        if b"filename" in options or self._key == "file":
+        self._in_file = b"filename" in options or self._key == self._file_field
+        if self._in_file:
             self._begin_file(options.get(b"filename", b"").decode("utf-8", "replace"))
         elif self._key in self.form.fields:
             raise ProblemError(400, "malformed", f"the field '{self._key}' came twice")
 
     def _begin_file(self, name: str) -> None:
-        if self._key != "file":
-            raise ProblemError(422, "bad_request", "send the file in the field 'file'")
+        if self._file_field not in (None, self._key):
+            raise ProblemError(422, "bad_request", f"send the file in the field '{self._file_field}'")
         if self._stream is not None:
             raise ProblemError(422, "bad_request", "send one file at a time")
         self.form.part, self.form.name = self._store.folder.new_part(), name
@@ -263,11 +271,8 @@ class _Reader:
         except OSError as error:
             raise no_room(error) from error
 
-    def _in_file(self) -> bool:
-        return self._key == "file"
-
     def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._in_file():
+        if self._in_file:
             self.form.size += end - start
             check_size(self._store.settings, self.form.size)
             self._pieces.append(data[start:end])
@@ -277,7 +282,7 @@ class _Reader:
             raise ProblemError(413, "too_large", f"the field '{self._key}' is too large")
 
     def _part_ends(self) -> None:
-        if not self._in_file():
+        if not self._in_file:
             self.form.fields[self._key] = self._value.decode("utf-8", "replace")
 
     def _end(self) -> None:
