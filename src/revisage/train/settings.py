@@ -402,6 +402,7 @@ MAY_CHANGE = frozenset(
         *("perceptual_weight", "perceptual_window", "style_weight"),
         *("adversarial_weight", "adversarial_start", "adversarial_window", "adversarial_rate", "penalty_weight"),
         *("component_weight", "component_style_weight", "identity_weight", "identity", "path_weight"),
+        *("blockwise_steps", "hints"),
     }
 )
 """What may change when a run goes on: how long it is, how fast it learns, what it watches and the losses' weights."""
