@@ -51,7 +51,7 @@ OUTSIDE = {
     "readers": {"numpy", "cv2"},
     "pipeline": {"numpy", "pydantic"},
     "cluster": {"ray"},
-    "provenance": {"PIL", "pydantic"},
+    "provenance": {"pydantic"},
     "cli": {"typer", "rich", "pydantic"},
 }
 

@@ -29,6 +29,7 @@ from .formats import (
 from .frame import Frame
 from .interface import EncodeOptions, Extent, MediaInfo, MemorySink, MemorySource, Sink, Source
 from .locations import as_path, check_writable, is_address, upload
+from .picture_texts import PictureTexts, add_comment, edit_xmp, read_texts
 from .previews import is_playable, open_plain_video, outlined, side_by_side, write_jpeg, write_picture, write_playable
 from .video import (
     AssembleResult,
@@ -59,16 +60,19 @@ __all__ = [
     "MediaInfo",
     "MemorySink",
     "MemorySource",
+    "PictureTexts",
     "Sink",
     "Sniffed",
     "Source",
     "StreamTimes",
+    "add_comment",
     "as_path",
     "assemble",
     "check_output",
     "check_writable",
     "copyable_groups",
     "default_output",
+    "edit_xmp",
     "find_media",
     "format_notes",
     "format_of",
@@ -86,6 +90,7 @@ __all__ = [
     "output_name",
     "probe",
     "read_extent",
+    "read_texts",
     "resolve_options",
     "scaled_size",
     "side_by_side",

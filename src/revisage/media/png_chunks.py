@@ -10,6 +10,7 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -40,10 +41,14 @@ __all__ = [
     "palette_indices",
     "palette_table",
     "parse_png",
+    "places",
     "read_data",
+    "xmp_chunk",
+    "xmp_in",
 ]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_XMP = b"XML:com.adobe.xmp\0"
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
 
@@ -186,26 +191,50 @@ def parse_png(path: Path) -> PngFile:
     return png
 
 
+def places(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Type, offset of the data and their length of each chunk from where ``file`` stands.
+
+    The file stands at a chunk's data when it is told. The last may be cut off: its data and sum reach beyond ``end``.
+    """
+    at = file.tell()
+    while at + 8 <= end:
+        file.seek(at)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        yield kind, at + 8, length
+        at += length + 12
+
+
 def _walk(file: BinaryIO, end: int, parser: _Parser) -> None:
-    png = parser.png
-    while True:
-        head = file.read(8)
-        if len(head) < 8:
-            png.truncated = True
-            break
-        length, kind = struct.unpack(">I4s", head)
-        offset = file.tell()
+    parser.png.truncated = True
+    for kind, offset, length in places(file, end):
+        pixels = kind in (b"IDAT", b"fdAT")
         if offset + length + 4 > end:
-            png.truncated = True
-            if kind in (b"IDAT", b"fdAT"):
+            if pixels:
                 parser.take(kind, offset, max(end - offset, 4), b"")
             break
         if kind == b"IEND":
+            parser.png.truncated = False
             break
-        pixels = kind in (b"IDAT", b"fdAT")
         parser.take(kind, offset, length, b"" if pixels else file.read(length))
-        file.seek(offset + length + 4)
     parser.finish()
+
+
+def xmp_chunk(packet: bytes) -> tuple[bytes, bytes]:
+    """Type and data of the chunk that holds an XMP packet, not compressed."""
+    return b"iTXt", _XMP + bytes(4) + packet
+
+
+def xmp_in(kind: bytes, data: bytes) -> bytes | None:
+    """The XMP packet that a chunk holds; None where it is another chunk.
+
+    Raises:
+        ValueError, zlib.error: it is damaged.
+    """
+    if kind != b"iTXt" or not data.startswith(_XMP):
+        return None
+    # Flag, method, language, translated keyword, text.
+    compressed, (_, _, text) = data[len(_XMP)], data[len(_XMP) + 2 :].split(b"\0", 2)
+    return zlib.decompress(text) if compressed else text
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -296,13 +325,9 @@ def _encode_16_bit(pixels: Samples) -> bytes:
 
 def _data_of(png: bytes) -> bytes:
     """The joined IDAT data of a PNG file in memory."""
-    parts, offset = [], len(SIGNATURE)
-    while offset < len(png):
-        length, kind = struct.unpack(">I4s", png[offset : offset + 8])
-        if kind == b"IDAT":
-            parts.append(png[offset + 8 : offset + 8 + length])
-        offset += length + 12
-    return b"".join(parts)
+    file = io.BytesIO(png)
+    file.seek(len(SIGNATURE))
+    return b"".join(file.read(length) for kind, _, length in places(file, len(png)) if kind == b"IDAT")
 
 
 def palette_table(png: PngFile) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +31,8 @@ __all__ = [
     "extended_header",
     "metadata_flags",
     "parse_webp",
+    "places",
+    "riff",
 ]
 
 Pixels = NDArray[np.uint8]
@@ -119,13 +122,22 @@ def parse_webp(path: Path) -> WebpFile:
     return webp
 
 
-def _walk(webp: WebpFile, file: BinaryIO, offset: int, stop: int) -> None:
-    alpha_start: int | None = None
-    while offset + 8 <= stop:
-        file.seek(offset)
+def places(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+    """Type, offset of the data and their length of each chunk between two offsets; the last may be cut off.
+
+    The file stands at a chunk's data when it is told.
+    """
+    while start + 8 <= stop:
+        file.seek(start)
         kind, length = struct.unpack("<4sI", file.read(8))
-        following = offset + 8 + length + (length & 1)
-        if offset + 8 + length > stop:
+        yield kind, start + 8, length
+        start += 8 + length + (length & 1)
+
+
+def _walk(webp: WebpFile, file: BinaryIO, start: int, stop: int) -> None:
+    alpha_start: int | None = None
+    for kind, offset, length in places(file, start, stop):
+        if offset + length > stop:
             webp.truncated = True
             return
         if kind == b"VP8X":
@@ -136,28 +148,26 @@ def _walk(webp: WebpFile, file: BinaryIO, offset: int, stop: int) -> None:
         elif kind == b"ANIM":
             webp.background, webp.plays = struct.unpack("<4sH", file.read(6))
         elif kind == b"ANMF":
-            _add_frame(webp, file, offset + 8, offset + 8 + length)
+            _add_frame(webp, file, offset, offset + length)
         elif kind == b"ALPH":
-            alpha_start = offset
+            alpha_start = offset - 8
         elif kind in (b"VP8 ", b"VP8L"):
             width, height, alpha = _size_of(kind, file.read(10))
             webp.width, webp.height = webp.width or width, webp.height or height
-            start = offset if alpha_start is None else alpha_start
             webp.frames.append(
                 WebpPicture(
                     0,
                     0,
                     width,
                     height,
-                    start=start,
-                    stop=following,
+                    start=offset - 8 if alpha_start is None else alpha_start,
+                    stop=offset + length + (length & 1),
                     lossless=kind == b"VP8L",
                     alpha=alpha or alpha_start is not None,
                 )
             )
         elif kind in _FLAG:
             webp.metadata[kind] = file.read(length)
-        offset = following
 
 
 def _add_frame(webp: WebpFile, file: BinaryIO, start: int, stop: int) -> None:
@@ -167,16 +177,12 @@ def _add_frame(webp: WebpFile, file: BinaryIO, start: int, stop: int) -> None:
     left, top, width, height, duration = (_u24(head[at:]) for at in (0, 3, 6, 9, 12))
     check_pixels(webp.path, 2 * left + width + 1, 2 * top + height + 1)
     lossless = alpha = False
-    offset = start + 16
-    while offset + 8 <= stop:
-        file.seek(offset)
-        kind, length = struct.unpack("<4sI", file.read(8))
+    for kind, _, _ in places(file, start + 16, stop):
         if kind == b"ALPH":
             alpha = True
         elif kind in (b"VP8 ", b"VP8L"):
             lossless = kind == b"VP8L"
             alpha = alpha or _size_of(kind, file.read(10))[2]
-        offset += 8 + length + (length & 1)
     clears, over = bool(head[15] & 1), not head[15] & 2
     webp.frames.append(
         WebpPicture(2 * left, 2 * top, width + 1, height + 1, duration, clears, over, start + 16, stop, lossless, alpha)
@@ -216,11 +222,12 @@ def decode_picture(webp: WebpFile, file: BinaryIO, picture: WebpPicture) -> Pixe
 def decode_chunks(data: bytes, width: int, height: int) -> Pixels:
     """The pixels of a picture's own chunks (ALPH, VP8 or VP8L), ``(h, w, 4) uint8 RGBA``."""
     head = extended_header(width, height, ALPHA) if data.startswith(b"ALPH") else b""
-    with pillow_unlimited(), Image.open(io.BytesIO(_riff(head + data))) as image:
+    with pillow_unlimited(), Image.open(io.BytesIO(riff(head + data))) as image:
         return np.asarray(image.convert("RGBA"))
 
 
-def _riff(body: bytes) -> bytes:
+def riff(body: bytes) -> bytes:
+    """A WebP file of these chunks."""
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
@@ -234,12 +241,7 @@ def encode_picture(pixels: Pixels, *, lossless: bool, quality: int, alpha: bool)
     file = io.BytesIO()
     image = image if alpha else image.convert("RGB")
     image.save(file, "WEBP", lossless=lossless, quality=quality, exact=True, method=4)
-    body = file.getvalue()[12:]
-    kept, offset = [], 0
-    while offset + 8 <= len(body):
-        kind, length = struct.unpack("<4sI", body[offset : offset + 8])
-        stop = offset + 8 + length + (length & 1)
-        if kind in (b"ALPH", b"VP8 ", b"VP8L"):
-            kept.append(body[offset:stop])
-        offset = stop
-    return b"".join(kept)
+    listed = list(places(file, 12, len(file.getbuffer())))
+    data = file.getvalue()
+    pictures = (b"ALPH", b"VP8 ", b"VP8L")
+    return b"".join(chunk(kind, data[at : at + length]) for kind, at, length in listed if kind in pictures)

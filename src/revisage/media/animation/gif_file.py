@@ -10,6 +10,7 @@ screen. A colour that is in the palette is never dithered, and a still picture g
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ __all__ = [
     "nearest",
     "pack",
     "parse_gif",
+    "with_comment",
 ]
 
 DISPOSE_NONE, DISPOSE_BACKGROUND, DISPOSE_PREVIOUS = 1, 2, 3
@@ -292,6 +294,29 @@ def header_block(
 def loop_block(repetitions: int) -> bytes:
     """The application extension that makes a GIF repeat; 0 is for ever."""
     return b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", min(repetitions, 0xFFFF)) + b"\0"
+
+
+def with_comment(gif: bytes, text: bytes) -> bytes:
+    """A GIF with a further comment, behind the extensions that it begins with.
+
+    Some readers look for the loop count at the very beginning only.
+
+    Raises:
+        ValueError: it ends before its first picture.
+    """
+    file = io.BytesIO(gif)
+    try:
+        _read_screen(Path("in memory"), file)
+        at = file.tell()
+        while _take(file, 2) in (b"!\xff", b"!\xfe"):
+            _skip_sub_blocks(file, len(gif))
+            at = file.tell()
+    except (_CutOffError, InputError):
+        raise ValueError("the GIF is cut off") from None
+    blocks = [text[begin : begin + 255] for begin in range(0, len(text), 255)]
+    comment = b"!\xfe" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0"
+    # Comments came with the release of 1989; the older has no animations either.
+    return b"GIF89a" + gif[6:at] + comment + gif[at:]
 
 
 def control_block(delay: int, disposal: int, transparent: int | None) -> bytes:

@@ -22,10 +22,11 @@ from PIL import Image, JpegImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from revisage.core import OutputError
-from revisage.media import png_chunks, webp_chunks
+from revisage.media import jpeg_segments, png_chunks, webp_chunks
 from revisage.media.frame import Frame
 from revisage.media.image_file import ImageFile, pillow_unlimited, written
 from revisage.media.interface import MediaInfo
+from revisage.media.picture_texts import xmp_of
 from revisage.media.png_chunks import GREY, GREY_ALPHA, PALETTE, RGB, RGBA, Header, PngFile
 from revisage.media.still.source import EXIF_ORIENTATION, Still, open_picture, read_heif, read_still, rgb_to_cmyk
 
@@ -178,12 +179,11 @@ def read_metadata(path: Path) -> Metadata:
             block = exif.tobytes().removeprefix(b"Exif\0\0") if len(exif) > 1 else b""
         except (ValueError, TypeError, KeyError, struct.error):
             block = b""  # damaged EXIF cannot be carried into another format
-        xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
         dpi = image.info.get("dpi")
         return Metadata(
             block,
             image.info.get("icc_profile"),
-            xmp.encode() if isinstance(xmp, str) else bytes(xmp),
+            xmp_of(image),
             (float(dpi[0]), float(dpi[1])) if dpi else None,
         )
 
@@ -251,7 +251,7 @@ def _png_head(metadata: Metadata) -> list[tuple[bytes, bytes]]:
     if metadata.exif:
         head.append((b"eXIf", metadata.exif))
     if metadata.xmp:
-        head.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp))
+        head.append(png_chunks.xmp_chunk(metadata.xmp))
     return head
 
 
@@ -332,57 +332,27 @@ _MORE = re.compile(
 
 def _holds_more(jpeg: bytes) -> bool:
     """Whether further pictures or a film lie behind the first picture of a JPEG (CIPA DC-007), or its XMP says so."""
-    segments, scan = _segments(jpeg)
+    segments, scan = jpeg_segments.split(jpeg)
     if any(segment[4:8] == b"MPF\0" or _MORE.search(segment) for _, segment in segments):
         return True
-    return bool(jpeg[_end(jpeg, scan) :].strip(b"\0\n\r "))
-
-
-def _end(jpeg: bytes, scan: int) -> int:
-    """Where the picture ends whose first scan begins at ``scan``."""
-    at = jpeg.find(b"\xff", scan)
-    while 0 <= at < len(jpeg) - 1:
-        marker = jpeg[at + 1]
-        if marker == 0xD9:
-            return at + 2
-        is_data = marker in (0x00, 0xFF) or 0xD0 <= marker <= 0xD7
-        length = 1 if is_data else 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
-        at = jpeg.find(b"\xff", at + length)
-    return len(jpeg)
+    return bool(jpeg[jpeg_segments.behind_picture(jpeg, scan) :].strip(b"\0\n\r "))
 
 
 def _of_one_picture(segment: bytes) -> bytes:
     """A segment without what it says of more than one picture."""
-    body = _MORE.sub(b"", segment[4:])
-    return segment[:2] + struct.pack(">H", len(body) + 2) + body
+    return jpeg_segments.segment(segment[1], _MORE.sub(b"", segment[4:]))
 
 
 def _with_segments(encoded: bytes, source: bytes) -> bytes:
     """An encoded JPEG with the application and comment segments of another, those of the coding left out."""
     kept = b"".join(
         _of_one_picture(segment)
-        for marker, segment in _segments(source)[0]
+        for marker, segment in jpeg_segments.split(source)[0]
         if (0xE0 <= marker <= 0xEF and marker != 0xEE and segment[4:8] != b"MPF\0") or marker == 0xFE
     )
-    own, rest = _segments(encoded)
+    own, rest = jpeg_segments.split(encoded)
     needed = b"".join(segment for marker, segment in own if marker != 0xE0)
     return b"\xff\xd8" + kept + needed + encoded[rest:]
-
-
-def _segments(jpeg: bytes) -> tuple[list[tuple[int, bytes]], int]:
-    """The marker segments before the first scan, and where that begins."""
-    found, at = [], 2
-    while at + 4 <= len(jpeg) and jpeg[at] == 0xFF:
-        marker = jpeg[at + 1]
-        if marker == 0xDA:
-            break
-        if marker == 0xFF:
-            at += 1
-            continue
-        length = 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
-        found.append((marker, jpeg[at : at + length]))
-        at += length
-    return found, at
 
 
 def encode_webp(samples: Samples, still: Still | None, metadata: Metadata, *, lossless: bool) -> bytes:
@@ -406,7 +376,7 @@ def encode_webp(samples: Samples, still: Still | None, metadata: Metadata, *, lo
     body += webp_chunks.chunk(b"ICCP", kept[b"ICCP"]) if b"ICCP" in kept else b""
     body += coded
     body += b"".join(webp_chunks.chunk(kind, kept[kind]) for kind in (b"EXIF", b"XMP ") if kind in kept)
-    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+    return webp_chunks.riff(body)
 
 
 def encode_tiff_photo(samples: Samples, still: Still | None, metadata: Metadata) -> bytes:
