@@ -13,6 +13,7 @@ from .api import (
     verify,
 )
 from .core import Face, RestoreConfig, RevisageError, Track, UserError
+from .live_stream import Stream, live
 from .pipeline import ProcessRunner, Report, Runner, SerialRunner
 
 __all__ = [
@@ -24,12 +25,14 @@ __all__ = [
     "RevisageError",
     "Runner",
     "SerialRunner",
+    "Stream",
     "Track",
     "UserError",
     "__version__",
     "batch",
     "detect_faces",
     "drop_networks",
+    "live",
     "load_detector",
     "load_restorer",
     "probe",

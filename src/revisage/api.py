@@ -46,12 +46,14 @@ if TYPE_CHECKING:
 __all__ = [
     "RestoreOptions",
     "batch",
+    "checked_image",
     "detect_faces",
     "drop_networks",
     "evaluate",
     "load_detector",
     "load_restorer",
     "probe",
+    "read_config",
     "restore",
     "restore_image",
     "scan",
@@ -157,7 +159,7 @@ def restore(
         CancelledError: stopped through ``cancel``; nothing partial is left.
         KeyboardInterrupt: stopped by Ctrl-C; nothing partial is left.
     """
-    settings = make_config(_read_config(config), **options)
+    settings = make_config(read_config(config), **options)
     restorers.check_model(settings.model)
     given = _read_scan(scan)
     several = media.is_collection(input)
@@ -234,7 +236,7 @@ def batch(
         UserError: the request cannot be carried out; nothing was written.
         CancelledError: stopped through ``cancel``; what is finished stays, and is skipped by the next run.
     """
-    settings, folder = make_config(_read_config(config), **options), media.as_path(output)
+    settings, folder = make_config(read_config(config), **options), media.as_path(output)
     for name in ("report", "compare", "profile"):
         if getattr(settings, name) is not None:
             raise ConfigError(f"{name} belongs to one file; leave it out of a batch")
@@ -343,7 +345,7 @@ def _report(config: RestoreConfig, networks: Networks, files: list[FileReport], 
     return report
 
 
-def _read_config(config: ConfigLike | None) -> RestoreConfig | Mapping[str, Any] | None:
+def read_config(config: ConfigLike | None) -> RestoreConfig | Mapping[str, Any] | None:
     """A config as a record or mapping; a file may hold one itself or a report with one in it."""
     if not isinstance(config, (str, Path)):
         return config
@@ -379,11 +381,16 @@ def restore_image(image: Image, *, config: ConfigLike | None = None, **options: 
         ValueError: another shape or dtype.
         UserError: an option or model is not there.
     """
-    settings = make_config(_read_config(config), **options)
-    return pipeline.restored_image(_checked(image), settings, networks=pipeline.kept_networks(settings))
+    settings = make_config(read_config(config), **options)
+    return pipeline.restored_image(checked_image(image), settings, networks=pipeline.kept_networks(settings))
 
 
-def _checked(image: Image) -> Image:
+def checked_image(image: Image) -> Image:
+    """The image, contiguous.
+
+    Raises:
+        ValueError: it is no ``(H, W, 3) uint8`` image.
+    """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ValueError(f"expected an image as uint8 (H, W, 3) RGB, got {got}")
@@ -414,7 +421,7 @@ def scan(
         InputError: there is nothing to read.
         CancelledError: stopped through ``cancel``.
     """
-    settings = make_config(_read_config(config), **options)
+    settings = make_config(read_config(config), **options)
     path = media.as_path(input)
     info = media.probe(path)
     return pipeline.scan_source(
@@ -454,7 +461,7 @@ def detect_faces(
         ValueError: another shape or dtype.
         UserError: an option is not allowed, or the model is not there.
     """
-    checked = _checked(image)
+    checked = checked_image(image)
     config = make_config(
         detector=detector, detection_threshold=threshold, device=device, engine=engine, precision=precision
     )

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revisage.core.values import Face, Track
-from revisage.temporal.landmark_smoothing import smooth_track
+from revisage.temporal.landmark_smoothing import LandmarkSmoother, smooth_track
 
 SHAPE = np.array([(30, 40), (70, 40), (50, 60), (35, 80), (65, 80)], dtype=np.float64)
 
@@ -95,3 +95,27 @@ def test_filled_frames_lean_on_seen_ones() -> None:
     filled = landmarks(smooth_track(track_of(centres, seen=seen)))[20]
     trusted = landmarks(smooth_track(track_of(centres)))[20]
     assert np.abs(filled - SHAPE - 50).max() < np.abs(trusted - SHAPE - 50).max()
+
+
+def streamed(track: Track) -> np.ndarray:
+    """The landmarks as they are shown while the track goes on."""
+    smoother = LandmarkSmoother()
+    return np.array([smoother(face).landmarks for face in track.faces], dtype=np.float64)
+
+
+@pytest.mark.parametrize("jitter", [0.3, 1.0])
+def test_from_the_past_alone_jitter_of_a_still_face_falls_to_half(jitter: float) -> None:
+    track = track_of(np.full((90, 2), 50.0), jitter, seed=1)
+    assert np.std(streamed(track)[13:] - SHAPE - 50) < jitter / 2
+
+
+def test_from_the_past_alone_steady_motion_does_not_lag() -> None:
+    centres = line(60, 1.5)
+    lag = streamed(track_of(centres, 0.5, seed=2))[13:] - SHAPE - centres[13:, None]
+    assert np.abs(lag.mean(axis=(0, 1))).max() < 0.3
+
+
+def test_from_the_past_alone_a_jump_is_kept() -> None:
+    centres = np.full((40, 2), 50.0)
+    centres[20:] += 60
+    assert np.abs(streamed(track_of(centres, 0.3, seed=3))[20:] - SHAPE - 110).max() < 3

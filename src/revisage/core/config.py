@@ -33,6 +33,7 @@ __all__ = [
     "RestoreConfig",
     "Scope",
     "fields_about",
+    "live_fields",
     "make_config",
     "nearest",
     "option_of",
@@ -64,6 +65,7 @@ class Option:
         served: whether a request to a service may set it: not where it names a file of the server's, or is about
             the server's own processes and files.
         metavar: what stands for the value in help, where the type does not tell.
+        live: whether it means something to frames that are restored as they come in.
         of_net: whether it is a setting of the restorer's network, by its name there; only some networks have it.
     """
 
@@ -71,6 +73,7 @@ class Option:
     scopes: tuple[Scope, ...]
     served: bool = True
     metavar: str | None = None
+    live: bool = False
     of_net: bool = False
 
 
@@ -127,13 +130,13 @@ class RestoreConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: Annotated[str, Option("Options", ("networks",))] = Field(
+    model: Annotated[str, Option("Options", ("networks",), live=True)] = Field(
         "compact", description="Restorer: a name of `revisage models list` or a file (.safetensors, .pth, .onnx, .xml)."
     )
-    strength: Annotated[float, Option("Options", ("result",))] = Field(
+    strength: Annotated[float, Option("Options", ("result",), live=True)] = Field(
         1.0, ge=0, le=1, description="0 leaves faces as they are, 1 restores them fully."
     )
-    fidelity: Annotated[float | None, Option("Restoration", ("networks", "result"), of_net=True)] = Field(
+    fidelity: Annotated[float | None, Option("Restoration", ("networks", "result"), of_net=True, live=True)] = Field(
         None,
         ge=0,
         le=1,
@@ -144,7 +147,7 @@ class RestoreConfig(BaseModel):
         description="What is finer than a restorer's crops in large faces: auto takes noise, blocks and blur away, "
         "keep leaves it as it is, clean takes them from small faces too.",
     )
-    upscale: Annotated[Factor, Option("Options", ("result",))] = Field(
+    upscale: Annotated[Factor, Option("Options", ("result",), live=True)] = Field(
         1.0, description="Size of the output, as a factor (2, 1.5, 3/2)."
     )
     background: Annotated[Background, Option("Restoration", ("networks", "result"))] = Field(
@@ -154,32 +157,32 @@ class RestoreConfig(BaseModel):
         384, ge=0, le=4096, description="Tile size in px of a Real-ESRGAN background; 0: whole frame."
     )
 
-    detector: Annotated[Detector, Option("Faces", ("networks", "scan"))] = Field(
+    detector: Annotated[Detector, Option("Faces", ("networks", "scan"), live=True)] = Field(
         "compact", description="Face detector."
     )
-    detection_threshold: Annotated[float | None, Option("Faces", ("networks", "scan"))] = Field(
+    detection_threshold: Annotated[float | None, Option("Faces", ("networks", "scan"), live=True)] = Field(
         None,
         gt=0,
         lt=1,
         description="Score from which a face counts; the detector's own default if not given.",
     )
-    min_face: Annotated[int, Option("Faces", ("result",))] = Field(
+    min_face: Annotated[int, Option("Faces", ("result",), live=True)] = Field(
         16, ge=1, description="Smaller faces (longer box side, px) are left as they are."
     )
-    max_face: Annotated[int | None, Option("Faces", ("result",))] = Field(
+    max_face: Annotated[int | None, Option("Faces", ("result",), live=True)] = Field(
         None, ge=1, description="Larger faces (px) are left as they are."
     )
-    max_faces: Annotated[int, Option("Faces", ("result",))] = Field(
+    max_faces: Annotated[int, Option("Faces", ("result",), live=True)] = Field(
         50, ge=1, le=1000, description="At most this many faces a frame, the largest first."
     )
-    only_center_face: Annotated[bool, Option("Faces", ("result",))] = Field(
+    only_center_face: Annotated[bool, Option("Faces", ("result",), live=True)] = Field(
         False, description="Restore only the face nearest to the centre."
     )
     aligned: Annotated[bool, Option("Faces", ("scan", "result"))] = Field(
         False, description="The input already is one aligned face (FFHQ framing) per image."
     )
 
-    temporal: Annotated[Temporal, Option("Options", ("networks", "scan", "result"))] = Field(
+    temporal: Annotated[Temporal, Option("Options", ("networks", "scan", "result"), live=True)] = Field(
         "flow",
         description="Stability: off (each frame by itself), smooth (steady landmarks), flow or raft (average along the "
         "motion too; raft needs the extra 'flow' and is slow without a GPU).",
@@ -227,15 +230,15 @@ class RestoreConfig(BaseModel):
         False, description="Turn interlaced video into progressive frames."
     )
 
-    device: Annotated[Device, Option("Machine", ("networks", "scan"), metavar="|".join((*_DEVICES, "cuda:0,1")))] = (
-        Field("auto", description="Where the networks run; GPUs by number have a worker each.")
-    )
-    engine: Annotated[Literal["auto", "torch", "openvino"], Option("Machine", ("networks", "scan"))] = Field(
+    device: Annotated[
+        Device, Option("Machine", ("networks", "scan"), metavar="|".join((*_DEVICES, "cuda:0,1")), live=True)
+    ] = Field("auto", description="Where the networks run; GPUs by number have a worker each.")
+    engine: Annotated[Literal["auto", "torch", "openvino"], Option("Machine", ("networks", "scan"), live=True)] = Field(
         "auto", description="What runs the networks."
     )
-    precision: Annotated[Literal["auto", "fp32", "bf16", "int8"], Option("Machine", ("networks", "scan"))] = Field(
-        "auto", description="Arithmetic of the networks."
-    )
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "int8"], Option("Machine", ("networks", "scan"), live=True)
+    ] = Field("auto", description="Arithmetic of the networks.")
     batch: Annotated[int, Option("Machine", ("result",))] = Field(
         8, ge=1, le=256, description="Faces restored at once."
     )
@@ -342,6 +345,11 @@ def option_of(field: str) -> Option:
 def fields_about(*scopes: Scope) -> tuple[str, ...]:
     """The fields of RestoreConfig that decide about any of these."""
     return tuple(name for name in RestoreConfig.model_fields if set(scopes) & set(option_of(name).scopes))
+
+
+def live_fields() -> tuple[str, ...]:
+    """The fields of RestoreConfig that mean something to frames that are restored as they come in."""
+    return tuple(name for name in RestoreConfig.model_fields if option_of(name).live)
 
 
 def served_fields() -> tuple[str, ...]:

@@ -11,9 +11,10 @@ from .batch import (
 )
 from .file_restoration import restore_file
 from .image_restoration import restored_image
-from .plan import LONGEST
+from .plan import LONGEST, place_weight
 from .report import FileReport, Report, detector_summary, machine
 from .restoration import (
+    Block,
     FrameInWork,
     Networks,
     PlannedFace,
@@ -35,6 +36,7 @@ __all__ = [
     "LONGEST",
     "BatchEntry",
     "BatchReport",
+    "Block",
     "FileReport",
     "FileRunner",
     "Fingerprint",
@@ -64,6 +66,7 @@ __all__ = [
     "load_scan",
     "machine",
     "notes_folder",
+    "place_weight",
     "plain_error",
     "read_list",
     "restore_file",

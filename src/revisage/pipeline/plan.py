@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from revisage.core import RestoreConfig
 from revisage.faces import share_in_frame
@@ -33,6 +34,7 @@ __all__ = [
     "blocks_of",
     "busiest_frame",
     "make_plan",
+    "place_weight",
     "planned_faces",
     "usual_step",
     "whole",
@@ -315,12 +317,24 @@ def _weights(track: ScannedTrack, size_hw: tuple[int, int], config: RestoreConfi
     if config.aligned:
         return [strength] * len(track.boxes)
     return [
-        round(strength * fade * _size_weight(max(box[2], box[3]), config) * _frame_weight(points, size_hw), 4)
+        round(strength * fade * place_weight(box, points, size_hw, config), 4)
         for box, points, fade in zip(track.boxes, track.landmarks, track.weights, strict=True)
     ]
 
 
-def _frame_weight(points: Sequence[float], size_hw: tuple[int, int]) -> float:
+def place_weight(box: Sequence[float], points: ArrayLike, size_hw: tuple[int, int], config: RestoreConfig) -> float:
+    """How far a face is restored for its size and for where it stands, 0 to 1.
+
+    Args:
+        box: left, top, width, height (px).
+        points: its five landmarks (px).
+        size_hw: of the frame (px).
+        config: ``min_face`` and ``max_face`` are looked at.
+    """
+    return _size_weight(max(box[2], box[3]), config) * _frame_weight(points, size_hw)
+
+
+def _frame_weight(points: ArrayLike, size_hw: tuple[int, int]) -> float:
     """1 for a face in the frame, falling to 0 where its edge cuts off too much for a restorer to know it as a face."""
     share = share_in_frame(np.reshape(points, (5, 2)), size_hw)
     return min(1.0, max(0.0, (share - _CUT_OFF[0]) / (_CUT_OFF[1] - _CUT_OFF[0])))

@@ -1,11 +1,12 @@
 from .flow import DisFlow, Flow, FlowEstimator, consistent, load_raft, warp
-from .landmark_smoothing import smooth_track
+from .landmark_smoothing import LandmarkSmoother, smooth_track
 from .recursion import Motion, Recursion, Sharpness, motions, onward_motion, reduced
 
 __all__ = [
     "DisFlow",
     "Flow",
     "FlowEstimator",
+    "LandmarkSmoother",
     "Motion",
     "Recursion",
     "Sharpness",

@@ -1,13 +1,15 @@
-"""Steady the landmarks of a track, without lag."""
+"""Steady the landmarks of a track, without lag: of a whole track, or of one that is still going on."""
 
 from __future__ import annotations
+
+from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
 
 from revisage.core import Face, Track
 
-__all__ = ["smooth_track"]
+__all__ = ["LandmarkSmoother", "smooth_track"]
 
 _REACH, _SIGMA_FRAMES = 12, 6.0
 """Frames to either side that are looked at, and the width of their weights in time."""
@@ -18,6 +20,9 @@ where a face is in another place beyond doubt, it moved."""
 
 _FILLED_WEIGHT = 0.25
 """A face that was filled in repeats its neighbours: it says less."""
+
+_SURE = 3.0
+"""A speed counts as far as its square is above so many times what noise alone would make of it."""
 
 
 def smooth_track(track: Track) -> Track:
@@ -42,6 +47,48 @@ def smooth_track(track: Track) -> Track:
     smooth = _bilateral_fit(values, trust, sigma)
     faces = tuple(_replaced(face, row) for face, row in zip(track.faces, smooth, strict=True))
     return Track(track.id, track.start, faces, track.seen, track.weights, track.strength)
+
+
+class LandmarkSmoother:
+    """Steadies the landmarks of one face frame by frame, from the past alone.
+
+    The fit of :func:`smooth_track` at the newest frame, over the 12 before it. At the end of what is known a slope that
+    is only noise would shake a still face more than no fit at all, so it counts as far as it is beyond the detector's
+    own noise: a still face is averaged, one that moves steadily is where it is, not where it was.
+    """
+
+    def __init__(self) -> None:
+        self._rows: deque[NDArray[np.float64]] = deque(maxlen=_REACH + 1)
+        self._sizes: deque[float] = deque(maxlen=_REACH + 1)
+
+    def __call__(self, face: Face) -> Face:
+        """The newest face, steadied; it is as it was seen in the first two frames."""
+        self._rows.append(np.array([*face.landmarks.ravel(), *face.box], dtype=np.float64))
+        self._sizes.append(face.size)
+        if len(self._rows) < 3:
+            return face
+        values, size = np.array(self._rows), float(np.median(self._sizes))
+        noise = _noise(values[:, :10])
+        sigma = float(np.clip(_TIMES_NOISE * noise, _LEAST_MOVE * size, _MOST_MOVE * size))
+        return _replaced(face, _newest_fit(values, sigma, noise))
+
+
+def _newest_fit(values: NDArray[np.float64], sigma: float, noise: float) -> NDArray[np.float64]:
+    """The local linear fit at the last of ``values`` (frames, coordinates); ``sigma`` and ``noise`` in px."""
+    guide = _running_median(values[:, :10])
+    away = _squared_move(values[:, :10], guide) + _squared_move(guide, guide[-1:])
+    ago = np.arange(1.0 - len(values), 1.0)
+    weight = np.exp(-away / (2 * sigma**2) - 0.5 * (ago / _SIGMA_FRAMES) ** 2)
+    weight /= weight.sum()
+    mean, middle = weight @ values, float(weight @ ago)
+    spread = float(weight @ np.square(ago - middle))
+    if spread < 1e-6:
+        return mean
+    slope = (weight * (ago - middle)) @ values / spread
+    by_noise = noise**2 * float(np.square(weight * (ago - middle)).sum()) / spread**2
+    speed = float(np.square(slope[:10]).mean())
+    trusted: NDArray[np.float64] = slope * max(0.0, 1 - _SURE * by_noise / max(speed, 1e-12))
+    return mean - trusted * middle
 
 
 def _replaced(face: Face, row: NDArray[np.float64]) -> Face:

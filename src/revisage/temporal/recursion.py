@@ -92,14 +92,20 @@ def motions(estimate: FlowEstimator, before: Crop, now: Crop, size: int) -> tupl
     return _motion(onward, back, now, before, size), _motion(back, onward, before, now, size)
 
 
-def onward_motion(estimate: FlowEstimator, before: Crop, now: Crop, size: int) -> Motion:
-    """The first of :func:`motions` alone, at little more than half the cost."""
-    return _motion(estimate(now, before), estimate(before, now), now, before, size)
+def onward_motion(estimate: FlowEstimator, before: Crop, now: Crop, size: int, *, patience: float = 1.0) -> Motion:
+    """The first of :func:`motions` alone, at little more than half the cost.
+
+    Args:
+        estimate, before, now, size: as for :func:`motions`.
+        patience: how many times as far anything may move, and the flow miss, before that is a doubt: more than 1
+            between frames that are not neighbours.
+    """
+    return _motion(estimate(now, before), estimate(before, now), now, before, size, patience)
 
 
-def _motion(flow: Flow, back: Flow, target: Crop, source: Crop, size: int) -> Motion:
+def _motion(flow: Flow, back: Flow, target: Crop, source: Crop, size: int, patience: float = 1.0) -> Motion:
     far = squared_lengths(flow)
-    doubt = disagreement(flow, back) / (2 * _MISSED**2) + far / (2 * _FAR**2)
+    doubt = (disagreement(flow, back) / (2 * _MISSED**2) + far / (2 * _FAR**2)) / patience**2
     still = far / (far + _NOTHING**2)
     flow = cv2.multiply(flow, cv2.merge((still, still)))
     trust = cv2.exp(-np.minimum(doubt + _mismatch(target, warp(source, flow)), 50))

@@ -3,17 +3,20 @@ from .closed_groups import CopyableGroups, copyable_groups
 from .encoders import ordinary_priority, resolve_options, scaled_size, try_encoder
 from .joined_packets import CopiedFrames
 from .probing import StreamTimes, open_container, open_file, stream_times, video_extent, video_stream
-from .segment_sink import muxing, open_segment
-from .source import VideoSource
+from .segment_sink import FrameMaker, frame_maker, muxing, open_segment
+from .source import VideoSource, decoded_frame
 
 __all__ = [
     "AssembleResult",
     "CopiedFrames",
     "CopyableGroups",
+    "FrameMaker",
     "StreamTimes",
     "VideoSource",
     "assemble",
     "copyable_groups",
+    "decoded_frame",
+    "frame_maker",
     "muxing",
     "open_container",
     "open_file",

@@ -24,7 +24,7 @@ from revisage.media.interface import ColourTags, EncodeOptions, MediaInfo, Sink
 from revisage.media.video.encoders import BESIDE, encoder_options, has_alpha_plane, ordinary_priority, resolve_options
 from revisage.media.video.source import native_format
 
-__all__ = ["FIELD_ORDERS", "TICK_IN_MATROSKA", "SegmentLabel", "muxing", "open_segment"]
+__all__ = ["FIELD_ORDERS", "TICK_IN_MATROSKA", "FrameMaker", "SegmentLabel", "frame_maker", "muxing", "open_segment"]
 
 _LABEL = "comment"
 """The one tag that all containers of segments keep."""
@@ -309,6 +309,20 @@ class FrameMaker:
         return native.reformat(
             format=self.pixel_format, src_colorspace=matrix, src_color_range=_range(frame), dst_color_range=_FULL
         )
+
+
+def frame_maker(first: Frame, pixel_format: str) -> FrameMaker:
+    """A maker of FFmpeg frames for a stream of which no file tells the colour: its first frame does.
+
+    Args:
+        first: of the stream.
+        pixel_format: that the encoder takes.
+    """
+    told = first.origin
+    if told is None:
+        return FrameMaker(ColourTags(colour_range=_range(first)), pixel_format)
+    tags = (told.color_range, told.colorspace, told.color_primaries, told.color_trc)
+    return FrameMaker(ColourTags(*(int(tag) for tag in tags)), pixel_format)
 
 
 def _range(frame: Frame) -> int:

@@ -30,7 +30,7 @@ from revisage.media.video.probing import (
     video_stream,
 )
 
-__all__ = ["VideoSource", "decoded_planes", "native_format", "native_frame"]
+__all__ = ["VideoSource", "decoded_frame", "decoded_planes", "native_format", "native_frame"]
 
 _STEPS_BACK = (Fraction(0), Fraction(2), Fraction(10))
 """Seconds by which to seek further back until the frame wanted is met. MPEG streams state times only now and then, at
@@ -349,6 +349,47 @@ def native_frame(frame: av.VideoFrame, size_hw: tuple[int, int], pixel_format: s
     moved = frame.reformat(width=size_hw[1], height=size_hw[0], format=pixel_format)
     moved.pts, moved.time_base = frame.pts, cast(Any, frame.time_base)
     return moved
+
+
+def decoded_frame(
+    frame: av.VideoFrame, *, pts: int, time_base: Fraction, index: int = 0, size_hw: tuple[int, int] | None = None
+) -> Frame:
+    """A frame of a stream that is decoded as it comes in, and of which nothing is known beforehand.
+
+    Args:
+        frame: as decoded.
+        pts, time_base: its time.
+        index: its place among the stream's frames.
+        size_hw: the size wanted (px); its own if None.
+
+    Raises:
+        InputError: its pixel format is not supported.
+    """
+    name = native_format(frame.format.name)
+    layout = PixelLayout.find(name)
+    if layout is None:
+        raise InputError(f"pixel format {frame.format.name} is not supported")
+    native = native_frame(frame, size_hw or (frame.height, frame.width), name)
+    native.pts = pts
+    colour = guess_colour(
+        layout,
+        (native.height, native.width),
+        matrix=int(frame.colorspace),
+        colour_range=int(frame.color_range),
+        transfer=int(frame.color_trc),
+        codec="",
+    )
+    return Frame(
+        planes=decoded_planes(native, layout),
+        layout=layout,
+        colour=colour,
+        pts=pts,
+        time_base=time_base,
+        duration=frame.duration or None,
+        index=index,
+        origin=native,
+        is_decoded=True,
+    )
 
 
 def decoded_planes(frame: av.VideoFrame, layout: PixelLayout) -> tuple[NDArray[Any], ...]:

@@ -1,0 +1,149 @@
+"""What a restorer made of a face in one frame, carried along the motion to the frames that follow.
+
+The restorer takes longer than a frame lasts. What it added (the restored crop less the crop that it was shown) is moved
+along the optical flow from the frame that it belongs to straight to the frame now shown, so no error adds up on the
+way, and it is shown as far as both frames surely show the same. Where they do not, a mouth that has opened since, the
+frame is shown as it is, averaged along its own motion like all frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from revisage import faces, temporal
+from revisage.core import Crop
+
+if TYPE_CHECKING:
+    from revisage.faces import AlignedFace
+    from revisage.temporal import FlowEstimator, Motion
+
+__all__ = ["CarriedFace", "Shown"]
+
+_INPUT_SHARE, _RESTORED_SHARE = 0.8, 0.6
+"""Of the past in the averages of what the restorer is shown and of what is shown: as in files."""
+
+_PATIENCE = 3.0
+"""Detail is carried over some five frames, in which a face moves farther than between two."""
+
+_BLEND = 3
+"""Frames over which new detail takes the place of what was carried before."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A face as it stood in a frame: what the restorer is given.
+
+    Attributes:
+        number: of the frame.
+        crop: ``(size, size, 3) uint8 RGB``, averaged over time.
+        grey: the picture that flow is estimated on.
+    """
+
+    number: int
+    crop: Crop
+    grey: Crop
+
+
+@dataclass(frozen=True, eq=False)
+class _Detail:
+    """What the restorer added: ``(size, size, 3) float32``."""
+
+    source: Shown
+    added: NDArray[np.float32]
+
+
+class CarriedFace:
+    """One face of a stream, from frame to frame.
+
+    Args:
+        flow: finds its motion; called while a face is alive, so it is made when first needed.
+        averages: whether to average along the motion.
+    """
+
+    def __init__(self, flow: Callable[[], FlowEstimator], *, averages: bool) -> None:
+        self._flow = flow
+        self._averages = averages
+        self._input = temporal.Recursion(_INPUT_SHARE)
+        self._output = temporal.Recursion(_RESTORED_SHARE)
+        self._sharpness = temporal.Sharpness()
+        self._detail: _Detail | None = None
+        self._former: _Detail | None = None
+        self._blended = 0
+        self._now: Shown | None = None
+        self._motion: Motion | None = None
+        self._aligned: AlignedFace | None = None
+
+    @property
+    def now(self) -> Shown | None:
+        """How it stands in the newest frame; None before the first."""
+        return self._now
+
+    @property
+    def restored_at(self) -> int | None:
+        """The frame that its detail comes from; None while it has none."""
+        return None if self._detail is None else self._detail.source.number
+
+    def step(self, number: int, aligned: AlignedFace, lapse: float = 1.0) -> None:
+        """Take the next frame.
+
+        Args:
+            number: of the frame.
+            aligned: the face in it.
+            lapse: time since the frame before, in parts of the usual time between two.
+        """
+        grey = temporal.reduced(aligned.base)
+        before, self._motion = self._now, None
+        crop = aligned.base
+        if self._averages:
+            if before is not None:
+                self._motion = temporal.onward_motion(self._flow(), before.grey, grey, aligned.size)
+            crop = self._input(crop, self._motion, lapse)
+        self._now = Shown(number, crop, grey)
+        self._aligned = replace(aligned, steady=crop)
+
+    def take(self, shown: Shown, restored: Crop) -> None:
+        """Take what the restorer made of the face as it stood in this frame or in one before."""
+        self._former, self._detail = self._detail, _Detail(shown, cv2.subtract(restored, shown.crop, dtype=cv2.CV_32F))
+        self._blended = 0 if self._former is not None else _BLEND
+
+    def picture(self, lapse: float, scale: float) -> tuple[AlignedFace, Crop] | None:
+        """The face in the newest frame and its crop to show; None before it was restored for the first time.
+
+        Args:
+            lapse: as for :meth:`step`.
+            scale: px of the output for one of the frame.
+        """
+        if self._detail is None or self._now is None or self._aligned is None:
+            return None
+        crop = self._carried()
+        if self._averages:
+            size = faces.crop_scale(self._aligned.affine) / scale
+            crop = self._sharpness(self._output(crop, self._motion, lapse), crop, size)
+        return self._aligned, crop
+
+    def _carried(self) -> Crop:
+        """The newest crop with the detail that belongs to it."""
+        assert self._now is not None and self._detail is not None
+        added = self._moved(self._detail)
+        self._blended += 1
+        if self._former is not None and self._blended < _BLEND:
+            part = self._blended / _BLEND
+            added = cv2.addWeighted(added, part, self._moved(self._former), 1 - part, 0)
+        else:
+            self._former = None
+        return cv2.add(self._now.crop.astype(np.float32), added, dtype=cv2.CV_8U)
+
+    def _moved(self, detail: _Detail) -> NDArray[np.float32]:
+        assert self._now is not None
+        if detail.source.number == self._now.number:
+            return detail.added
+        size = self._now.crop.shape[0]
+        motion = temporal.onward_motion(self._flow(), detail.source.grey, self._now.grey, size, patience=_PATIENCE)
+        added = temporal.warp(detail.added, motion.flow, interpolation=cv2.INTER_CUBIC)
+        return cv2.multiply(added, cv2.merge((motion.trust,) * 3), dst=added)
