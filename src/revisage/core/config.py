@@ -44,6 +44,7 @@ Background = Literal["none", "lanczos", "realesrgan-x2", "realesrgan-x4", "reale
 Copying = Literal["auto", "always", "never"]
 Detector = Literal["compact", "retinaface-r50", "retinaface-mobile", "yunet"]
 Fine = Literal["auto", "keep", "clean"]
+Grain = Literal["none", "match"]
 Temporal = Literal["off", "smooth", "flow", "raft"]
 Panel = Literal["Options", "Restoration", "Faces", "Stability", "File", "Machine", "Face store", "Beside the output"]
 Scope = Literal["networks", "scan", "result", "side output", "run switch"]
@@ -146,6 +147,11 @@ class RestoreConfig(BaseModel):
         "auto",
         description="What is finer than a restorer's crops in large faces: auto takes noise, blocks and blur away, "
         "keep leaves it as it is, clean takes them from small faces too.",
+    )
+    grain: Annotated[Grain, Option("Restoration", ("result",), live=True)] = Field(
+        "none",
+        description="match puts new grain into restored faces, as strong and as coarse as theirs was, so that they do "
+        "not look pasted into a grainy picture.",
     )
     upscale: Annotated[Factor, Option("Options", ("result",), live=True)] = Field(
         1.0, description="Size of the output, as a factor (2, 1.5, 3/2)."

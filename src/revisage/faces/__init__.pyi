@@ -14,6 +14,7 @@ from .alignment import (
 )
 from .compositing import composite, fine_share, landmark_mask, matched_difference, share_in_frame, with_fine
 from .detect import CloserLook, FaceDetector, Found, VideoDetector, load_detector, suppressed, upright_crop
+from .grain import Place, place_of, whole_place, with_grain
 from .shots import ShotDetector
 from .tracking import FaceFollower, FollowedFace, Tracker, frontality
 
@@ -26,6 +27,7 @@ __all__ = [
     "FineChange",
     "FollowedFace",
     "Found",
+    "Place",
     "ShotDetector",
     "Tracker",
     "VideoDetector",
@@ -41,11 +43,14 @@ __all__ = [
     "landmark_mask",
     "load_detector",
     "matched_difference",
+    "place_of",
     "share_in_frame",
     "similarity",
     "suppressed",
     "transform",
     "upright_crop",
     "warp_antialiased",
+    "whole_place",
     "with_fine",
+    "with_grain",
 ]

@@ -20,7 +20,10 @@ from revisage.faces import (
     landmark_mask,
     load_detector,
     matched_difference,
+    place_of,
+    whole_place,
     with_fine,
+    with_grain,
 )
 from revisage.measures import MEASURES, Instruments, crop_landmarks, kept_components
 from revisage.media import Frame
@@ -235,6 +238,7 @@ class FaceWork:
     ) -> None:
         self._aligned = config.aligned
         self._always_fine = config.fine == "clean"
+        self._matches_grain = config.grain == "match"
         self._networks = networks
         self._size_hw = size_hw
         self._shown = 0
@@ -267,6 +271,8 @@ class FaceWork:
         """Put the restored faces of an item into its canvas."""
         if self._aligned:
             result = _shown_whole(canvas, item)
+            if self._matches_grain:
+                result = with_grain(canvas, result, [whole_place(canvas.size_hw)])
             if self._tally is not None and self._shown % _LOOK_EVERY == 0:
                 self._quality.look(item.aligned[0], _whole(result, item.aligned[0].size).crop)
             self._shown += 1
@@ -280,7 +286,12 @@ class FaceWork:
             aligned = [align(canvas, face, self._networks.restorer.size) for face in faces]
             result = composite(canvas, list(zip(aligned, item.restored, strengths, strict=True)))
         else:
-            result = composite(canvas, list(zip(item.aligned, item.restored, strengths, strict=True)), factors)
+            aligned = item.aligned
+            result = composite(canvas, list(zip(aligned, item.restored, strengths, strict=True)), factors)
+        if self._matches_grain:
+            scale = factors if aligned is item.aligned else (1.0, 1.0)
+            places = [place_of(face, canvas.size_hw, scale) for face in aligned]
+            result = with_grain(canvas, result, [place for place in places if place is not None])
         if self._tally is not None and self._shown % _MEASURE_EVERY == 0:
             self._measure(self._tally, result, item, factors)
         self._shown += 1

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from face_frames import face_at, smooth_picture
+
+from revisage.faces.alignment import AlignedFace, align
+from revisage.faces.compositing import composite
+from revisage.faces.grain import place_of, whole_place, with_grain
+from revisage.media import Frame
+from revisage.media.frame import Colour, PixelLayout
+
+SIDE = 240
+
+
+def grainy(sigma: float, size: float, seed: int = 0, pixel_format: str = "yuv444p") -> tuple[Frame, Frame]:
+    """A smooth picture without and with noise of the luma, as video frames."""
+    layout = PixelLayout.find(pixel_format)
+    assert layout is not None
+    picture = 60 + smooth_picture(SIDE, SIDE)[..., 1].astype(np.float32) / 2
+    noise = np.random.default_rng(seed).standard_normal((SIDE, SIDE)).astype(np.float32)
+    if size:
+        noise = cv2.GaussianBlur(noise, (0, 0), size)
+    noise *= sigma / noise.std()
+    scale = 1 << (layout.depth - 8)
+    neutral = [np.full(layout.plane_hw(number, (SIDE, SIDE)), 128 * scale, layout.dtype) for number in (1, 2)]
+    colour = Colour("bt601", full_range=True, chroma_offset_xy=(0, 0.5))
+    return tuple(  # type: ignore[return-value]
+        Frame((np.rint(luma * scale).astype(layout.dtype), *neutral), layout, colour)
+        for luma in (picture, picture + noise)
+    )
+
+
+def cleaned(clean: Frame, noisy: Frame) -> tuple[AlignedFace, Frame]:
+    """The face of a noisy frame, and the frame with that of the clean one in it, as an ideal restorer gives it."""
+    face = face_at(SIDE / 2, SIDE / 2, 0.35)
+    found = align(noisy, face, 256)
+    return found, composite(noisy, [(found, align(clean, face, 256).crop, 1.0)])
+
+
+def noise_of(frame: Frame, clean: Frame) -> tuple[float, float]:
+    """Deviation of a frame's luma from the clean one in the middle of the face, and how much of it is fine."""
+    inner = slice(SIDE // 2 - 30, SIDE // 2 + 30)
+    scale = 1 << (frame.layout.depth - 8)
+    noise = (frame.planes[0][inner, inner].astype(np.float32) - clean.planes[0][inner, inner]) / scale
+    fine = noise - cv2.GaussianBlur(noise, (0, 0), 1.0)
+    return float(noise.std()), float(fine.std() / noise.std())
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv444p", "yuv420p10le"])
+@pytest.mark.parametrize(("sigma", "size"), [(4.0, 0.0), (8.0, 0.0), (6.0, 1.2)])
+def test_a_cleaned_face_gets_noise_as_strong_and_as_coarse_as_it_had(
+    sigma: float, size: float, pixel_format: str
+) -> None:
+    clean, noisy = grainy(sigma, size, pixel_format=pixel_format)
+    found, pasted = cleaned(clean, noisy)
+    place = place_of(found, noisy.size_hw)
+    assert place is not None
+    had, has, gets = (noise_of(frame, clean) for frame in (noisy, pasted, with_grain(noisy, pasted, [place])))
+    assert has[0] < 0.5 * had[0]
+    assert gets[0] == pytest.approx(had[0], rel=0.2)
+    assert gets[1] == pytest.approx(had[1], rel=0.2)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.7])
+def test_a_clean_face_stays_as_it_is(sigma: float) -> None:
+    clean, noisy = grainy(sigma, 0.0)
+    found, pasted = cleaned(clean, noisy)
+    place = place_of(found, noisy.size_hw)
+    assert place is not None
+    assert with_grain(noisy, pasted, [place]) is pasted
+
+
+def test_where_the_noise_was_kept_none_is_added() -> None:
+    _, noisy = grainy(6.0, 0.0)
+    assert with_grain(noisy, noisy, [whole_place(noisy.size_hw)]) is noisy
+
+
+def test_grain_follows_from_the_picture_moves_with_it_and_ends_with_the_face() -> None:
+    first, again, other = (grainy(6.0, 0.0, seed) for seed in (0, 0, 1))
+    shown = []
+    for clean, noisy in (first, again, other):
+        found, pasted = cleaned(clean, noisy)
+        place = place_of(found, noisy.size_hw)
+        assert place is not None
+        result = with_grain(noisy, pasted, [place])
+        shown.append(result.planes[0].astype(int) - pasted.planes[0])
+        np.testing.assert_array_equal(result.planes[0][:, :40], noisy.planes[0][:, :40])
+    np.testing.assert_array_equal(shown[0], shown[1])
+    inner = slice(SIDE // 2 - 30, SIDE // 2 + 30)
+    likeness = np.corrcoef(shown[0][inner, inner].ravel(), shown[2][inner, inner].ravel())[0, 1]
+    assert abs(likeness) < 0.1
