@@ -148,7 +148,7 @@ class RestoreConfig(BaseModel):
         description="What is finer than a restorer's crops in large faces: auto takes noise, blocks and blur away, "
         "keep leaves it as it is, clean takes them from small faces too.",
     )
-    grain: Annotated[Grain, Option("Restoration", ("result",), live=True)] = Field(
+    grain: Annotated[Grain, Option("Restoration", ("result",))] = Field(
         "none",
         description="match puts new grain into restored faces, as strong and as coarse as theirs was, so that they do "
         "not look pasted into a grainy picture.",
