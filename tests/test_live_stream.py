@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,17 @@ def test_frames_are_pushed_in_and_come_out_restored() -> None:
     assert all(frame is not None and frame.shape == (270, 480, 3) and frame.dtype == np.uint8 for frame in shown)
     assert not np.array_equal(shown[-1], camera[-1])
     assert stream.tally.taken == stream.tally.shown == 9
+
+
+def test_the_examples_of_the_page_run(face_clip: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "live.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 2
+    shown: list[np.ndarray | None] = []
+    for example in examples:
+        told = example.replace("live(0)", f"live({str(face_clip)!r})")
+        exec(told, {"revisage": revisage, "camera": face_frames(3), "show": shown.append})
+    assert len(shown) >= 3
 
 
 def test_strength_is_checked() -> None:

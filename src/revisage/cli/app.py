@@ -20,6 +20,7 @@ from revisage import media
 from revisage._version import __version__
 from revisage.cli.dataset import dataset_app
 from revisage.cli.evaluate import evaluate_app
+from revisage.cli.live import live
 from revisage.cli.models import export, models_app
 from revisage.cli.options import (
     RESTORE_FIELDS,
@@ -56,6 +57,7 @@ app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(store_app, name="store")
 add_service_commands(app)
 app.command()(export)
+app.command()(live)
 
 Config = Annotated[
     Path | None,

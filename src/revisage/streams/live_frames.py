@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from revisage.core import Image, RestoreConfig
 from revisage.streams.capture import Capture
-from revisage.streams.live_restorer import LATENCY, LiveRestorer
-from revisage.streams.pace import Clock
+from revisage.streams.live_restorer import LiveRestorer
+from revisage.streams.pace import LATENCY, Clock
 
 if TYPE_CHECKING:
     from revisage.media import Frame

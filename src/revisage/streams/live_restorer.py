@@ -12,7 +12,7 @@ from revisage import faces, media, pipeline
 from revisage.core import ConfigError, Crop, RestoreConfig, UserError
 from revisage.streams.carried_detail import CarriedFace
 from revisage.streams.followed_faces import FollowedFaces
-from revisage.streams.pace import Clock, Pace, StreamTally, SystemClock
+from revisage.streams.pace import LATENCY, Clock, Pace, StreamTally, SystemClock
 from revisage.streams.side_work import SideThread, SideWork, SideWorkAtOnce
 
 if TYPE_CHECKING:
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from revisage.media import Frame
     from revisage.pipeline import Networks, PlannedFace
 
-__all__ = ["LATENCY", "LiveRestorer", "check_config"]
-
-LATENCY = 0.12
-"""Seconds from the capture of a frame until it is out, at most, unless told otherwise."""
+__all__ = ["LiveRestorer", "check_config"]
 
 _SEARCH_EVERY = 8
 """Frames between searches of whole frames where nothing depends on time."""

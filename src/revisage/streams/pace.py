@@ -10,7 +10,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Clock", "Latencies", "Pace", "StreamTally", "SystemClock"]
+__all__ = ["LATENCY", "Clock", "Latencies", "Pace", "StreamTally", "SystemClock"]
+
+LATENCY = 0.12
+"""Seconds from the capture of a frame until it is out, at most, unless told otherwise."""
 
 _RATE = 24.0
 """Frames a second that must come out where at least as many go in."""
