@@ -74,6 +74,7 @@ class RestoreOptions(TypedDict, total=False):
     strength: float | None
     fidelity: float | None
     fine: Literal["auto", "keep", "clean"] | None
+    color: Literal["match", "keep", "restore"] | None
     grain: Literal["none", "match"] | None
     upscale: float | str | None
     background: Literal["none", "lanczos", "realesrgan-x2", "realesrgan-x4", "realesr-general-x4"] | None

@@ -42,7 +42,7 @@ from .files import (
 )
 from .memory import give_back_freed_memory
 from .progress import CancelToken, Progress, ProgressCallback, format_seconds
-from .values import Box, Crop, Face, Image, Region, Shot, Track
+from .values import Box, Crop, Face, Image, Levels, Region, Shot, Track
 
 __all__ = [
     "DETECTORS",
@@ -57,6 +57,7 @@ __all__ = [
     "Face",
     "Image",
     "InputError",
+    "Levels",
     "MissingExtraError",
     "ModelError",
     "Option",

@@ -44,6 +44,7 @@ Background = Literal["none", "lanczos", "realesrgan-x2", "realesrgan-x4", "reale
 Copying = Literal["auto", "always", "never"]
 Detector = Literal["compact", "retinaface-r50", "retinaface-mobile", "yunet"]
 Fine = Literal["auto", "keep", "clean"]
+Color = Literal["match", "keep", "restore"]
 Grain = Literal["none", "match"]
 Temporal = Literal["off", "smooth", "flow", "raft"]
 Panel = Literal["Options", "Restoration", "Faces", "Stability", "File", "Machine", "Face store", "Beside the output"]
@@ -147,6 +148,11 @@ class RestoreConfig(BaseModel):
         "auto",
         description="What is finer than a restorer's crops in large faces: auto takes noise, blocks and blur away, "
         "keep leaves it as it is, clean takes them from small faces too.",
+    )
+    color: Annotated[Color, Option("Restoration", ("result",))] = Field(
+        "match",
+        description="match gives restored faces the colours of the source, keep leaves them those of the restorer, "
+        "restore takes fading and casts off the whole picture, shot by shot.",
     )
     grain: Annotated[Grain, Option("Restoration", ("result",))] = Field(
         "none",
@@ -316,6 +322,7 @@ class RestoreConfig(BaseModel):
         if (
             self.copy_untouched == "never"
             or self.deinterlace
+            or self.color == "restore"
             or self.compare is not None
             or self.save_frames is not None
         ):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Box", "Crop", "Face", "Image", "Region", "Shot", "Track"]
+__all__ = ["Box", "Crop", "Face", "Image", "Levels", "Region", "Shot", "Track"]
 
 Image = NDArray[np.uint8]
 """``(H, W, 3) uint8 RGB``, contiguous."""
@@ -22,6 +22,14 @@ Crop = NDArray[np.uint8]
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A gain and an offset (1/255 of the full scale) for each of R, G and B."""
+
+    gain: tuple[float, float, float]
+    offset: tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,7 +82,13 @@ class _Change:
         return _warp(self.mask, self.to_region, self.region.size_hw, cv2.INTER_LINEAR)
 
 
-def composite(frame: Frame, restored: Sequence[Restored], upscale: float | tuple[float, float] = 1.0) -> Frame:
+def composite(
+    frame: Frame,
+    restored: Sequence[Restored],
+    upscale: float | tuple[float, float] = 1.0,
+    *,
+    own_colours: bool = False,
+) -> Frame:
     """Show restored faces in a frame.
 
     Args:
@@ -90,6 +96,7 @@ def composite(frame: Frame, restored: Sequence[Restored], upscale: float | tuple
         restored: the faces, aligned in the frame before it was resized. Their order does not matter.
         upscale: size of ``frame`` over the size the faces were aligned in, as one factor or as two (x, y) where
             rounding to whole pixels made them differ. Pixel centres map as ``(x + 0.5) * upscale - 0.5``.
+        own_colours: leave the crops the colours that they have; else they take those of the source.
 
     Returns:
         A new frame; ``frame`` itself when nothing changes.
@@ -98,7 +105,7 @@ def composite(frame: Frame, restored: Sequence[Restored], upscale: float | tuple
         ValueError: a strength outside 0 to 1, or a restored crop of another shape than its face's.
     """
     factors = upscale if isinstance(upscale, tuple) else (upscale, upscale)
-    changes = [_change(frame.size_hw, *item, factors) for item in restored]
+    changes = [_change(frame.size_hw, *item, factors, own_colours) for item in restored]
     return frame.add_all_rgb(_merged([change for change in changes if change is not None]))
 
 
@@ -114,6 +121,7 @@ def _change(
     restored: Crop,
     strength: float,
     factors: tuple[float, float],
+    own_colours: bool,
 ) -> _Change | None:
     """What one face changes in a frame of ``size_hw``; None when that is nothing."""
     if not 0 <= strength <= 1:
@@ -127,7 +135,10 @@ def _change(
     region = shown_region(mask, to_frame, size_hw)
     if region is None:
         return None
-    difference = matched_difference(face.base, restored, mask, face.steady)
+    if own_colours:
+        difference = cv2.subtract(restored, face.base, dtype=cv2.CV_32F)
+    else:
+        difference = matched_difference(face.base, restored, mask, face.steady)
     shown = strength if face.fine is None else strength * face.fine.rest
     weighted = cv2.multiply(difference, cv2.merge((mask, mask, mask)), scale=shown, dst=difference)
     to_frame[:, 2] -= (region.left, region.top)

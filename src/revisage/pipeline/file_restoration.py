@@ -41,6 +41,7 @@ from revisage.pipeline.plan import (
     busiest_frame,
     make_plan,
     planned_faces,
+    planned_levels,
     usual_step,
     whole,
 )
@@ -170,6 +171,7 @@ class Run:
             pts=tuple(self.scan.pts[read]),
             step=usual_step(self.scan.pts),
             planned=planned_faces(self.scan, self.plan, segment),
+            levels=planned_levels(self.scan, segment, self.config),
             options=self.target.options,
             target=str(self.segment_path(segment) if self.target.by_segments else self.finished),
             calibration=self.calibration,

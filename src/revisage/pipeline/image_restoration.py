@@ -6,7 +6,7 @@ import numpy as np
 
 from revisage import media
 from revisage.core import Image, ProcessingError, RestoreConfig
-from revisage.pipeline.plan import make_plan, planned_faces, whole
+from revisage.pipeline.plan import make_plan, planned_faces, planned_levels, whole
 from revisage.pipeline.restoration import FrameInWork, Networks, restore_frames
 from revisage.pipeline.scan import Fingerprint
 from revisage.pipeline.scanner import scan_frames
@@ -36,9 +36,11 @@ def restored_image(image: Image, config: RestoreConfig, networks: Networks | Non
     nowhere = Fingerprint(name="image", size=0, sha256="0" * 64, hashed="whole")
     scan = scan_frames(lambda: iter([frame]), nowhere, config, networks)
     (planned,) = planned_faces(scan, make_plan(scan, config), whole(scan))
+    levels = next(iter(planned_levels(scan, whole(scan), config)), None)
     size_hw = media.scaled_size(frame.size_hw, config.upscale, even=False)
     networks = networks.uncalibrated
-    (item,) = restore_frames([frame], lambda frame: FrameInWork(frame, planned), networks, config, size_hw=size_hw)
+    item = FrameInWork(frame, planned, levels=levels)
+    (item,) = restore_frames([frame], lambda _: item, networks, config, size_hw=size_hw)
     if item.problem:
         raise ProcessingError(f"the faces could not be restored: {item.problem}")
     return np.ascontiguousarray(item.shown.rgb())

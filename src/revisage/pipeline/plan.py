@@ -21,9 +21,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from revisage.core import RestoreConfig
+from revisage.core import Levels, RestoreConfig, ScanMismatchError
 from revisage.faces import share_in_frame
-from revisage.pipeline.restoration import Block, PlannedFace
+from revisage.pipeline.restoration import Block, PlannedFace, colour_levels
 from revisage.pipeline.scan import Scan, ScannedTrack
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "make_plan",
     "place_weight",
     "planned_faces",
+    "planned_levels",
     "usual_step",
     "whole",
 ]
@@ -162,6 +163,21 @@ def planned_faces(scan: Scan, plan: Plan, segment: Segment) -> tuple[tuple[Plann
             if strength > 0:
                 frames[index - read.start].append(PlannedFace(track.id, track.face(index), strength))
     return tuple(map(tuple, frames))
+
+
+def planned_levels(scan: Scan, segment: Segment, config: RestoreConfig) -> tuple[Levels | None, ...]:
+    """For each frame that a segment reads the levels of its shot; empty where colours are left as they are.
+
+    Raises:
+        ScanMismatchError: the scan was made by a version that did not look at colours.
+    """
+    if config.color != "restore":
+        return ()
+    if not scan.colours:
+        raise ScanMismatchError("color restore needs a scan that tells the colours of each shot; scan the source again")
+    levels = [colour_levels(ends) for ends in scan.colours]
+    shots = (bisect.bisect_right(scan.shots, index, key=_begin) - 1 for index in segment.read)
+    return tuple(levels[shot] for shot in shots)
 
 
 def busiest_frame(scan: Scan, plan: Plan) -> int:

@@ -51,6 +51,8 @@ _Unit = Annotated[float, Field(ge=0, le=1)]
 _Box = tuple[float, float, Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 _Points = Annotated[list[float], Field(min_length=10, max_length=10)]
 
+_Ends = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=6, max_length=6)]
+
 _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -182,6 +184,7 @@ class Scan(BaseModel):
         pts: of each frame.
         shots: start and stop (excluded) of each shot; together they cover all frames.
         tracks: the faces found.
+        colours: of each shot the darkest R, G and B and the lightest ones; empty in scans by older versions.
         truncated: whether the source broke off before its end.
         warnings: damage met while reading.
     """
@@ -198,6 +201,7 @@ class Scan(BaseModel):
     pts: list[int] = Field(min_length=1)
     shots: list[tuple[int, int]] = Field(min_length=1)
     tracks: list[ScannedTrack]
+    colours: list[_Ends] = []
     truncated: bool = False
     warnings: list[str] = []
 
@@ -211,6 +215,8 @@ class Scan(BaseModel):
             raise ValueError(f"the shots must follow one another and cover the {frames} frames")
         if any(stop <= start for start, stop in self.shots):
             raise ValueError("a shot must hold at least one frame")
+        if self.colours and len(self.colours) != len(self.shots):
+            raise ValueError("the colours must be those of each shot, or be left out")
         if len({track.id for track in self.tracks}) != len(self.tracks):
             raise ValueError("two tracks have the same id")
         for track in self.tracks:

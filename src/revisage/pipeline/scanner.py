@@ -24,7 +24,7 @@ from revisage.core import (
     RestoreConfig,
     Track,
 )
-from revisage.pipeline.restoration import Networks, StageThreads
+from revisage.pipeline.restoration import ColourSpread, Networks, StageThreads
 from revisage.pipeline.scan import Fingerprint, Scan, ScannedTrack, ScanSettings
 
 if TYPE_CHECKING:
@@ -216,6 +216,7 @@ class _Glimpses:
         self._tracker: Tracker | None = None
         self._starts: list[int] = []
         self._tracks: list[ScannedTrack] = []
+        self._spreads: list[ColourSpread] = []
         self.pts: list[int] = []
         self.faces = 0
 
@@ -226,6 +227,9 @@ class _Glimpses:
         self.faces += sum(face.score >= self._start_score for face in glimpse.faces)
         if self._first is None:
             self._first = glimpse
+        if not self._spreads or (glimpse.cut and not self._config.aligned):
+            self._spreads.append(ColourSpread())
+        self._spreads[-1].add(glimpse.small)
         if self._config.aligned:
             return
         if glimpse.cut or self._tracker is None:
@@ -265,6 +269,7 @@ class _Glimpses:
             pts=self.pts,
             shots=list(itertools.pairwise([*self._starts, len(self.pts)])),
             tracks=self._tracks,
+            colours=[list(spread.ends()) for spread in self._spreads],
             truncated=ending.truncated,
             warnings=ending.warnings,
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from revisage import media
-from revisage.core import CancelToken, Crop, ProcessingError, RestoreConfig, output_error
+from revisage.core import CancelToken, Crop, Levels, ProcessingError, RestoreConfig, output_error
 from revisage.pipeline.plan import Segment
 from revisage.pipeline.restoration import (
     Block,
@@ -50,6 +50,7 @@ class SegmentJob:
         pts: of each frame that the segment reads.
         step: usual time between two frames of the scan.
         planned: faces to restore in each frame that the segment reads.
+        levels: of the colours of each of these frames; empty where they are left as they are.
         options: of the encoder.
         target: location of the segment's video, or of the whole where the output is an image.
         calibration: location of the crops that an int8 network is made with, or None.
@@ -69,6 +70,7 @@ class SegmentJob:
     planned: tuple[tuple[PlannedFace, ...], ...]
     options: EncodeOptions
     target: str
+    levels: tuple[Levels | None, ...] = ()
     calibration: str | None = None
     compare: tuple[str, EncodeOptions | int] | None = None
     pictures: SideTargets | None = None
@@ -286,7 +288,9 @@ class _Planner:
         self._number += 1
         index = job.segment.read[number]
         lapse = max(1.0, (frame.pts - job.pts[max(0, number - 1)]) / job.step)
-        return FrameInWork(frame, job.planned[number], index=index, blocks=self._blocks(index), lapse=lapse)
+        levels = job.levels[number] if job.levels else None
+        blocks = self._blocks(index)
+        return FrameInWork(frame, job.planned[number], index=index, blocks=blocks, lapse=lapse, levels=levels)
 
     def _blocks(self, index: int) -> tuple[Block, ...]:
         """Those that read a frame. They follow one another: each is looked at while it is open, and no longer."""

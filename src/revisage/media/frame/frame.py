@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core import Region
+from revisage.core import Levels, Region
 from revisage.media.frame.samples import (
     Colour,
     Orientation,
@@ -206,6 +206,20 @@ class Frame:
         if layout.has_alpha:
             colours = (*colours, resize_plane(self.planes[-1], stored.shape[:2], layout.maximum))
         return replace(self, planes=colours, is_decoded=False)
+
+    def with_levels(self, levels: Levels) -> Frame:
+        """A frame whose R, G and B are each changed by a gain and an offset, at the native depth.
+
+        What changes is added to the planes, so that smaller chroma planes lose no detail of their own.
+        """
+        stored = self._stored_region(None)
+        affine = rgb_from_samples(self.layout, self.colour)
+        gain = np.array(levels.gain)
+        change = affine * (gain - 1)[:, None]
+        change[:, 3] += levels.offset
+        delta = cv2.transform(self._samples(stored).astype(np.float32), change)
+        height, width = self.size_hw
+        return self.add_rgb(Region(0, 0, width, height), self.orientation.upright(delta))
 
     def _add(self, planes: list[NDArray[Any]], region: Region, delta: NDArray[np.float32]) -> None:
         """Change a region of ``planes`` in place."""

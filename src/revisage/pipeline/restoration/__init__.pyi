@@ -1,4 +1,5 @@
 from .averaging import average_inputs, average_restored
+from .colour_balance import ColourSpread, colour_levels
 from .frame_restoration import FaceWork, Planner, QualitySums, Tally, restore_frames, scaled_face
 from .frame_stages import (
     Block,
@@ -16,6 +17,7 @@ from .trace import Trace
 
 __all__ = [
     "Block",
+    "ColourSpread",
     "FaceWork",
     "FrameInWork",
     "Networks",
@@ -29,6 +31,7 @@ __all__ = [
     "align_faces",
     "average_inputs",
     "average_restored",
+    "colour_levels",
     "drop_networks",
     "kept_networks",
     "plan_frames",

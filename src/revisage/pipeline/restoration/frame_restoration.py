@@ -34,6 +34,7 @@ from revisage.pipeline.restoration.frame_stages import (
     StageClock,
     StageThreads,
     align_faces,
+    mend_frames,
     plan_frames,
     restore_faces,
     show_faces,
@@ -204,7 +205,8 @@ def restore_frames(
     clock = StageClock(tally.seconds, trace)
 
     def cut_out() -> Iterator[FrameInWork]:
-        return align_faces(plan_frames(frames, planner, lambda: networks.restorer, clock), work.align, clock)
+        planned = plan_frames(frames, planner, lambda: networks.restorer, clock)
+        return align_faces(mend_frames(planned, clock), work.align, clock)
 
     def followed(items: Iterator[FrameInWork]) -> Iterator[FrameInWork]:
         return average_inputs(items, networks.flow, settings.temporal_passes, clock)
@@ -238,6 +240,7 @@ class FaceWork:
     ) -> None:
         self._aligned = config.aligned
         self._always_fine = config.fine == "clean"
+        self._composite = functools.partial(composite, own_colours=config.color == "keep")
         self._matches_grain = config.grain == "match"
         self._networks = networks
         self._size_hw = size_hw
@@ -284,10 +287,10 @@ class FaceWork:
             # The background network has sharpened the face already: the difference must be to what it made.
             faces = [scaled_face(planned.face, factors) for planned in item.planned]
             aligned = [align(canvas, face, self._networks.restorer.size) for face in faces]
-            result = composite(canvas, list(zip(aligned, item.restored, strengths, strict=True)))
+            result = self._composite(canvas, list(zip(aligned, item.restored, strengths, strict=True)))
         else:
             aligned = item.aligned
-            result = composite(canvas, list(zip(aligned, item.restored, strengths, strict=True)), factors)
+            result = self._composite(canvas, list(zip(aligned, item.restored, strengths, strict=True)), factors)
         if self._matches_grain:
             scale = factors if aligned is item.aligned else (1.0, 1.0)
             places = [place_of(face, canvas.size_hw, scale) for face in aligned]

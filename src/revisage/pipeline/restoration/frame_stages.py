@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from revisage.core import CancelledError, CancelToken, Crop, Face, UserError
+from revisage.core import CancelledError, CancelToken, Crop, Face, Levels, UserError
 from revisage.pipeline.restoration.trace import Trace
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ __all__ = [
     "StageClock",
     "StageThreads",
     "align_faces",
+    "mend_frames",
     "plan_frames",
     "restore_faces",
     "show_faces",
@@ -90,6 +91,8 @@ class FrameInWork:
         blocks: those that read the frame; none where faces are not averaged over time.
         lapse: time since the frame before, in parts of the usual time between two, at least 1.
         motions: of each face since the frame before; None where it was not there.
+        levels: that take fading and a cast off the frame; None where they are left.
+        mended: the frame without what is wrong with the whole of it; None where nothing is done about that.
     """
 
     frame: Frame
@@ -102,11 +105,18 @@ class FrameInWork:
     blocks: tuple[Block, ...] = ()
     lapse: float = 1.0
     motions: list[Motion | None] = field(default_factory=list)
+    levels: Levels | None = None
+    mended: Frame | None = None
 
     @property
     def block(self) -> Block | None:
         """The block that the frame's result is taken from; None for a frame that is read for others only."""
         return next((block for block in self.blocks if block.start <= self.index < block.stop), None)
+
+    @property
+    def base(self) -> Frame:
+        """The frame that is worked on: as decoded, or mended."""
+        return self.frame if self.mended is None else self.mended
 
     @property
     def faces(self) -> list[tuple[PlannedFace, AlignedFace]]:
@@ -189,13 +199,22 @@ def plan_frames(
             close()
 
 
+def mend_frames(items: Iterable[FrameInWork], clock: StageClock) -> Iterator[FrameInWork]:
+    """Take off each frame what is wrong with the whole of it."""
+    for item in items:
+        if item.levels is not None:
+            with clock("mend"), item.kept_on_failure():
+                item.mended = item.frame.with_levels(item.levels)
+        yield item
+
+
 def align_faces(
     items: Iterable[FrameInWork], align: Callable[[Frame, PlannedFace], AlignedFace], clock: StageClock
 ) -> Iterator[FrameInWork]:
     """Cut the planned faces out of each frame."""
     for item in items:
         with clock("align"), item.kept_on_failure():
-            item.aligned = [align(item.frame, planned) for planned in item.planned]
+            item.aligned = [align(item.base, planned) for planned in item.planned]
         yield item
 
 
@@ -315,7 +334,7 @@ def show_faces(
     """Bring each frame to the output's size (``canvas``) and put its restored faces into it (``show``)."""
     for item in items:
         with clock("resize"):
-            item.result = canvas(item.frame)
+            item.result = canvas(item.base)
         if item.restored and not item.problem:
             with clock("composite"), item.kept_on_failure():
                 item.result = show(item.result, item)
