@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from revisage import live_stream, streams
+from revisage import streams
 from revisage.cli.options import JsonOption, OverwriteOption, QuietOption, with_config_options
 from revisage.cli.show import print_lines, warn
 from revisage.core import ConfigError, live_fields
@@ -68,9 +68,11 @@ def live(
     revisage live 0 --to window --split      in a window; keys: s split, o figures, up and down strength, q quit
     revisage live rtsp://host/door --to door.mkv
     """
+    from revisage.live_stream import open_live  # it brings numpy
+
     display = _display(to, port=port, pipe_format=pipe_format, overwrite=overwrite)
     try:
-        session = live_stream.open_live(
+        session = open_live(
             source,
             latency=latency / 1000,
             size=None if size is None else _size(size),
