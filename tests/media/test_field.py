@@ -7,6 +7,7 @@ import re
 import struct
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -30,6 +31,9 @@ from revisage.media import (
     sniff_file,
     stream_times,
 )
+from revisage.media.behind_jpeg import with_true_index
+from revisage.media.still import StillSink
+from revisage.media.still.source import read_still
 
 
 @pytest.fixture
@@ -228,12 +232,13 @@ def test_transparency_that_is_lost_is_said(tmp_path: Path) -> None:
     assert "transparency is lost with this codec and container; name the output .webm" in result.notes[-1]
 
 
-def restored(source: Path, output: Path) -> list[str]:
-    """Notes of a photo written again with one corner changed."""
+def restored(source: Path, output: Path, factor: int = 1) -> list[str]:
+    """Notes of a photo written again with one corner changed, perhaps larger."""
     with open_source(source) as opened:
         frame = next(opened.frames())
         sink = open_image_sink(output, opened)
-        sink.write(frame.add_rgb(Region(0, 0, 8, 8), np.full((8, 8, 3), 40, np.float32)))
+        changed = frame.add_rgb(Region(0, 0, 8, 8), np.full((8, 8, 3), 40, np.float32))
+        sink.write(changed.resized((factor * frame.size_hw[0], factor * frame.size_hw[1])))
         sink.close()
     return list(sink.notes)  # type: ignore[attr-defined]
 
@@ -308,13 +313,34 @@ def test_an_avif_that_moves_is_an_animation(tmp_path: Path, name: str) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"in.avif", name}
 
 
-def test_a_gain_map_that_is_not_kept_is_said_and_not_promised(field: Path, tmp_path: Path) -> None:
-    notes = restored(field / "gain_map.jpg", tmp_path / "out.jpg")
+def test_a_gain_map_goes_behind_the_restored_photo(field: Path, tmp_path: Path) -> None:
+    assert restored(field / "gain_map.jpg", tmp_path / "out.jpg") == []
+    before, after = ((folder).read_bytes() for folder in (field / "gain_map.jpg", tmp_path / "out.jpg"))
+    assert after[-3422:] == before[-3422:]  # as long as its XMP says, which counts from the end
+    assert after[-3424:-3422] == b"\xff\xd9"
+    assert b'Item:Semantic="GainMap" Item:Mime="image/jpeg" Item:Length="3422"' in after
+    assert before[:-3422] != after[:-3422]
+    with Image.open(io.BytesIO(after[-3422:])) as gains:
+        assert gains.size == (160, 90)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_gain_map_that_is_not_kept_is_said_and_not_promised(field: Path, tmp_path: Path, factor: int) -> None:
+    name = "out.jpg" if factor == 2 else "out.webp"
+    notes = restored(field / "gain_map.jpg", tmp_path / name, factor)
     assert "gain map" in notes[0]
-    data = (tmp_path / "out.jpg").read_bytes()
+    data = (tmp_path / name).read_bytes()
     assert b"hdrgm:" not in data.replace(b"xmlns:hdrgm", b"")
     assert b"Container:Directory" not in data
-    assert b"http://ns.adobe.com/xap/1.0/" in data
+    assert (b"http://ns.adobe.com/xap/1.0/" in data) == (factor == 2)
+
+
+def test_the_gain_map_and_depth_of_a_heic_are_said(field: Path, tmp_path: Path) -> None:
+    sink = StillSink(tmp_path / "out.png", probe(field / "tiled.heic"), "png")
+    still = read_still(field / "tiled.heic")
+    assert not sink._keeps_more(still.samples, still)
+    assert sink.notes == ["a gain map and a depth map beside the photo are left out; the photo is kept"]
+    sink.abort()
 
 
 @pytest.mark.parametrize(("suffix", "back"), [(".jp2", ".jp2"), (".ppm", ".ppm"), (".ico", ".png")])
@@ -391,26 +417,89 @@ def test_photos_of_more_than_eight_bits_say_that_eight_are_taken(tmp_path: Path)
             assert opened.warnings == [f"{tmp_path / name}: has 10 bits a sample; 8 of them are taken"]
 
 
-@pytest.mark.parametrize("name", ["out.jpg", "out.png"])
-def test_the_second_picture_of_a_stereo_photo_is_said(tmp_path: Path, name: str) -> None:
-    pair = [Image.new("RGB", (64, 48), (shade, 90, 30)) for shade in (200, 100)]
-    pair[0].save(tmp_path / "in.jpg", "MPO", save_all=True, append_images=pair[1:])
+def stereo(path: Path, **options: object) -> None:
+    """A photo with two further views behind it."""
+    views = [Image.fromarray(np.random.default_rng(seed).integers(0, 256, (48, 64, 3), np.uint8)) for seed in range(3)]
+    views[0].save(path, "MPO", save_all=True, append_images=views[1:], **options)
+
+
+def views_of(path: Path) -> list[np.ndarray]:
+    with Image.open(path) as image:
+        assert image.format == "MPO"
+        found = []
+        for number in range(image.n_frames):
+            image.seek(number)
+            found.append(np.asarray(image))
+        return found
+
+
+def index_of(path: Path) -> list[dict[str, int]]:
+    """The pictures that the index of a JPEG lists, as Pillow reads it."""
+    with Image.open(path) as image:
+        return list(image.mpinfo[0xB002])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_further_views_go_behind_the_restored_photo(tmp_path: Path, turned: bool) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    stereo(tmp_path / "in.jpg", exif=exif)
+    notes = restored(tmp_path / "in.jpg", tmp_path / "out.jpg")
+    assert notes == ["further pictures behind the photo stay as they are, with their faces as they were"]
+    before, after = views_of(tmp_path / "in.jpg"), views_of(tmp_path / "out.jpg")
+    assert len(before) == len(after) == 3
+    assert not np.array_equal(before[0], after[0])
+    assert all(np.array_equal(one, other) for one, other in zip(before[1:], after[1:], strict=True))
+    entries = index_of(tmp_path / "out.jpg")
+    data = (tmp_path / "out.jpg").read_bytes()
+    assert data[entries[0]["Size"] - 2 :][:4] == b"\xff\xd9\xff\xd8"
+
+
+def test_further_views_are_found_with_a_label_before_them(tmp_path: Path) -> None:
+    stereo(tmp_path / "in.jpg", xmp=b"<x:xmpmeta/>")
+    restored(tmp_path / "in.jpg", tmp_path / "out.jpg")
+    data = (tmp_path / "out.jpg").read_bytes()
+    comment = b"\xff\xfe\0\x0ca comment!"
+    for place in (2, data.index(b"\xff\xdb")):  # before the index, and behind it
+        changed = with_true_index(data[:place] + comment + data[place:], data)
+        (tmp_path / "changed.jpg").write_bytes(changed)
+        pairs = zip(views_of(tmp_path / "out.jpg"), views_of(tmp_path / "changed.jpg"), strict=True)
+        assert all(np.array_equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize("damage", ["beyond", "no index", "format"])
+def test_further_views_that_cannot_be_kept_are_said(tmp_path: Path, damage: str) -> None:
+    stereo(tmp_path / "in.jpg")
+    data = bytearray((tmp_path / "in.jpg").read_bytes())
+    if damage == "beyond":
+        second = index_of(tmp_path / "in.jpg")[1]
+        at = data.index(struct.pack("<II", second["Size"], second["DataOffset"]))
+        struct.pack_into("<I", data, at + 4, len(data))
+    elif damage == "no index":
+        at = data.index(b"MPF\0") + 4
+        data[at : at + 4] = b"XXXX"
+    (tmp_path / "in.jpg").write_bytes(data)
+    name = "out.png" if damage == "format" else "out.jpg"
     assert "other pictures behind the photo are left out" in restored(tmp_path / "in.jpg", tmp_path / name)[0]
     assert b"MPF\0" not in (tmp_path / name).read_bytes()
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_the_film_behind_a_photo_is_said_and_not_promised(field: Path, tmp_path: Path, told: bool) -> None:
+def test_the_film_behind_a_photo_stays_behind_it(field: Path, tmp_path: Path, told: bool) -> None:
+    film = (field / "hvc1.mov").read_bytes()
     xmp = (
         b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         b'<rdf:Description xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MicroVideo="1" '
-        b'GCamera:MicroVideoOffset="4096" dc:title="kept"/></rdf:RDF></x:xmpmeta>'
+        b'GCamera:MicroVideoOffset="%d" dc:title="kept"/></rdf:RDF></x:xmpmeta>' % len(film)
     )
     Image.new("RGB", (64, 48), (200, 90, 30)).save(tmp_path / "in.jpg", "JPEG", **({"xmp": xmp} if told else {}))
     with (tmp_path / "in.jpg").open("ab") as file:
-        file.write((field / "hvc1.mov").read_bytes())
-    assert "a film" in restored(tmp_path / "in.jpg", tmp_path / "out.jpg")[0]
+        file.write(film)
+    assert "a film behind the photo stays as it is" in restored(tmp_path / "in.jpg", tmp_path / "out.jpg")[0]
     data = (tmp_path / "out.jpg").read_bytes()
+    assert (data.endswith(b"\xff\xd9" + film), b'MicroVideoOffset="%d"' % len(film) in data) == (True, told)
+    assert "a film" in restored(tmp_path / "in.jpg", tmp_path / "out.webp")[0]
+    data = (tmp_path / "out.webp").read_bytes()
     assert b"GCamera:MicroVideo" not in data
     assert (b'dc:title="kept"' in data) == told
 
@@ -586,3 +675,58 @@ def with_cover(source: Path, path: Path) -> Path:
                 packet.stream = video
                 made.mux(packet)
     return path
+
+
+def untagged(path: Path, codec: str, pixel_format: str) -> Path:
+    """Bars from black to white in the limited range, as cameras and tapes have it, and nothing that says so."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=25, options={"crf": "4", "qscale": "1"})
+        stream.width, stream.height, stream.pix_fmt = 128, 64, pixel_format
+        for number in range(6):
+            frame = av.VideoFrame(128, 64, pixel_format)
+            deep = 4 if "10" in pixel_format else 1
+            for plane, values in zip(frame.planes, (np.repeat([16, 90, 163, 235], 32), 128, 128), strict=True):
+                rows = np.zeros((plane.height, plane.line_size), np.uint8).view(np.uint8 if deep == 1 else "<u2")
+                rows[:, : plane.width] = deep * values
+                plane.update(rows.tobytes())
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        assert {int(frame.color_range) for frame in container.decode(video=0)} == {0}  # type: ignore[attr-defined]
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format"),
+    [
+        ("in.mp4", "libx264", "yuv420p"),
+        ("in.mp4", "libx264", "yuv422p10le"),
+        ("in.mkv", "ffv1", "yuv420p"),
+        ("in.avi", "mpeg4", "yuv420p"),
+    ],
+)
+@pytest.mark.parametrize("to", [None, "hevc", "av1", "ffv1", "mjpeg"])
+def test_the_limited_range_of_a_source_without_tags_is_kept(
+    tmp_path: Path, name: str, codec: str, pixel_format: str, to: str | None
+) -> None:
+    source = untagged(tmp_path / name, codec, pixel_format)
+    output = tmp_path / (f"out{source.suffix}" if to is None else "out.mkv")
+    corner = Region(0, 0, 8, 8)
+    change = np.full((8, 8, 3), 40, np.float32)
+    pass_through(source, output, EncodeOptions(codec=to), change=lambda frame: frame.add_rgb(corner, change))
+    with open_source(source) as before, open_source(output) as after:
+        for one, other in zip(before.frames(), after.frames(), strict=True):
+            assert not one.colour.full_range
+            assert other.colour.full_range == (to == "mjpeg")  # JPEG has no other; its samples are stretched
+            assert np.abs(one.rgb()[16:].astype(int) - other.rgb()[16:]).max() < 8
+            if to != "mjpeg":
+                step = 2 ** (other.layout.depth - 8)
+                assert (
+                    np.abs(
+                        one.planes[0][16:].astype(int) // 2 ** (one.layout.depth - 8) - other.planes[0][16:] // step
+                    ).max()
+                    < 5
+                )
+    with av.open(str(output)) as container:
+        assert {int(frame.color_range) for frame in container.decode(video=0)} <= {2 if to == "mjpeg" else 1, 0}  # type: ignore[attr-defined]

@@ -55,6 +55,21 @@ def test_a_model_may_have_any_name(name: str, tmp_path: Path) -> None:
     assert read_statements(path) == [said]
 
 
+def test_further_views_behind_a_photo_are_found(tmp_path: Path) -> None:
+    path, noise = tmp_path / "a.jpg", np.random.default_rng(0)
+    views = [Image.fromarray(noise.integers(0, 256, (40, 56, 3), dtype=np.uint8)) for _ in range(3)]
+    packet = b'<x:xmpmeta><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF></x:xmpmeta>'
+    views[0].save(path, "MPO", save_all=True, append_images=views[1:], xmp=packet)  # behind the index of views
+    before = pixels_of(path)
+    assert label_picture(path, SAID)
+    assert read_statements(path) == [SAID]
+    assert len(before) == 3
+    assert np.array_equal(pixels_of(path), before)
+    with Image.open(path) as image:
+        end = image.mpinfo[0xB002][0]["Size"]  # type: ignore[attr-defined]
+    assert path.read_bytes()[end - 2 : end + 2] == b"\xff\xd9\xff\xd8"
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.webp", "a.gif"])
 def test_an_animation_keeps_times_and_loops(name: str, tmp_path: Path) -> None:
     path = tmp_path / name

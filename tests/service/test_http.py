@@ -327,3 +327,16 @@ def test_a_killed_workers_job_is_taken_up_again(tmp_path: Path, face_clip: Path)
         ended = client.wait(job["id"], timeout=200)
         assert ended["attempts"] == 2
         assert [entry["id"] for entry in client.jobs()] == [job["id"]]
+
+
+def test_what_looks_at_headers_is_loaded_before_the_fork(shared: Path) -> None:
+    """Each upload is looked at in a fork; what it would load itself costs far more than the look."""
+    files = [shared / "clips" / "s18.mp4", shared / "gifs" / "classroom.gif", shared / "field" / "gain_map.jpg"]
+    code = (
+        "import sys, pathlib, revisage.service.http.requests as r, revisage.service.http.measuring\n"
+        "known = set(sys.modules)\n"
+        f"for path in {[str(file) for file in files]}: r.media.read_extent(pathlib.Path(path))\n"
+        "print(len(set(sys.modules) - known))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert int(answer.stdout) < 8

@@ -18,6 +18,7 @@ from PIL import Image
 from revisage.core import written_beside
 from revisage.media import jpeg_segments, png_chunks, webp_chunks
 from revisage.media.animation.gif_file import with_comment
+from revisage.media.behind_jpeg import with_true_index
 from revisage.media.image_file import pillow_unlimited
 
 __all__ = ["PictureTexts", "add_comment", "edit_xmp", "read_texts", "xmp_of"]
@@ -132,11 +133,10 @@ def _in_jpeg(data: bytes, edit: EditPacket) -> bytes:
     is_packet = [marker == 0xE1 and segment.startswith(jpeg_segments.XMP, 4) for marker, segment in segments]
     before = next((segment[start:] for (_, segment), found in zip(segments, is_packet, strict=True) if found), b"")
     kept = [each for each, found in zip(segments, is_packet, strict=True) if not found]
-    # Before an index of further pictures, which counts bytes from itself on.
     place = next((at for at, (marker, _) in enumerate(kept) if marker not in (0xE0, 0xE1)), len(kept))
     packet = jpeg_segments.segment(0xE1, jpeg_segments.XMP + _edited(edit, before))
     parts = [segment for _, segment in kept]
-    return b"".join([data[:2], *parts[:place], packet, *parts[place:], data[scan:]])
+    return with_true_index(b"".join([data[:2], *parts[:place], packet, *parts[place:], data[scan:]]), data)
 
 
 def _in_webp(data: bytes, edit: EditPacket) -> bytes:

@@ -8,7 +8,6 @@ TIFF is laid out here, with Pillow's directory: Pillow writes no 16-bit colour, 
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
 from dataclasses import dataclass, replace
@@ -22,7 +21,8 @@ from PIL import Image, JpegImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from revisage.core import OutputError
-from revisage.media import jpeg_segments, png_chunks, webp_chunks
+from revisage.media import png_chunks, webp_chunks
+from revisage.media.behind_jpeg import Behind, with_segments, without_promises
 from revisage.media.frame import Frame
 from revisage.media.image_file import ImageFile, pillow_unlimited, written
 from revisage.media.interface import MediaInfo
@@ -82,9 +82,9 @@ class StillSink:
 
     def _encoded(self, samples: Samples, still: Still | None) -> bytes:
         metadata = Metadata() if still is None else read_metadata(still.path)
-        if still is not None and still.container == "jpeg" and _holds_more(still.path.read_bytes()):
-            self.notes.append("a gain map, a film or other pictures behind the photo are left out; the photo is kept")
-            metadata = replace(metadata, xmp=_MORE.sub(b"", metadata.xmp))
+        keep_more = still is not None and self._keeps_more(samples, still)
+        if not keep_more:
+            metadata = replace(metadata, xmp=without_promises(metadata.xmp))
         if self._container == "png":
             return encode_png(samples, still, metadata)
         if self._container == "tiff":
@@ -100,7 +100,23 @@ class StillSink:
         if samples.ndim == 3 and samples.shape[2] in (2, 4):
             self.notes.append("JPEG has no transparency; it was laid on white")
             samples = _on_white(samples)
-        return encode_jpeg(samples, still, metadata)
+        return encode_jpeg(samples, still, metadata, keep_more=keep_more)
+
+    def _keeps_more(self, samples: Samples, still: Still) -> bool:
+        """Whether what lies behind the photo goes behind the output, too; says what becomes of it."""
+        if still.more:
+            self.notes.append(f"{still.more} beside the photo are left out; the photo is kept")
+        behind = Behind.of(still.path.read_bytes()) if still.container == "jpeg" else None
+        if not behind:
+            return False
+        if self._container != "jpeg" or not behind.is_whole or samples.shape[:2] != still.samples.shape[:2]:
+            self.notes.append("a gain map, a film or other pictures behind the photo are left out; the photo is kept")
+            return False
+        if behind.film:
+            self.notes.append("a film behind the photo stays as it is, with its faces as they were")
+        if behind.pictures:
+            self.notes.append("further pictures behind the photo stay as they are, with their faces as they were")
+        return True
 
     def _encoded_by_pillow(self, samples: Samples, metadata: Metadata) -> bytes:
         name, options = _BY_PILLOW[self._container]
@@ -255,10 +271,11 @@ def _png_head(metadata: Metadata) -> list[tuple[bytes, bytes]]:
     return head
 
 
-def encode_jpeg(samples: Samples, still: Still | None, metadata: Metadata) -> bytes:
+def encode_jpeg(samples: Samples, still: Still | None, metadata: Metadata, *, keep_more: bool = False) -> bytes:
     """A JPEG; from a JPEG, in its own mode and sampling, with tables at least as fine as its own and quality 95's.
 
-    Coarser tables of the source would take the restored detail away again.
+    Coarser tables of the source would take the restored detail away again. With ``keep_more`` all that lies behind the
+    source's picture lies behind this one.
     """
     own = eight_bit(_as_stored(samples, still, "jpeg"))
     file = io.BytesIO()
@@ -283,7 +300,7 @@ def encode_jpeg(samples: Samples, still: Still | None, metadata: Metadata) -> by
         tables = _fine_tables(source)
         progressive = bool(source.info.get("progressive"))
     image.save(file, "JPEG", qtables=tables, subsampling=max(sampling, 0), progressive=progressive, optimize=True)
-    return _with_segments(file.getvalue(), still.path.read_bytes())
+    return with_segments(file.getvalue(), still.path.read_bytes(), keep_more=keep_more)
 
 
 @cache
@@ -319,40 +336,6 @@ def _cmyk(samples: Samples, still: Still) -> Samples:
         return inks
     same = (samples == still.samples).all(axis=-1)
     return np.where(same[..., None], still.stored, inks)
-
-
-_MORE = re.compile(
-    rb'\s+(?:hdrgm:|G?Camera:(?:MotionPhoto|MicroVideo))\w*="[^"]*"'
-    rb"|<((?:hdrgm:|G?Camera:(?:MotionPhoto|MicroVideo))\w*)>.*?</\1>"
-    rb"|<Container:Directory.*?</Container:Directory>",
-    re.DOTALL,
-)
-"""What an XMP packet says of a gain map (ISO 21496-1, Ultra HDR) or a film (motion photos) behind the picture."""
-
-
-def _holds_more(jpeg: bytes) -> bool:
-    """Whether further pictures or a film lie behind the first picture of a JPEG (CIPA DC-007), or its XMP says so."""
-    segments, scan = jpeg_segments.split(jpeg)
-    if any(segment[4:8] == b"MPF\0" or _MORE.search(segment) for _, segment in segments):
-        return True
-    return bool(jpeg[jpeg_segments.behind_picture(jpeg, scan) :].strip(b"\0\n\r "))
-
-
-def _of_one_picture(segment: bytes) -> bytes:
-    """A segment without what it says of more than one picture."""
-    return jpeg_segments.segment(segment[1], _MORE.sub(b"", segment[4:]))
-
-
-def _with_segments(encoded: bytes, source: bytes) -> bytes:
-    """An encoded JPEG with the application and comment segments of another, those of the coding left out."""
-    kept = b"".join(
-        _of_one_picture(segment)
-        for marker, segment in jpeg_segments.split(source)[0]
-        if (0xE0 <= marker <= 0xEF and marker != 0xEE and segment[4:8] != b"MPF\0") or marker == 0xFE
-    )
-    own, rest = jpeg_segments.split(encoded)
-    needed = b"".join(segment for marker, segment in own if marker != 0xE0)
-    return b"\xff\xd8" + kept + needed + encoded[rest:]
 
 
 def encode_webp(samples: Samples, still: Still | None, metadata: Metadata, *, lossless: bool) -> bytes:

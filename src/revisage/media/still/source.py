@@ -61,6 +61,7 @@ class Still:
         icc_profile: as embedded, or None.
         pages: number of pictures in the file.
         bits: of a sample in the file, where more than are read.
+        more: what a HEIC or AVIF holds beside the picture, in words; empty for nothing.
         truncated: the data end too early; what is missing is black or grey.
     """
 
@@ -73,6 +74,7 @@ class Still:
     icc_profile: bytes | None = None
     pages: int = 1
     bits: int | None = None
+    more: str = ""
     truncated: bool = False
 
 
@@ -144,6 +146,7 @@ def _decode(path: Path, image: Image.Image) -> Still:
     orientation = exif_orientation(image)
     still = Still(path, container, image.mode, np.empty(0), icc_profile=image.info.get("icc_profile"), pages=pages)
     still.bits = _bits_beyond(path, image)
+    still.more = _beside(path, image)
     deep = _deep_samples(path, image)
     if deep is not None:
         still.samples, still.orientation = deep, orientation
@@ -170,12 +173,31 @@ def _bits_beyond(path: Path, image: Image.Image) -> int | None:
         return bits if bits > 8 else None
     if image.format != "AVIF":
         return None
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
+    head = _head(path)
     at = head.find(b"av1C")
     if at < 0 or not head[at + 6] & _HIGH_DEPTH:
         return None
     return 12 if head[at + 6] & _HIGH_DEPTH >> 1 else 10
+
+
+def _head(path: Path) -> bytes:
+    """So much of a file that the boxes that describe its pictures are in it."""
+    with path.open("rb") as file:
+        return file.read(1 << 16)
+
+
+def _beside(path: Path, image: Image.Image) -> str:
+    """What a HEIC or AVIF holds beside its picture: a gain map (ISO 21496-1, or Apple's), depth, other pictures."""
+    if image.format not in ("HEIF", "AVIF"):
+        return ""
+    further = [str(kind) for kind in image.info.get("aux", ())]
+    has_gain_map = b"tmap" in _head(path) or any("gainmap" in kind for kind in further)
+    found = {
+        "a gain map": has_gain_map,
+        "a depth map": bool(image.info.get("depth_images")),
+        "further pictures": image.format == "HEIF" and int(getattr(image, "n_frames", 1)) > 1,
+    }
+    return " and ".join(what for what, is_there in found.items() if is_there)
 
 
 def _load(image: Image.Image) -> bool:

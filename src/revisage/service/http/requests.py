@@ -298,7 +298,7 @@ _PATIENCE = 20.0
 _FORKS = "forkserver" in multiprocessing.get_all_start_methods()
 _PROCESSES: Any = multiprocessing.get_context("forkserver" if _FORKS else "spawn")
 if _FORKS:  # what measures is loaded once, not for each file
-    _PROCESSES.set_forkserver_preload([__name__, "av"])
+    _PROCESSES.set_forkserver_preload([__name__, "revisage.service.http.measuring"])
 
 
 async def check_limits(store: JobStore, file: InputFile) -> None:
