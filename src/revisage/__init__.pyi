@@ -1,6 +1,6 @@
 from ._version import __version__
 from .api import (
-    RestoreOptions,
+    analyze,
     batch,
     detect_faces,
     drop_networks,
@@ -12,7 +12,7 @@ from .api import (
     scan,
     verify,
 )
-from .core import Face, RestoreConfig, RevisageError, Track, UserError
+from .core import Face, RestoreConfig, RestoreOptions, RevisageError, Track, UserError
 from .live_stream import Stream, live
 from .pipeline import ProcessRunner, Report, Runner, SerialRunner
 
@@ -29,6 +29,7 @@ __all__ = [
     "Track",
     "UserError",
     "__version__",
+    "analyze",
     "batch",
     "detect_faces",
     "drop_networks",

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from revisage.core import (
     OutputError,
     ProgressCallback,
     RestoreConfig,
+    RestoreOptions,
     check_file,
     check_folder,
     make_config,
@@ -39,12 +39,13 @@ if TYPE_CHECKING:
     from revisage.evaluate import Evaluation
     from revisage.faces import FaceDetector
     from revisage.media import Collection, MediaInfo
+    from revisage.people import Analysis
     from revisage.pipeline import BatchEntry, BatchReport, FileReport, Networks, Report, Runner, Scan
     from revisage.provenance import Statement
     from revisage.restorers import FaceRestorer
 
 __all__ = [
-    "RestoreOptions",
+    "analyze",
     "batch",
     "checked_image",
     "detect_faces",
@@ -62,61 +63,6 @@ __all__ = [
 
 PathLike = str | Path
 ConfigLike = RestoreConfig | Mapping[str, Any] | PathLike
-
-
-class RestoreOptions(TypedDict, total=False):
-    """The fields of RestoreConfig as keywords, for those who check types: ``strenght=`` is found before it runs.
-
-    Times may be seconds or texts (``1:02.5``), factors texts (``3/2``). None means: not given.
-    """
-
-    model: str | None
-    strength: float | None
-    fidelity: float | None
-    fine: Literal["auto", "keep", "clean"] | None
-    color: Literal["match", "keep", "restore"] | None
-    grain: Literal["none", "match"] | None
-    upscale: float | str | None
-    background: Literal["none", "lanczos", "realesrgan-x2", "realesrgan-x4", "realesr-general-x4"] | None
-    tile: int | None
-    detector: Literal["compact", "retinaface-r50", "retinaface-mobile", "yunet"] | None
-    detection_threshold: float | None
-    min_face: int | None
-    max_face: int | None
-    max_faces: int | None
-    only_center_face: bool | None
-    aligned: bool | None
-    temporal: Literal["off", "smooth", "flow", "raft"] | None
-    temporal_passes: int | None
-    start: float | str | Fraction | None
-    end: float | str | Fraction | None
-    suffix: str | None
-    ext: str | None
-    codec: str | None
-    crf: float | None
-    preset: str | None
-    pixel_format: str | None
-    copy_untouched: Literal["auto", "always", "never"] | None
-    deinterlace: bool | None
-    device: str | None
-    engine: Literal["auto", "torch", "openvino"] | None
-    precision: Literal["auto", "fp32", "bf16", "int8"] | None
-    batch: int | None
-    workers: int | Literal["auto"] | None
-    resume: bool | None
-    work_dir: PathLike | None
-    keep_work: bool | None
-    save_faces: PathLike | None
-    save_frames: PathLike | None
-    compare: PathLike | None
-    report: PathLike | None
-    profile: PathLike | None
-    collect: PathLike | None
-    consent: str | None
-    collect_frames: int | None
-    provenance: bool | None
-    overwrite: bool | None
-    dry_run: bool | None
 
 
 def restore(
@@ -435,6 +381,52 @@ def scan(
         progress=progress,
         cancel=cancel,
     )
+
+
+def analyze(
+    input: PathLike,  # noqa: A002
+    *,
+    scan: Scan | PathLike | None = None,
+    every: float | None = 0.2,
+    config: ConfigLike | None = None,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+    **options: Unpack[RestoreOptions],
+) -> tuple[Analysis, Scan]:
+    """Who is in view when, how heads are held, and what faces show. Names come from ``who``: ``NAME=photo.jpg``.
+
+    Args:
+        input: a video, an animated image or a photo.
+        scan: from :func:`scan`, or its file, to save looking for faces again.
+        every: seconds between two looks at a face; None tells people apart and reads nothing else.
+        config, **options: as for :func:`restore`; ``who``, ``reader`` and what a scan depends on count.
+        progress: told of each frame.
+        cancel: stops the work from another thread.
+
+    Returns:
+        The analysis (``to_json``, ``to_csv``, ``to_vtt``; :func:`revisage.people.analysis_page` makes a page of it),
+        and the scan with the person of each track in it, which :func:`restore` takes with ``only`` and ``except_``.
+
+    Raises:
+        ModelError: there is nothing to tell people apart by.
+        InputError: there is nothing to read, or it is not clear who is who.
+        CancelledError: stopped through ``cancel``.
+    """
+    settings = make_config(read_config(config), **options)
+    if every is not None and not 0 < every <= 3600:
+        raise ConfigError(f"every cannot be {every:g}: it is seconds between two looks, above 0 and up to 3600")
+    path, networks = media.as_path(input), pipeline.Networks(settings)
+    info, source_print = media.probe(path), pipeline.fingerprint(path)
+    _ = networks.recogniser, networks.known_people  # what is wrong with them is known before the work begins
+    found = _read_scan(scan)
+    if found is None:
+        found = pipeline.scan_source(
+            path, source_print, settings, networks, total=info.frame_count, progress=progress, cancel=cancel
+        )
+    else:
+        found.require_source(source_print)
+    told, analysis = pipeline.told_apart(found, path, networks, progress=progress, cancel=cancel, every=every)
+    return analysis, told
 
 
 def detect_faces(

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from revisage import media, streams
 from revisage.api import checked_image, read_config
-from revisage.core import Image, make_config
+from revisage.core import Image, RestoreOptions, make_config
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from revisage.api import ConfigLike, PathLike, RestoreOptions
+    from revisage.api import ConfigLike, PathLike
     from revisage.streams import LiveFrame, LiveSession, StreamTally
 
 __all__ = ["Stream", "live", "open_live"]

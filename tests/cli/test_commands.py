@@ -183,7 +183,7 @@ def test_restore_has_an_option_for_every_field_with_its_help(
     assert run(["restore", "--help"]) == 0
     text = capsys.readouterr().out
     for name, field in RestoreConfig.model_fields.items():
-        assert f"--{name.replace('_', '-')} " in text
+        assert f"--{name.rstrip('_').replace('_', '-')} " in text
         assert (field.description or "?") in text
     assert "0..1" in text
 

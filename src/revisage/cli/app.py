@@ -10,13 +10,14 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import revisage
-from revisage import media
+from revisage import media, people
 from revisage._version import __version__
 from revisage.cli.dataset import dataset_app
 from revisage.cli.evaluate import evaluate_app
@@ -34,9 +35,18 @@ from revisage.cli.serve import add_service_commands, ui
 from revisage.cli.show import as_option, batch_bar, counted, print_lines, print_table, progress_bar, report_lines, warn
 from revisage.cli.store import store_app
 from revisage.cli.train import train_app
-from revisage.core import CancelledError, OutputError, OutputExistsError, RevisageError, check_file, check_folder
+from revisage.core import (
+    CancelledError,
+    OutputError,
+    OutputExistsError,
+    RevisageError,
+    check_file,
+    check_folder,
+    write_text,
+)
 
 if TYPE_CHECKING:
+    from revisage.people import Analysis
     from revisage.pipeline import BatchReport
 
 __all__ = ["app", "run"]
@@ -214,7 +224,7 @@ def scan(
     Delete a track to leave that face alone, or set its "strength" (0 to 1).
     """
 
-    target = output or _beside(input)
+    target = output or _beside(input, "scan.json")
     check_file(target, overwrite=overwrite)
     with progress_bar(quiet) as progress:
         found = revisage.scan(input, config=config, progress=progress, **options)
@@ -229,11 +239,80 @@ def scan(
     return _PARTLY if found.truncated else 0
 
 
-def _beside(source: str) -> Path:
-    """``NAME.scan.json`` beside the input; here where that is an address."""
+def _beside(source: str, ending: str) -> Path:
+    """``NAME.ending`` beside the input; here where that is an address."""
     path = media.as_path(source)
-    name = f"{path.stem}.scan.json"
+    name = f"{path.stem}.{ending}"
     return Path(name) if media.is_address(source) else path.with_name(name)
+
+
+@app.command()
+@with_config_options((*SCAN_FIELDS, "who", "reader"))
+def analyze(
+    input: Annotated[str, typer.Argument(metavar="INPUT", help="A video, an animated image or a photo.")],  # noqa: A002
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="A .html, .json, .csv or .vtt file; may be repeated. By default NAME.people with each of these.",
+        ),
+    ] = None,
+    scan: Annotated[
+        Path | None, typer.Option("--scan", metavar="FILE", help="Take the faces of this scan.", show_default=False)
+    ] = None,
+    save_scan: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-scan",
+            metavar="FILE",
+            help="File for the scan with the people in it, for restore --scan with --only or --except.",
+            show_default=False,
+        ),
+    ] = None,
+    every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="Time between two looks at a face.")] = 0.2,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    config: Config = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    **options: Any,
+) -> int:
+    """Tell who is in view when, how heads are held, and what faces show.
+
+    \b
+    revisage analyze film.mp4                                   person 1, person 2, ...
+    revisage analyze film.mp4 --who Ann=ann.jpg --who Bob=b.jpg
+    """
+    texts: dict[str, Callable[[Analysis], str]] = {
+        ".html": people.analysis_page,
+        ".json": lambda found: found.to_json(),
+        ".csv": lambda found: found.to_csv(),
+        ".vtt": lambda found: found.to_vtt(),
+    }
+    targets = output or [_beside(input, f"people{suffix}") for suffix in texts]
+    for target in targets:
+        if target.suffix.lower() not in texts:
+            raise OutputError(f"{target} has another ending than {', '.join(texts)}: these can be written")
+        check_file(target, overwrite=overwrite)
+    if save_scan is not None:
+        check_file(save_scan, overwrite=overwrite)
+    with progress_bar(quiet) as progress:
+        found, told = revisage.analyze(input, scan=scan, every=every, config=config, progress=progress, **options)
+    for target in targets:
+        write_text(target, texts[target.suffix.lower()](found), overwrite=overwrite)
+    if save_scan is not None:
+        told.save(save_scan, overwrite=overwrite)
+    for text in (*told.warnings, *found.notes):
+        warn(f"warning: {text}")
+    if as_json:
+        print_lines([found.to_json().rstrip()])
+    elif not quiet:
+        print_lines([*map(str, (*targets, *([save_scan] if save_scan else [])))])
+        print_table(
+            ("who", "in view", "times"), [(p.label, f"{p.seconds:.1f} s", len(p.appearances)) for p in found.people]
+        )
+    return _PARTLY if told.truncated else 0
 
 
 @app.command()

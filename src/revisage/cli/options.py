@@ -101,8 +101,8 @@ def option(name: str, default: Any, annotation: Any) -> inspect.Parameter:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    flag = field.annotation is bool
-    words = name.replace("_", "-")
+    flag, several = field.annotation is bool, get_origin(field.annotation) is tuple
+    words = name.rstrip("_").replace("_", "-")
     declared = typer.Option(
         f"--{words}/--no-{words}" if field.default is True else f"--{words}",
         help=_help(field),
@@ -110,12 +110,13 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         rich_help_panel=option_of(name).panel,
         show_default=False,
     )
-    return option(name, None, Annotated[bool | None if flag else str | None, declared])
+    kind: Any = bool if flag else list[str] if several else str
+    return option(name, None, Annotated[kind | None, declared])
 
 
 def _help(field: FieldInfo) -> str:
     text = field.description or ""
-    if field.default is None or isinstance(field.default, bool):
+    if field.default in (None, ()) or isinstance(field.default, bool):
         return text
     default = f"{field.default:g}" if isinstance(field.default, float) else field.default
     return f"{text} Default: {default}."  # in brackets it would be taken for markup, and not shown

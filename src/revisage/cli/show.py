@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,20 @@ from revisage.core import Progress as Moment
 from revisage.core import ProgressCallback, format_seconds
 
 if TYPE_CHECKING:
-    from revisage.pipeline import BatchEntry, FileReport, Report
+    from revisage.pipeline import BatchEntry, FileReport, Report, TrackLikeness
 
 __all__ = ["as_option", "batch_bar", "counted", "print_lines", "print_table", "progress_bar", "report_lines", "warn"]
 
 _NAMED = 10
 """Files left alone that are named; a folder may hold thousands."""
 
-STAGES = {"scan": "Looking for faces", "restore": "Restoring", "finish": "Putting together", "evaluate": "Measuring"}
+STAGES = {
+    "scan": "Looking for faces",
+    "people": "Telling people apart",
+    "restore": "Restoring",
+    "finish": "Putting together",
+    "evaluate": "Measuring",
+}
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -183,7 +189,21 @@ def _done_lines(entry: FileReport) -> Iterator[str]:
     if faces.failed:
         yield f"  {counted(len(entry.failures), 'frame')} kept as found: the restoration failed there"
     yield f"  {format_seconds(timings.total_seconds)}, {timings.frames_per_second:g} frames/s"
+    compared = [track.likeness for track in entry.tracks if track.likeness is not None]
+    if compared:
+        yield f"  {_likeness_line(compared)}"
     yield from (f"  note: {note}" for note in entry.notes)
+
+
+def _likeness_line(compared: Sequence[TrackLikeness]) -> str:
+    """Of all tracks in one line; each one's figures are in the report."""
+    faces = sum(each.faces for each in compared)
+    identity = sum(each.identity * each.faces for each in compared) / faces
+    read = [(each.expression_kept, each.faces) for each in compared if each.expression_kept is not None]
+    look = ""
+    if read:
+        look = f", eyes and mouth as before in {sum(k * n for k, n in read) / sum(n for _, n in read):.0%}"
+    return f"identity kept to {identity:.2f} of 1{look} ({counted(faces, 'face')} compared)"
 
 
 def _stage_lines(entry: FileReport) -> Iterator[str]:

@@ -40,6 +40,7 @@ from .files import (
     write_text,
     written_beside,
 )
+from .keywords import RestoreOptions
 from .memory import give_back_freed_memory
 from .progress import CancelToken, Progress, ProgressCallback, format_seconds
 from .values import Box, Crop, Face, Image, Levels, Region, Shot, Track
@@ -68,6 +69,7 @@ __all__ = [
     "ProgressCallback",
     "Region",
     "RestoreConfig",
+    "RestoreOptions",
     "RevisageError",
     "ScanMismatchError",
     "Shot",

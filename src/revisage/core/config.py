@@ -190,6 +190,18 @@ class RestoreConfig(BaseModel):
     only_center_face: Annotated[bool, Option("Faces", ("result",), live=True)] = Field(
         False, description="Restore only the face nearest to the centre."
     )
+    who: Annotated[tuple[str, ...], Option("Faces", ("result",), served=False, metavar="NAME=PHOTO")] = Field(
+        (), description="Who is who: a name and a photo of its bearer. Repeat it for more photos and people."
+    )
+    only: Annotated[tuple[str, ...], Option("Faces", ("result",), served=False, metavar="NAME")] = Field(
+        (), description="Restore this person's faces and nobody else's; may be repeated."
+    )
+    except_: Annotated[tuple[str, ...], Option("Faces", ("result",), served=False, metavar="NAME")] = Field(
+        (), description="Leave this person's faces as they are; may be repeated."
+    )
+    reader: Annotated[str, Option("Faces", ("networks", "result"), served=False)] = Field(
+        "compact-reader", description="What tells people apart and reads faces: a face reader, or mobilefacenet."
+    )
     aligned: Annotated[bool, Option("Faces", ("scan", "result"))] = Field(
         False, description="The input already is one aligned face (FFHQ framing) per image."
     )
@@ -309,6 +321,8 @@ class RestoreConfig(BaseModel):
             raise ValueError(f"max_face ({self.max_face}) must not be below min_face ({self.min_face})")
         if self.temporal_passes > 1 and not self.recurrent:
             raise ValueError(f"temporal_passes {self.temporal_passes} needs temporal flow or raft, not {self.temporal}")
+        if self.only and self.except_:
+            raise ValueError("only and except are two ways to say the same: give one of them")
         consent = (self.consent or "").strip()
         if self.collect is not None and not consent:
             raise ValueError("collect keeps faces only with consent: state in words what the people shown agreed to")

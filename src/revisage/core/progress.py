@@ -24,7 +24,7 @@ class Progress:
     """A moment of a run.
 
     Attributes:
-        stage: ``scan``, ``restore`` or ``finish``.
+        stage: ``scan``, ``people``, ``restore`` or ``finish``.
         done: frames finished in this stage.
         total: frames in this stage; None while unknown.
         faces: faces met so far in this stage.

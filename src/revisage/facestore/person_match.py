@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from revisage import engines, faces, models, nets
-from revisage.core import Crop, ModelError
+from revisage import models, readers
+from revisage.core import Crop
 from revisage.facestore.contents import FaceSource, KeptTrack, content_hash
 from revisage.facestore.index import faces as face_rows
 from revisage.facestore.index import people, sources
@@ -27,9 +26,7 @@ pairs of other photos 0.1 % have above 0.54. Two numbers for one person do less 
 
 _SAME_PLACE = 0.5
 """Part that the boxes of a face share (IoU) when they are the same place of one frame."""
-_ARCHITECTURE = "mobilefacenet"
 _FILES = ("mobilefacenet.onnx", "mobilefacenet.safetensors")
-_SIZE = 112
 
 
 @dataclass(frozen=True)
@@ -104,8 +101,8 @@ def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
 class Identity:
     """Turns crops into unit vectors whose cosines tell people apart."""
 
-    def __init__(self, engine: engines.Engine) -> None:
-        self._engine = engine
+    def __init__(self, network: readers.IdentityNetwork) -> None:
+        self._network = network
 
     def __call__(self, crops: list[Crop]) -> Vector:
         """The unit mean of the crops' embeddings, ``(128,) float32``.
@@ -113,11 +110,7 @@ class Identity:
         Args:
             crops: at least one, each ``(size, size, 3) uint8 RGB`` in FFHQ framing.
         """
-        vectors = np.concatenate(
-            [self._engine(faces.identity_input(crop, faces.ffhq_template(len(crop))))[0] for crop in crops]
-        )
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        mean = vectors.mean(axis=0)
+        mean = self._network(np.stack(crops)).mean(axis=0)
         return np.asarray(mean / np.linalg.norm(mean), np.float32)
 
 
@@ -129,18 +122,4 @@ def load_identity() -> Identity | None:
     """
     files = (models.folder() / name for name in _FILES)
     found = next((file for file in files if file.is_file()), None)
-    return None if found is None else Identity(_engine(found))
-
-
-def _engine(file: Path) -> engines.Engine:
-    side = (_SIZE, _SIZE)
-    try:
-        if file.suffix == ".onnx":
-            return engines.OpenVinoEngine(
-                engines.compile_model(engines.core().read_model(str(file)), "fp32"), side, "fp32"
-            )
-        net = nets.build(_ARCHITECTURE, {})
-        net.load_state_dict(models.load_state(file))
-    except RuntimeError as error:
-        raise ModelError(f"{file} is damaged or another network: {' '.join(str(error).split())[:120]}") from error
-    return engines.make_engine(net.float(), side, device="cpu", precision="fp32")
+    return None if found is None else Identity(readers.load_identity_network(found))

@@ -12,7 +12,7 @@ from .batch import (
 from .file_restoration import restore_file
 from .image_restoration import restored_image
 from .plan import LONGEST, place_weight
-from .report import FileReport, Report, detector_summary, machine
+from .report import FileReport, Report, TrackLikeness, detector_summary, machine
 from .restoration import (
     Block,
     FrameInWork,
@@ -26,7 +26,7 @@ from .restoration import (
 )
 from .runners import JobNetworks, ProcessRunner, Runner, SerialRunner, plain_error
 from .scan import Fingerprint, Scan, ScannedTrack, ScanSettings, fingerprint, load_scan
-from .scanner import scan_frames, scan_source
+from .scanner import scan_frames, scan_source, told_apart
 from .segment_job import OnFrame, SegmentJob, SegmentResult, restore_segment
 from .targets import check_side_folders, check_store
 from .work_folder import notes_folder, told_where
@@ -56,6 +56,7 @@ __all__ = [
     "SegmentResult",
     "SerialRunner",
     "Tally",
+    "TrackLikeness",
     "batch_files",
     "check_side_folders",
     "check_store",
@@ -78,5 +79,6 @@ __all__ = [
     "scaled_face",
     "scan_frames",
     "scan_source",
+    "told_apart",
     "told_where",
 ]

@@ -47,8 +47,8 @@ from revisage.pipeline.plan import (
 )
 from revisage.pipeline.report import (
     FileReport,
-    Timings,
     face_counts,
+    likeness_warnings,
     measured,
     restorer_summary,
     sync_difference_ms,
@@ -56,9 +56,9 @@ from revisage.pipeline.report import (
     track_summaries,
 )
 from revisage.pipeline.restoration import Networks, Tally, Trace
-from revisage.pipeline.runners import ProcessRunner, Runner, SerialRunner, worker_devices
+from revisage.pipeline.runners import FrameCounter, ProcessRunner, Runner, SerialRunner, worker_devices
 from revisage.pipeline.scan import Fingerprint, Scan, SourceWatch
-from revisage.pipeline.scanner import scan_settings, scan_source
+from revisage.pipeline.scanner import scan_settings, scan_source, told_apart
 from revisage.pipeline.segment_job import SegmentJob, SegmentResult
 from revisage.pipeline.targets import (
     PickTarget,
@@ -273,7 +273,7 @@ def restore_file(
     if config.dry_run:
         _look(run, scan or _scan(run))
         report = _report(run, Tally())
-        report.timings = Timings(total_seconds=round(time.perf_counter() - started, 3))
+        report.timings.total_seconds = round(time.perf_counter() - started, 3)
         return report
     with output_lock(output), _work_kept_after_a_crash(run):
         return _restored(run, started)
@@ -357,7 +357,6 @@ def _restored(run: Run, started: float) -> FileReport:
     tally = _write_output(run)
     run.cancel.check()
     report = _report(run, tally)
-    report.notes += run.notes
     report.model = restorer_summary(run.networks)
     _measure(run, report, tally)
     now = time.perf_counter()
@@ -382,6 +381,9 @@ def _look(run: Run, scan: Scan) -> None:
             found = media.copyable_groups(run.info, run.target.output, run.target.options, scan.pts)
         return found.groups
 
+    if run.config.who:
+        scan, analysis = told_apart(scan, run.source, run.networks, progress=run.progress, cancel=run.cancel)
+        run.notes += analysis.notes
     run.scan, run.plan = scan, make_plan(scan, run.config, longest=run.longest, groups=groups)
     if any(segment.copied for segment in run.plan.segments):
         options = replace(run.target.options, parameter_set=found.parameter_set)
@@ -485,7 +487,7 @@ def _statement(run: Run, tally: Tally) -> Statement | None:
 def _run_jobs(run: Run) -> dict[int, SegmentResult]:
     """The results of all segments by their numbers: of those that an interrupted run has finished, and of the rest."""
     segments, suffix = run.segments, run.target.output.suffix
-    counter, results = _Counter(run), {}
+    counter, results = FrameCounter(run.progress, run.scan.frames, run.source.name), {}
     if run.target.by_segments:
         for segment in segments:
             saved = run.folder.finished(segment.number, suffix)
@@ -514,20 +516,6 @@ def _runner(run: Run) -> Runner:
     return ProcessRunner(devices) if len(devices) > 1 else SerialRunner(run.networks)
 
 
-class _Counter:
-    """Tells the progress how many frames and faces are done."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._frames = self._faces = 0
-
-    def __call__(self, faces: int, frames: int = 1) -> None:
-        self._frames += frames
-        self._faces += faces
-        run = self._run
-        run.progress(Progress("restore", self._frames, run.scan.frames, self._faces, run.source.name))
-
-
 def _assemble(run: Run, statement: Statement | None) -> None:
     """Join the segments and copy everything else of the source."""
     parts = [run.part(segment) for segment in run.segments]
@@ -544,7 +532,7 @@ def _assemble(run: Run, statement: Statement | None) -> None:
 
 
 def _report(run: Run, tally: Tally) -> FileReport:
-    scan = run.scan
+    scan, tracks = run.scan, track_summaries(run.scan, tally)
     return FileReport(
         input=run.info.to_json(),
         frames=scan.frames,
@@ -553,12 +541,12 @@ def _report(run: Run, tally: Tally) -> FileReport:
         shots=len(scan.shots),
         segments=len(run.plan.segments),
         faces=face_counts(scan, run.plan, tally),
-        tracks=track_summaries(scan, tally),
+        tracks=tracks,
         failures=tally.failures,
-        warnings=[*scan.warnings, *run.left],
+        warnings=[*scan.warnings, *run.left, *likeness_warnings(tracks)],
         truncated=scan.truncated,
         segments_left=len(run.left),
-        notes=media.format_notes(run.source, run.target.output),
+        notes=[*media.format_notes(run.source, run.target.output), *run.notes],
     )
 
 

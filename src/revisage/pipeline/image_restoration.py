@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from revisage import media
@@ -9,7 +11,7 @@ from revisage.core import Image, ProcessingError, RestoreConfig
 from revisage.pipeline.plan import make_plan, planned_faces, planned_levels, whole
 from revisage.pipeline.restoration import FrameInWork, Networks, restore_frames
 from revisage.pipeline.scan import Fingerprint
-from revisage.pipeline.scanner import scan_frames
+from revisage.pipeline.scanner import scan_frames, told_apart
 
 __all__ = ["restored_image"]
 
@@ -35,6 +37,8 @@ def restored_image(image: Image, config: RestoreConfig, networks: Networks | Non
     frame = media.Frame.from_array(image.copy())
     nowhere = Fingerprint(name="image", size=0, sha256="0" * 64, hashed="whole")
     scan = scan_frames(lambda: iter([frame]), nowhere, config, networks)
+    if config.who:
+        scan, _ = told_apart(scan, Path("image"), networks, held=[frame])
     (planned,) = planned_faces(scan, make_plan(scan, config), whole(scan))
     levels = next(iter(planned_levels(scan, whole(scan), config)), None)
     size_hw = media.scaled_size(frame.size_hw, config.upscale, even=False)

@@ -21,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from revisage.core import Levels, RestoreConfig, ScanMismatchError
+from revisage.core import ConfigError, Levels, RestoreConfig, ScanMismatchError, nearest
 from revisage.faces import share_in_frame
 from revisage.pipeline.restoration import Block, PlannedFace, colour_levels
 from revisage.pipeline.scan import Scan, ScannedTrack
@@ -307,7 +307,8 @@ def _chosen_weights(scan: Scan, config: RestoreConfig) -> tuple[dict[int, list[f
     whole tracks too (the largest, the most central of those in view together): a choice made anew in each frame
     would flicker.
     """
-    allowed = _by_start(track for track in scan.tracks if config.aligned or _in_limits(_typical_size(track), config))
+    chosen = [track for track in scan.tracks if config.aligned or _in_limits(_typical_size(track), config)]
+    allowed = _by_start(_of_people(chosen, scan, config))
     weights = {track.id: [0.0] * len(track.boxes) for track in scan.tracks}
     beyond = 0
     for shot in scan.shots:
@@ -318,6 +319,32 @@ def _chosen_weights(scan: Scan, config: RestoreConfig) -> tuple[dict[int, list[f
         if not config.only_center_face:
             beyond += sum(len(track.boxes) for track in tracks if track not in kept)
     return weights, beyond
+
+
+def _of_people(tracks: Sequence[ScannedTrack], scan: Scan, config: RestoreConfig) -> list[ScannedTrack]:
+    """The tracks of those people whom ``only`` and ``except_`` let through.
+
+    Raises:
+        ConfigError: nobody has looked who is who, or nobody has a name that is asked for.
+    """
+    asked = config.only or config.except_
+    if not asked:
+        return list(tracks)
+    word = "only" if config.only else "except"
+    there = {track.person for track in scan.tracks if track.person is not None}
+    if scan.tracks and not there and not config.who:
+        raise ConfigError(
+            f"{word} {asked[0]}: nobody has said who is who; give who NAME=photo.jpg, or a scan with people in it "
+            "(revisage analyze writes one with --save-scan)"
+        )
+    known = there | {text.partition("=")[0].strip() for text in config.who}
+    names = {name.casefold() for name in known}
+    for name in asked:
+        if scan.tracks and name.casefold() not in names:
+            listed = ", ".join(sorted(known))
+            raise ConfigError(f"{word} {name}: nobody is called so{nearest(name, known)} (there are: {listed})")
+    wanted = {name.casefold() for name in asked}
+    return [track for track in tracks if ((track.person or "").casefold() in wanted) == bool(config.only)]
 
 
 def _typical_size(track: ScannedTrack) -> float:

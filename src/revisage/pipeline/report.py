@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from importlib.metadata import distributions
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from revisage import engines, media
+from revisage import engines, media, readers
 from revisage._version import __version__
 from revisage.core import write_text
 
 if TYPE_CHECKING:
     from revisage.media import StreamTimes
     from revisage.pipeline.plan import Plan
-    from revisage.pipeline.restoration import Networks, Tally
+    from revisage.pipeline.restoration import LikenessSums, Networks, Tally
     from revisage.pipeline.scan import Scan, ScannedTrack
 
 __all__ = [
@@ -28,9 +29,11 @@ __all__ = [
     "Measures",
     "Report",
     "Timings",
+    "TrackLikeness",
     "TrackSummary",
     "detector_summary",
     "face_counts",
+    "likeness_warnings",
     "machine",
     "measured",
     "restorer_summary",
@@ -42,22 +45,46 @@ __all__ = [
 _RECORD = ConfigDict(extra="forbid")
 
 
+class TrackLikeness(BaseModel):
+    """Some restored faces of a track beside what they were.
+
+    Attributes:
+        faces: that were compared.
+        identity: mean cosine of the reader's identities before and after: 1 is nobody else at all.
+        expression_kept: part of the faces with eyes and mouth as far open as before; None where the reader tells
+            identities only.
+        eyes, mouth: mean openings (height over width) before, and after.
+    """
+
+    model_config = _RECORD
+
+    faces: int
+    identity: float
+    expression_kept: float | None = None
+    eyes: tuple[float, float] | None = None
+    mouth: tuple[float, float] | None = None
+
+
 class TrackSummary(BaseModel):
     """What became of one person in one shot.
 
     Attributes:
         id: as in the scan.
+        person: whom it shows, where that is known.
         first_seconds, last_seconds: of its first and last frame, on the source's clock.
         frames: frames of the track; ``seen`` of them by the detector, the others filled in.
         restored: frames in which it was restored.
         mean_size: longer side of the box (px).
         mean_score: of the detector.
         strength: mean over the restored frames, fades included; 0 when none was.
+        likeness: whether it is still the same person with the same look; None where that was not looked at: it takes
+            a reader of faces.
     """
 
     model_config = _RECORD
 
     id: int
+    person: str | None = None
     first_seconds: float
     last_seconds: float
     frames: int
@@ -66,6 +93,7 @@ class TrackSummary(BaseModel):
     mean_size: float
     mean_score: float
     strength: float
+    likeness: TrackLikeness | None = None
 
 
 class FaceCounts(BaseModel):
@@ -293,13 +321,42 @@ def face_counts(scan: Scan, plan: Plan, tally: Tally) -> FaceCounts:
 
 def track_summaries(scan: Scan, tally: Tally) -> list[TrackSummary]:
     """What became of each track."""
-    return [_summary(track, scan, *tally.restored.get(str(track.id), (0, 0.0))) for track in scan.tracks]
+    summaries = [_summary(track, scan, *tally.restored.get(str(track.id), (0, 0.0))) for track in scan.tracks]
+    for summary in summaries:
+        summary.likeness = _likeness(tally.likeness.get(str(summary.id)))
+    return summaries
+
+
+def _likeness(sums: LikenessSums | None) -> TrackLikeness | None:
+    if sums is None or not sums.faces:
+        return None
+    found = TrackLikeness(faces=sums.faces, identity=round(sums.identity / sums.faces, 3))
+    if sums.read:
+        found.expression_kept = round(sums.kept / sums.read, 3)
+        found.eyes = round(sums.eyes[0] / sums.read, 3), round(sums.eyes[1] / sums.read, 3)
+        found.mouth = round(sums.mouth[0] / sums.read, 3), round(sums.mouth[1] / sums.read, 3)
+    return found
+
+
+def likeness_warnings(tracks: Sequence[TrackSummary]) -> list[str]:
+    """A line for each track whose restored faces look like somebody else's."""
+    lines = []
+    for track in tracks:
+        if track.likeness is not None and track.likeness.identity < readers.SAME_PERSON:
+            who = "" if track.person is None else f" ({track.person})"
+            lines.append(
+                f"track {track.id}{who}: the restored face looks like somebody else (identity "
+                f"{track.likeness.identity:.2f} of 1, from {readers.SAME_PERSON:g} on it counts as the same person); "
+                "look at it, and lower its strength or choose another model"
+            )
+    return lines
 
 
 def _summary(track: ScannedTrack, scan: Scan, restored: int, strength: float) -> TrackSummary:
     frames = len(track.boxes)
     return TrackSummary(
         id=track.id,
+        person=track.person,
         first_seconds=round(float(scan.pts[track.start] * scan.time_base), 3),
         last_seconds=round(float(scan.pts[track.stop - 1] * scan.time_base), 3),
         frames=frames,

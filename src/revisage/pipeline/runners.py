@@ -13,12 +13,20 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from revisage.core import CancelToken, ProcessingError, RestoreConfig, RevisageError, give_back_freed_memory
+from revisage.core import (
+    CancelToken,
+    ProcessingError,
+    Progress,
+    ProgressCallback,
+    RestoreConfig,
+    RevisageError,
+    give_back_freed_memory,
+)
 from revisage.engines import cpu_info, cuda_devices
 from revisage.pipeline.restoration import Networks
 from revisage.pipeline.segment_job import OnFrame, SegmentJob, SegmentResult, as_found, restore_segment
 
-__all__ = ["JobNetworks", "ProcessRunner", "Runner", "SerialRunner", "plain_error", "worker_devices"]
+__all__ = ["FrameCounter", "JobNetworks", "ProcessRunner", "Runner", "SerialRunner", "plain_error", "worker_devices"]
 
 _POLL = 0.1
 """Seconds between looks at the cancel token while nobody tells anything."""
@@ -64,6 +72,25 @@ class JobNetworks:
         if self._networks is None or asked != self._asked:
             self._asked, self._networks = asked, Networks(job.config, job.calibration_crops)
         return self._networks
+
+
+class FrameCounter:
+    """Tells the progress how many frames and faces are done; what a runner calls for each frame.
+
+    Args:
+        progress: told of it.
+        total: frames in all.
+        file: name of the file at work.
+    """
+
+    def __init__(self, progress: ProgressCallback, total: int, file: str) -> None:
+        self._progress, self._total, self._file = progress, total, file
+        self._frames = self._faces = 0
+
+    def __call__(self, faces: int, frames: int = 1) -> None:
+        self._frames += frames
+        self._faces += faces
+        self._progress(Progress("restore", self._frames, self._total, self._faces, self._file))
 
 
 class SerialRunner:

@@ -10,10 +10,10 @@ import bisect
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
@@ -29,6 +29,10 @@ from revisage.core import (
     parse_json,
     write_text,
 )
+from revisage.people import Footage
+
+if TYPE_CHECKING:
+    from revisage.media import Frame
 
 __all__ = ["Fingerprint", "Scan", "ScanSettings", "ScannedTrack", "SourceWatch", "fingerprint", "load_scan"]
 
@@ -100,6 +104,7 @@ class ScannedTrack(BaseModel):
         id: unique within the scan.
         start: index of the first frame.
         strength: for the user to set: 0 to 1, or None for the run's own.
+        person: whom it shows, a name or such as ``person 2``; None where nobody looked.
         boxes: x, y, width, height (px).
         landmarks: x, y of left eye, right eye, nose, left and right mouth corner (px).
         scores: the detector's confidence.
@@ -112,6 +117,7 @@ class ScannedTrack(BaseModel):
     id: int = Field(ge=0)
     start: int = Field(ge=0)
     strength: _Unit | None = None
+    person: Annotated[str, Field(min_length=1)] | None = None
     boxes: list[_Box] = Field(min_length=1)
     landmarks: list[_Points]
     scores: list[float]
@@ -249,6 +255,24 @@ class Scan(BaseModel):
             OutputError: the file exists and ``overwrite`` is off, or it cannot be written.
         """
         write_text(path, self.to_json(), overwrite=overwrite)
+
+    def footage(self, path: Path, held: Sequence[Frame] = ()) -> Footage:
+        """The source at ``path``, or frames in memory, and what was found in it, for who looks for people."""
+        return Footage(
+            path=path,
+            first=self.first,
+            pts=self.pts,
+            time_base=self.time_base,
+            shots=self.shots,
+            tracks=[track.value() for track in self.tracks],
+            deinterlace=self.settings.deinterlace,
+            held=held,
+        )
+
+    def with_people(self, labels: Mapping[int, str]) -> Scan:
+        """This scan with whom each track shows, by the track's id."""
+        tracks = [track.model_copy(update={"person": labels.get(track.id)}) for track in self.tracks]
+        return self.model_copy(update={"tracks": tracks})
 
     def require_source(self, found: Fingerprint) -> None:
         """Check that this scan was made from the file whose fingerprint is ``found``.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from revisage import faces, media, temporal
+from revisage import faces, media, people, temporal
 from revisage.core import (
     CancelToken,
     Face,
@@ -30,8 +30,9 @@ from revisage.pipeline.scan import Fingerprint, Scan, ScannedTrack, ScanSettings
 if TYPE_CHECKING:
     from revisage.faces import Tracker, VideoDetector
     from revisage.media import Frame, Source
+    from revisage.people import Analysis
 
-__all__ = ["scan_frames", "scan_settings", "scan_source"]
+__all__ = ["scan_frames", "scan_settings", "scan_source", "told_apart"]
 
 _SMALL = 160
 """Longer side of the pictures that shots are told apart by (px)."""
@@ -130,6 +131,48 @@ def scan_frames(
     """
     glimpses = _seen(frames, config, networks, cancel or CancelToken(), tell)
     return glimpses.scan(source_print, scan_settings(config, networks), _Ending())
+
+
+def told_apart(
+    scan: Scan,
+    path: Path,
+    networks: Networks,
+    *,
+    held: Sequence[Frame] = (),
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+    every: float | None = None,
+) -> tuple[Scan, Analysis]:
+    """A scan with whom each of its tracks shows, and what else was found out about these people.
+
+    Args:
+        scan: of the source.
+        path: of the source.
+        networks: what tells people apart, and those whose names are known.
+        held: the source's frames, where they lie in memory.
+        progress: told of each frame.
+        cancel: looked at between frames.
+        every: seconds between two looks at a face; None looks only as long as it takes to know whose it is.
+
+    Raises:
+        ModelError: there is nothing to tell people apart by.
+        InputError: it is not clear who is who.
+        CancelledError: a stop was asked for.
+    """
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(Progress("people", done, scan.frames, 0, path.name))
+
+    found = people.find_people(
+        scan.footage(path, held),
+        networks.recogniser,
+        known=networks.known_people,
+        every=every,
+        tell=tell,
+        cancel=cancel,
+    )
+    return scan.with_people(found.labels), found
 
 
 def _seen(

@@ -12,6 +12,7 @@ from .frame_stages import (
     restore_faces,
     show_faces,
 )
+from .likeness import Likeness, LikenessSums
 from .run_networks import Networks, drop_networks, kept_networks
 from .trace import Trace
 
@@ -20,6 +21,8 @@ __all__ = [
     "ColourSpread",
     "FaceWork",
     "FrameInWork",
+    "Likeness",
+    "LikenessSums",
     "Networks",
     "PlannedFace",
     "Planner",

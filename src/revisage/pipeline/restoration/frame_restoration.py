@@ -39,6 +39,7 @@ from revisage.pipeline.restoration.frame_stages import (
     restore_faces,
     show_faces,
 )
+from revisage.pipeline.restoration.likeness import Likeness, LikenessSums
 from revisage.pipeline.restoration.run_networks import Networks
 from revisage.pipeline.restoration.trace import Trace
 
@@ -102,6 +103,7 @@ class Tally:
         full, got: sums over the measured faces of the mean change (1/255) that a full restoration would make, and of
             the change found in the output; ``measured`` faces.
         quality: of the faces that were looked at more closely.
+        likeness: for each track id (as text) what was found by comparing some of its faces with what they were.
     """
 
     frames: int = 0
@@ -114,11 +116,13 @@ class Tally:
     got: float = 0.0
     measured: int = 0
     quality: QualitySums = field(default_factory=QualitySums)
+    likeness: dict[str, LikenessSums] = field(default_factory=dict)
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Tally:
         """What :meth:`to_dict` gave."""
-        return cls(**{**values, "quality": QualitySums(**values["quality"])})
+        likeness = {track: LikenessSums.of(sums) for track, sums in values["likeness"].items()}
+        return cls(**{**values, "quality": QualitySums(**values["quality"]), "likeness": likeness})
 
     def to_dict(self) -> dict[str, Any]:
         """This tally as JSON values."""
@@ -141,6 +145,8 @@ class Tally:
         for name in ("frames", "changed", "failed", "failures", "full", "got", "measured"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.quality.add(other.quality)
+        for track, sums in other.likeness.items():
+            self.likeness.setdefault(track, LikenessSums()).add(sums)
         for stage, seconds in other.seconds.items():
             self.seconds[stage] = round(self.seconds.get(stage, 0.0) + seconds, 4)
         for track, (count, strength) in other.restored.items():
@@ -247,8 +253,10 @@ class FaceWork:
         self._shown = 0
         self._tally = tally
         self._quality = FaceQuality(networks)
+        self._likeness: Likeness | None = None
         if tally is not None:
             tally.quality = self._quality.sums
+            self._likeness = Likeness(networks, config.strength, tally.likeness)
 
     def align(self, frame: Frame, planned: PlannedFace) -> AlignedFace:
         """Cut a planned face out of a frame; the whole frame where the input is aligned already."""
@@ -276,8 +284,14 @@ class FaceWork:
             result = _shown_whole(canvas, item)
             if self._matches_grain:
                 result = with_grain(canvas, result, [whole_place(canvas.size_hw)])
-            if self._tally is not None and self._shown % _LOOK_EVERY == 0:
-                self._quality.look(item.aligned[0], _whole(result, item.aligned[0].size).crop)
+            face, planned = item.aligned[0], item.planned[0]
+            quality = self._tally is not None and self._shown % _LOOK_EVERY == 0
+            likeness = self._likeness if self._likeness is not None and self._likeness.is_due(planned) else None
+            after = _whole(result, face.size).crop if quality or likeness else face.crop
+            if quality:
+                self._quality.look(face, after)
+            if likeness is not None:
+                likeness.look(planned, face.crop, after)
             self._shown += 1
             return result
         height, width = item.frame.size_hw
@@ -297,6 +311,10 @@ class FaceWork:
             result = with_grain(canvas, result, [place for place in places if place is not None])
         if self._tally is not None and self._shown % _MEASURE_EVERY == 0:
             self._measure(self._tally, result, item, factors)
+        for planned, before in zip(item.planned, item.aligned, strict=True):
+            if self._likeness is not None and self._likeness.is_due(planned):
+                after = align(result, scaled_face(planned.face, factors), before.size).crop
+                self._likeness.look(planned, before.crop, after)
         self._shown += 1
         return result
 

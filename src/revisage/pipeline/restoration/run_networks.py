@@ -9,11 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisage import engines, faces, restorers, temporal
+from revisage import engines, faces, people, readers, restorers, temporal
 from revisage.core import Crop, RestoreConfig
 
 if TYPE_CHECKING:
     from revisage.faces import FaceDetector
+    from revisage.people import KnownPerson
+    from revisage.readers import Recogniser
     from revisage.restorers import FaceRestorer, FineRestorer, Upscaler
     from revisage.temporal import FlowEstimator
 
@@ -69,6 +71,26 @@ class Networks:
         return restorers.load_upscaler(self.config.background, tile=self.config.tile, **self._place)
 
     @cached_property
+    def recogniser(self) -> Recogniser:
+        """Tells people apart."""
+        return readers.load_recogniser(self.config.reader, device=self.config.device, engine=self.config.engine)
+
+    @cached_property
+    def likeness_reader(self) -> Recogniser | None:
+        """Compares restored faces with what they were; None where it is not on this machine."""
+        return self.recogniser if readers.is_reader_there(self.config.reader) else None
+
+    @cached_property
+    def known_people(self) -> list[KnownPerson]:
+        """Those whose photos are given.
+
+        Raises:
+            ConfigError, InputError: it is not clear who is who.
+        """
+        photos = people.photos_by_name(self.config.who)
+        return people.read_people(photos, self.detector, self.recogniser) if photos else []
+
+    @cached_property
     def flow(self) -> FlowEstimator:
         """Finds the motion of faces."""
         if self.config.temporal == "raft":
@@ -92,7 +114,7 @@ class Networks:
     def calibrated(self, crops: Crop) -> Networks:
         """These networks with a restorer in int8, made for the footage that ``crops`` were cut from."""
         other = Networks(self.config, crops)
-        for name in {"detector", "fine", "flow", "upscaler"} & self.__dict__.keys():
+        for name in {"detector", "fine", "flow", "known_people", "recogniser", "upscaler"} & self.__dict__.keys():
             other.__dict__[name] = self.__dict__[name]
         return other
 
@@ -103,7 +125,7 @@ class Networks:
             ConfigError: the settings of device, engine and precision do not go together.
         """
         engines.resolve(self.config.device, self.config.engine, self.config.precision)
-        _ = self.upscaler, self.fine, self.uncalibrated.restorer
+        _ = self.upscaler, self.fine, self.uncalibrated.restorer, self.known_people
         if self.config.temporal == "raft":
             _ = self.flow
 
@@ -120,6 +142,7 @@ class Networks:
             "calibrated": self.config.precision == "int8",
             "fine": None if self.fine is None else self.fine.info.sha256,
             "upscaler": None if self.upscaler is None else self.upscaler.info.sha256,
+            "people": [[known.name, known.identity.tobytes().hex()] for known in self.known_people],
         }
 
 
