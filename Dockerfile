@@ -5,7 +5,7 @@ COPY pyproject.toml README.md LICENSE NOTICE constraints.txt ./
 COPY src ./src
 RUN python -m venv /opt/revisage \
     && /opt/revisage/bin/pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \
-        -c constraints.txt ".[service,postgres,torch]"
+        -c constraints.txt ".[service,postgres,remote,torch]"
 
 FROM python:3.12-slim-bookworm
 LABEL org.opencontainers.image.title="revisage" \

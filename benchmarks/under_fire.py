@@ -1,12 +1,17 @@
 """Kill -9 of a restoration at random moments of all its stages, again and again, until it comes through.
 
     python benchmarks/under_fire.py [--kills 50] [--workers 1] [--seed 1] [--json FILE]
+    python benchmarks/under_fire.py --terminate 4 [--workers 1] [--seed 1] [--json FILE]
 
 A clip of three segments is restored once undisturbed, with a comparison and pictures of its frames beside the output.
 Then it is restored under fire: each run is killed after a number of events drawn at random (a frame scanned or
 restored, a segment recorded, the joining, each name given, each file cleared away) and a short while after that; the
 next run takes up what is left. At the end all files must be the same as undisturbed to the byte, nothing else may lie
 in the folder, and no segment that was recorded may have been computed again. Exit code 1 when not.
+
+With ``--terminate`` the command ``revisage restore`` itself gets SIGTERM, so often in each of its stages: in the scan,
+among the segments and in the joining, which shows in its work folder. It must end by that signal at once, leave no
+process of its own, and give the undisturbed bytes when it is given again.
 """
 
 from __future__ import annotations
@@ -16,11 +21,13 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,20 +196,124 @@ def run(kills: int, workers: int, seed: int, at_most: int = 4) -> dict[str, Any]
     }
 
 
+_PAUSE = {"scan": 0.1, "segments": 0.1, "joining": 0.01}
+STAGES = tuple(_PAUSE)
+"""And seconds after a stage has begun, within which the signal comes."""
+
+_TRIES = 5
+"""A stage may be over before the signal comes: so often as many are begun."""
+
+
+class Command:
+    """``revisage restore`` of a clip of three shots, from a folder of its own."""
+
+    SEGMENTS = 3
+
+    def __init__(self, folder: Path, source: Path, model: Path, workers: int) -> None:
+        self.output = folder / "out.mkv"
+        self._folder = folder / ".out.mkv.revisage-work"
+        words = ["restore", source, self.output, "--model", model, "--workers", workers, "--json"]
+        self._command = [sys.executable, "-m", "revisage", *map(str, words)]
+
+    @property
+    def stage(self) -> str | None:
+        """What its work folder says that it is at."""
+        manifest = self._folder / "manifest.jsonl"
+        if not manifest.exists():
+            return None
+        if not (self._folder / "scan.json").exists():
+            return "scan"
+        recorded = manifest.read_text().count('{"segment"')
+        return "joining" if recorded == self.SEGMENTS else "segments" if recorded else None
+
+    def go(self, stage: str | None, seconds: float = 0.0) -> tuple[int, str, str]:
+        """Run, and terminate where that was asked for: so long after a stage has begun.
+
+        Returns:
+            The exit code, what it said on stdout and on stderr.
+        """
+        process = subprocess.Popen(
+            self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        while stage is not None and process.poll() is None:
+            if self.stage == stage:
+                time.sleep(seconds)
+                process.send_signal(signal.SIGTERM)
+                break
+            time.sleep(0.0005)
+        out, err = process.communicate()  # also waits for its own processes, which have these pipes too
+        return process.returncode, out, err.strip()
+
+
+def three_shots(folder: Path) -> tuple[Path, Path]:
+    """A clip of three shots, each long enough for a segment of its own, and a small model."""
+    sys.path.insert(0, str(TESTS))
+    from sample_media import face_frames, write_tiny_compiled_model, write_video
+
+    faces = face_frames(78)
+    shots = [*faces[:26], *(255 - face[:, ::-1] for face in faces[26:52]), *faces[52:]]
+    clip = write_video(folder / "shots.mkv", shots, audio=True)
+    return clip, write_tiny_compiled_model(folder / "tiny.xml")
+
+
+def terminate(rounds: int, workers: int, seed: int, stages: Sequence[str] = STAGES) -> dict[str, Any]:
+    """Terminate the command so often in each stage, and give it again."""
+    draw = random.Random(seed)
+    problems: list[str] = []
+    where: Counter[str] = Counter()
+    taken_up: Counter[int] = Counter()
+    with tempfile.TemporaryDirectory(prefix="terminated-") as name:
+        place = Path(name)
+        clip, model = three_shots(place)
+        (place / "quiet").mkdir()
+        code, _, words = Command(place / "quiet", clip, model, workers).go(None)
+        wanted = contents(place / "quiet")
+        if code or set(wanted) != {"out.mkv"}:
+            return {"ok": False, "problems": [words]}
+        for number, stage in enumerate(stage for stage in stages for _ in range(_TRIES * rounds)):
+            if where[stage] == rounds:
+                continue
+            folder = place / f"round{number}"
+            folder.mkdir()
+            here = Command(folder, clip, model, workers)
+            code, _, words = here.go(stage, draw.choice((0.0, draw.uniform(0, _PAUSE[stage]))))
+            if code == 0:
+                continue  # it was through before the signal came
+            where[stage] += 1
+            if code != -signal.SIGTERM or words:
+                problems.append(f"{stage}: code {code}, {words}")
+            code, out, words = here.go(None)
+            if code or contents(folder) != wanted:
+                problems.append(f"again after {stage}: code {code}, {words}, {sorted(contents(folder))}")
+                continue
+            taken_up[json.loads(out)["files"][0]["timings"]["reused_segments"]] += 1
+    if missed := [stage for stage in stages if where[stage] < rounds]:
+        problems.append(f"too few terminated in {missed}")
+    return {"ok": not problems, "terminated": dict(where), "segments_taken_up": dict(taken_up), "problems": problems}
+
+
 def main() -> int:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--terminate", type=int, default=0, help="times in each stage, instead of kills")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     began = time.perf_counter()
-    result = run(asked.kills, asked.workers, asked.seed)
+    if asked.terminate:
+        result = terminate(asked.terminate, asked.workers, asked.seed)
+    else:
+        result = run(asked.kills, asked.workers, asked.seed)
     result["seconds"] = round(time.perf_counter() - began, 1)
     if asked.json is not None:
         asked.json.write_text(json.dumps(result, indent=2))
-    print(f"kills survived  {result.get('kills')} in {result.get('restorations')} restorations, {result.get('where')}")
+    if asked.terminate:
+        print(f"terminated      {result.get('terminated')}; segments taken up: {result.get('segments_taken_up')}")
+    else:
+        restorations = result.get("restorations")
+        print(f"kills survived  {result.get('kills')} in {restorations} restorations, {result.get('where')}")
     print(f"bytes equal     {'yes' if result['ok'] else 'no'}")
     for problem in result["problems"]:
         print(f"  {problem}")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
 from revisage.media.video import ordinary_priority
+
+if TYPE_CHECKING:
+    from store_server import CountingProxy
 
 # The same examples in every run: a failure belongs to its change. `--hypothesis-profile=search` draws new ones.
 # Without a deadline: a busy machine is no fault of the code, and speed belongs to the benchmarks.
@@ -103,3 +108,29 @@ def face_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from sample_media import face_frames, write_video
 
     return write_video(tmp_path_factory.mktemp("clip") / "talk.mkv", face_frames(12), audio=True)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[CountingProxy]:
+    """An S3 server that this process, and those that it begins, know as their own."""
+    from store_server import s3_server
+
+    with s3_server() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield server
+
+
+_BUCKETS = itertools.count()
+
+
+@pytest.fixture
+def bucket(s3: CountingProxy) -> Any:
+    """An empty bucket."""
+    from revisage.media import as_path
+
+    made = as_path(f"s3://bucket-{next(_BUCKETS)}")
+    made.mkdir()
+    return made

@@ -27,7 +27,10 @@ PATIENCE = 600.0
 MOST = 2 * 2**30
 """Bytes of memory that the child may ever have held."""
 
-VERBS = ("probe", "restore", "scan", "faces", "upload")
+VERBS = ("probe", "scan", "restore", "upload", "faces")
+
+FACES_OF = 8
+"""Of so many mutated files one is restored with its faces too: the networks run for seconds, and see pixels only."""
 
 
 class Child:
@@ -107,24 +110,33 @@ class Outcome:
     """What came of many files.
 
     Attributes:
-        counts: of each kind of damage and state.
+        counts: files of each kind of damage and state.
+        formats: files of each ending and state.
+        asked: how often each thing was done, and what came of it.
         wrong: what went wrong, with the file's name.
     """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    formats: Counter[tuple[str, str]] = field(default_factory=Counter)
+    asked: Counter[tuple[str, str]] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
     def table(self) -> str:
-        """Files by kind of damage: given, fine, refused, wrong."""
-        lines = [f"{'damage':14}{'files':>7}{'fine':>7}{'refused':>9}{'wrong':>7}"]
-        for kind in sorted({kind for kind, _ in self.counts}):
-            states = [self.counts[kind, state] for state in ("fine", "refused", "wrong")]
-            lines.append(f"{kind:14}{sum(states):>7}{states[0]:>7}{states[1]:>9}{states[2]:>7}")
-        return "\n".join(lines)
+        """Files by kind of damage and by ending, and what was done with them: all, fine, refused, wrong."""
+        parts = {"damage": self.counts, "ending": self.formats, "done": self.asked}
+        return "\n\n".join(_table(title, counts) for title, counts in parts.items())
+
+
+def _table(title: str, counts: Counter[tuple[str, str]]) -> str:
+    lines = [f"{title:14}{'all':>7}{'fine':>7}{'refused':>9}{'wrong':>7}"]
+    for kind in sorted({kind for kind, _ in counts}):
+        fine, refused, wrong = (counts[kind, state] for state in ("fine", "refused", "wrong"))
+        lines.append(f"{kind:14}{fine + refused + wrong:>7}{fine:>7}{refused:>9}{wrong:>7}")
+    return "\n".join(lines)
 
 
 def try_files(files: Iterable[Mutated], folder: Path, model: Path, kept: Path | None = None) -> Outcome:
-    """Probe and restore each file; scan, restore with the faces and take in every eighth.
+    """Probe, scan, restore and take in each file; restore one of :data:`FACES_OF` with its faces.
 
     Args:
         files: with something wrong in them.
@@ -138,16 +150,19 @@ def try_files(files: Iterable[Mutated], folder: Path, model: Path, kept: Path | 
             path = folder / file.name
             path.write_bytes(file.data)
             states = []
-            for verb in VERBS if number % 8 == 0 else VERBS[:2]:
+            for verb in VERBS if number % FACES_OF == 0 else VERBS[:-1]:
                 said = child.ask(verb, path)
                 states.append(said["state"])
+                outcome.asked[verb, said["state"]] += 1
                 if said["state"] == "wrong":
                     outcome.wrong.append(f"{file.name} ({verb}): {said['told']}")
             worst = next((state for state in ("wrong", "fine") if state in states), "refused")
             outcome.counts[file.kind, worst] += 1
+            outcome.formats[path.suffix, worst] += 1
             if worst == "wrong" and kept is not None:
                 kept.mkdir(parents=True, exist_ok=True)
                 (kept / file.name).write_bytes(file.data)
+                (kept / f"{file.name}.txt").write_text("\n".join(outcome.wrong[-states.count("wrong") :]))
             path.unlink()
     finally:
         child.stop()

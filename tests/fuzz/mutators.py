@@ -116,12 +116,12 @@ def base_files(shared: Path) -> list[Path]:
     return [*files, *pictures[:6]]
 
 
-def mutated_files(shared: Path, count: int, seed: int) -> Iterator[Mutated]:
-    """So many files; each follows from the seed and its number alone."""
+def mutated_files(shared: Path, count: int, seed: int, first: int = 0) -> Iterator[Mutated]:
+    """So many files from number ``first`` on; each follows from the seed and its number alone."""
     files = base_files(shared)
     contents = {path: path.read_bytes() for path in files}
     kinds = list(MUTATORS)
-    for number in range(count):
+    for number in range(first, first + count):
         draw = random.Random(f"{seed} {number}")
         path = files[number % len(files)]
         kind = kinds[(number // len(files) + number) % len(kinds)]

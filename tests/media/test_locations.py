@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +17,9 @@ from revisage import media
 from revisage.cli.app import run
 from revisage.core import InputError, MissingExtraError, OutputError, OutputExistsError
 from sample_media import face_frames, write_video
-from store_server import CountingProxy, s3_server, web_server
+from store_server import CountingProxy, web_server
 
 OPTIONS: dict[str, Any] = {"temporal": "off", "segment_frames": 4}
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[CountingProxy]:
-    """An S3 server that this process, and those that it begins, know as their own."""
-    with s3_server() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield server
-
-
-_NUMBERS = itertools.count()
-
-
-@pytest.fixture
-def bucket(s3: CountingProxy) -> Any:
-    """An empty bucket."""
-    made = media.as_path(f"s3://bucket-{next(_NUMBERS)}")
-    made.mkdir()
-    return made
 
 
 @pytest.fixture(scope="session")

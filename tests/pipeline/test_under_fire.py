@@ -77,6 +77,20 @@ def test_kills_in_several_stages_leave_no_trace(tmp_path: Path, monkeypatch: pyt
     sys.modules.pop("under_fire")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_command_is_terminated_and_given_again(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    """Among the segments; benchmarks/under_fire.py --terminate does it in the scan and in the joining too."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import under_fire
+
+    found = under_fire.terminate(1, workers, seed=1, stages=("segments",))
+    assert found["ok"], found["problems"]
+    assert found["terminated"] == {"segments": 1}
+    assert min(found["segments_taken_up"]) >= 1
+    sys.modules.pop("under_fire")
+
+
 @pytest.mark.parametrize("frames", ["frames", None])
 def test_a_run_killed_while_it_gave_names_is_taken_up_without_leave_to_overwrite(
     clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: str | None

@@ -27,6 +27,15 @@ DatabaseUrl = Annotated[
         show_default=False,
     ),
 ]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="ADDRESS",
+        help="Store for uploads and results, such as s3://BUCKET/FOLDER, instead of the data folder.",
+        show_default=False,
+    ),
+]
 Allowed = Annotated[
     list[Path] | None,
     typer.Option("--allow-folder", metavar="DIR", help="Requests may name files in this folder.", show_default=False),
@@ -49,6 +58,7 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8000,
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
+    storage: Storage = None,
     workers: Annotated[
         int, typer.Option("--workers", min=0, max=64, help="Restorations side by side; 0: `revisage worker` does it.")
     ] = 1,
@@ -72,13 +82,15 @@ def serve(
         if not folder.is_dir():
             raise ConfigError(f"--allow-folder: there is no folder {folder}; make it first, or name another")
     folders = tuple(allow_folder) if allow_folder else None
-    settings = service.ServiceSettings.load(data_dir=data_dir, database_url=database_url, allowed_folders=folders)
+    places = {"data_dir": data_dir, "database_url": database_url, "storage": storage}
+    settings = service.ServiceSettings.load(**places, allowed_folders=folders)
     service.run_server(settings, host=host, port=port, workers=workers, needs_token=require_token, root_path=root_path)
 
 
 def worker(
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
+    storage: Storage = None,
     lane: Annotated[
         str, typer.Option("--lane", metavar="restore|quick", help="Restorations, or what somebody waits for.")
     ] = "restore",
@@ -96,7 +108,8 @@ def worker(
     if lane not in ("restore", "quick"):
         raise ConfigError(f"lane cannot be '{lane}'; choose one of restore, quick")
     service.set_up_log()
-    settings = service.ServiceSettings.load(data_dir=data_dir, database_url=database_url, spread=spread)
+    places = {"data_dir": data_dir, "database_url": database_url, "storage": storage}
+    settings = service.ServiceSettings.load(**places, spread=spread)
     service.run_worker(settings, lane)
 
 

@@ -28,7 +28,7 @@ from .formats import (
 )
 from .frame import Frame
 from .interface import EncodeOptions, Extent, MediaInfo, MemorySink, MemorySource, Sink, Source
-from .locations import as_path, check_writable, is_address, upload
+from .locations import as_path, check_writable, fetch, is_address, upload
 from .picture_texts import PictureTexts, add_comment, edit_xmp, read_texts
 from .previews import is_playable, open_plain_video, outlined, side_by_side, write_jpeg, write_picture, write_playable
 from .video import (
@@ -79,6 +79,7 @@ __all__ = [
     "decoded_frame",
     "default_output",
     "edit_xmp",
+    "fetch",
     "find_media",
     "format_notes",
     "format_of",

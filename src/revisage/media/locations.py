@@ -8,6 +8,7 @@ only the part that it needs.
 from __future__ import annotations
 
 import atexit
+import secrets
 import shutil
 import tempfile
 from functools import lru_cache
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 from revisage.core import InputError, MissingExtraError, OutputError
 
-__all__ = ["RangeReader", "as_path", "check_writable", "is_address", "local_copy", "upload"]
+__all__ = ["RangeReader", "as_path", "check_writable", "fetch", "is_address", "local_copy", "upload"]
 
 _BLOCK, _BLOCKS = 2**20, 32
 """Bytes that are asked for at once, and how many such blocks of a file are kept: FFmpeg reads 32 KiB at a time, and
@@ -121,6 +122,27 @@ def _copy(path: Path, _size: int, _changed: int) -> Path:
     with cast(Any, path).fs.open(cast(Any, path).path, "rb") as stream, copy.open("wb") as made:
         shutil.copyfileobj(stream, made, _BLOCK)
     return copy
+
+
+def fetch(source: Path, file: Path) -> None:
+    """Bring a file of a store here; it has its name when it is complete.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it cannot be read, or written here.
+    """
+    waiting = file.with_name(f".{file.stem}.{secrets.token_hex(4)}{file.suffix}")
+    remote = cast(Any, source)
+    try:
+        with remote.fs.open(remote.path, "rb", cache_type="none") as stream, waiting.open("xb") as made:
+            shutil.copyfileobj(stream, made, _BLOCK)
+        waiting.replace(file)
+    except OSError:
+        raise
+    except Exception as error:  # see upload
+        raise OSError(f"{file.name}: the store does not answer ({type(error).__name__})") from error
+    finally:
+        waiting.unlink(missing_ok=True)
 
 
 def check_writable(target: Path) -> None:

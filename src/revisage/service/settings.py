@@ -38,6 +38,9 @@ class ServiceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     data_dir: Path = Field(default_factory=default_data_dir, description="Folder for uploads and results.")
+    storage: str | None = Field(
+        None, description="Address of a store for uploads and results, such as s3://BUCKET/FOLDER."
+    )
     database_url: str | None = Field(
         None, description="SQLAlchemy URL of the job store; by default an SQLite file in the data folder.", repr=False
     )

@@ -92,12 +92,12 @@ def _download(store: JobStore, job: Job, name: str, label: str, stem: str, *, ma
 def _show_pictures(store: JobStore, job: Job) -> None:
     """One large view with a bar between before and after, and beside it both in motion; faces beneath."""
     # There is no playable copy of an input that browsers play as it is.
-    original = service.result_path(store, job, "playable_input") or store.input_path(job.input)
+    original = service.result_path(store, job, "playable_input") or store.local_input(job.input)
     restored = service.result_path(store, job, "playable") or service.result_path(store, job, "output")
     if restored is None:
         return
     if job.input.kind == "image":
-        _show_moment(store.input_path(job.input), restored, 0.0, job)
+        _show_moment(store.local_input(job.input), restored, 0.0, job)
         _show_faces(store, job, 4)
         return
     large, side = st.columns([3, 2], gap="large")

@@ -311,15 +311,19 @@ async def check_limits(store: JobStore, file: InputFile) -> None:
         MediumTooLargeError: it does; in the words that a worker would use.
     """
     async with _AT_ONCE:
-        refusal = await asyncio.to_thread(_refusal, store.settings, store.input_path(file))
+        refusal = await asyncio.to_thread(_refusal, store, file)
     if refusal is not None:
         raise MediumTooLargeError(refusal)
 
 
-def _refusal(settings: ServiceSettings, path: Path) -> str | None:
+def _refusal(store: JobStore, file: InputFile) -> str | None:
     """Why a file is refused; None also when nothing could be found out in time."""
+    try:
+        path = store.local_input(file)
+    except OSError:
+        return None
     answer, question = _PROCESSES.Pipe(duplex=False)
-    process = _PROCESSES.Process(target=_measure, args=(settings, path, question), daemon=True)
+    process = _PROCESSES.Process(target=_measure, args=(store.settings, path, question), daemon=True)
     process.start()
     question.close()
     try:

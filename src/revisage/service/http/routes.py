@@ -214,7 +214,7 @@ async def job_preview(
     """One moment of the file restored with the job's options (PNG), also before the job has run. Without `time`: a
     poster on which the faces are outlined and numbered (JPEG)."""
     quick = await finished(request, store, await asyncio.to_thread(_ask, store, job, time))
-    path = result_path(store, quick, "poster" if time is None else view)
+    path = await asyncio.to_thread(result_path, store, quick, "poster" if time is None else view)
     if path is None:
         raise ProblemError(404, "not_found", "the picture has been deleted; ask again")
     return _file(path)
@@ -331,7 +331,7 @@ async def _at_once(request: Request, store: JobStore, kind: Kind, owner: str | N
         except BaseException:
             store.forget(file.id)
             raise
-    path = result_path(store, job, name)
+    path = await asyncio.to_thread(result_path, store, job, name)
     if path is None:
         raise ProblemError(500, "internal", "the result has been deleted")
     return job, path

@@ -1,3 +1,4 @@
+from .data_folder import DataFolder
 from .intake import (
     check_size,
     checked_config,
@@ -35,7 +36,7 @@ from .job import (
     public_error,
     public_values,
 )
-from .job_store import DataFolder, JobStore, Page
+from .job_store import JobStore, Page
 from .rights import Leases, add_token, check_token, list_tokens, revoke_token
 
 __all__ = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import shutil
 import threading
 import time
@@ -18,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import sqlalchemy as sa
 
 from revisage import media, pipeline
-from revisage.core import CancelToken, ProcessingError, Progress, RestoreConfig, make_config
+from revisage.core import CancelToken, InputError, ProcessingError, Progress, RestoreConfig, make_config
 from revisage.service.jobs import JobProgress, JobStore, Lease, Leases, OutOfTimeError, Stage, error_code
 from revisage.service.settings import ServiceSettings, check_medium
+from revisage.service.work.work_copy import bring_work, drop_unfinished
 
 if TYPE_CHECKING:
     from revisage.media import MediaInfo
@@ -202,7 +202,6 @@ def out_of_time(limit: float) -> tuple[str, str]:
 
 
 _KEPT = 2
-_SEGMENT = re.compile(r"-(\d{5})\.")
 
 
 class Loaded:
@@ -240,11 +239,6 @@ class Outcome:
         """Of the files, in bytes."""
         return sum(path.stat().st_size for path in self.files)
 
-    def discard(self) -> None:
-        """Delete the files: another worker's are the job's results."""
-        for path in self.files:
-            path.unlink(missing_ok=True)
-
 
 class Task:
     """One attempt at a job, with its own work folder.
@@ -253,7 +247,8 @@ class Task:
     lost its lease still tries to write has lost its path.
 
     Attributes:
-        source: the file to work on.
+        source: the file to work on: a path, or the address of a video in a store.
+        stored_work: where what is finished is kept for workers of other machines; None where there is no store.
         names: paths that must not be shown, and what to show for them.
     """
 
@@ -269,6 +264,8 @@ class Task:
             self.folder: "…",
             store.folder.base: "…",
         }
+        place = store.folder.stored_job(lease.job.id)
+        self.stored_work = None if place is None else place / "work"
         self._loaded = loaded
 
     @cached_property
@@ -316,41 +313,34 @@ class Task:
                 shutil.rmtree(old, ignore_errors=True)
             else:
                 old.rename(self.work)
-                _drop_unfinished(self.work)
+                drop_unfinished(self.work)
         self.work.mkdir(exist_ok=True, mode=0o700)
+        bring_work(self.work, self.stored_work)
+        if media.is_address(self.source) and self.job.input.kind != "video":
+            self._bring_source()
+
+    def _bring_source(self) -> None:
+        """Fetch a picture or an animation, which is read as a whole; of a video only what is needed is read."""
+        here = self.work / f"input.{self.job.input.format}"
+        try:
+            media.fetch(self.source, here)
+        except OSError as error:
+            raise InputError(f"{self.source}: cannot be read") from error
+        self.source = here
+        self.names = {here: self.job.input.name, self.work: "…", **self.names}
 
     def named(self, name: str, suffix: str) -> Path:
         """A result's path: no other attempt writes there."""
         return self.folder / f"{name}-{self.lease.attempt}{suffix}"
 
     def tidy(self) -> None:
-        """Delete the work folder."""
+        """Delete the work folder; where the results lie in a store, all that is here of the job."""
         shutil.rmtree(self.work, ignore_errors=True)
+        if self.stored_work is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.store.folder.discard_work(self.job.id)
 
 
 def _attempt(path: Path) -> int:
     number = path.name.removeprefix("work-")
     return int(number) if number.isdecimal() else -1
-
-
-def _drop_unfinished(work: Path) -> None:
-    """Delete all segments that are not noted as finished: who was writing them may do so still."""
-    for manifest in work.glob(".*.revisage-work/manifest.jsonl"):
-        finished = set(_segments(manifest))
-        for path in manifest.parent.iterdir():
-            match = _SEGMENT.search(path.name)
-            keep = path.name in ("manifest.jsonl", "scan.json") or (match and int(match[1]) in finished)
-            if not keep and not path.is_dir():
-                path.unlink(missing_ok=True)
-
-
-def _segments(manifest: Path) -> list[int]:
-    found = []
-    for line in manifest.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue  # the torn last line of a crash
-        if isinstance(entry, dict) and "segment" in entry:
-            found.append(int(entry["segment"]))
-    return found

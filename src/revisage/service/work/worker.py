@@ -38,6 +38,7 @@ from revisage.service.settings import ServiceSettings, limit_process, set_up_log
 from revisage.service.work.inspection import look, preview, scan
 from revisage.service.work.restoration import restore
 from revisage.service.work.task import Heart, InterruptedWorkError, JobToken, Loaded, Meter, Outcome, Task, out_of_time
+from revisage.service.work.work_copy import work_kept_in_store
 
 __all__ = ["Supervisor", "Worker", "carry_out", "main", "run_worker"]
 
@@ -64,7 +65,10 @@ def carry_out(task: Task) -> Outcome:
         RevisageError: it cannot be done, or was stopped.
     """
     task.open()
-    return _WORK[task.job.kind](task)
+    with work_kept_in_store(task.work, task.stored_work if task.job.kind == "restore" else None):
+        outcome = _WORK[task.job.kind](task)
+    task.store.folder.keep(task.job.id, outcome.files)
+    return outcome
 
 
 class Worker:
@@ -151,7 +155,7 @@ class Worker:
             task.tidy()
         else:
             _LOG.warning("job %s: its lease was lost; its result is thrown away", lease.job.id)
-            outcome.discard()
+            self._store.folder.discard(lease.job.id, outcome.files)
 
     def _ended(self, lease: Lease, token: JobToken, error: BaseException, limit: float, task: Task) -> None:
         job = lease.job
