@@ -329,7 +329,7 @@ async def _at_once(request: Request, store: JobStore, kind: Kind, owner: str | N
             job = await asyncio.to_thread(lambda: store.create_job(file.id, kind=kind, config=config, owner=owner))
             job = await finished(request, store, job)
         except BaseException:
-            store.forget(file.id)
+            await asyncio.to_thread(store.forget, file.id)
             raise
     path = await asyncio.to_thread(result_path, store, job, name)
     if path is None:

@@ -103,7 +103,8 @@ def bring_work(work: Path, place: Path | None) -> None:
     try:
         store.invalidate_cache()
         names = [name.removeprefix(root).lstrip("/") for name in store.find(root)]
-        for name in sorted(filter(_OURS.fullmatch, names)):
+        # The manifest comes last: what it names is there, or nothing counts as finished.
+        for name in sorted(filter(_OURS.fullmatch, names), key=lambda name: (name.endswith(_MANIFEST), name)):
             (work / name).parent.mkdir(mode=0o700, exist_ok=True)
             media.fetch(place / name, work / name)
     except Exception as error:
