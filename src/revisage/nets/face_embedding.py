@@ -164,9 +164,13 @@ class MobileFaceNet(nn.Module):
             maps.append(x)
         return maps
 
-    def forward(self, x: Tensor) -> Tensor:
-        embedding: Tensor = self.bn(self.conv3(self.maps(x)[-1]).flatten(1))
+    def named(self, pooled: Tensor) -> Tensor:
+        """The embedding (N, 128) of the last map."""
+        embedding: Tensor = self.bn(self.conv3(pooled).flatten(1))
         return embedding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.named(self.maps(x)[-1])
 
 
 ARCFACE_ARCH = Architecture(

@@ -309,7 +309,10 @@ class ReaderTrainConfig(FacesConfig):
     blockwise_steps: int = Field(
         default=1500, ge=0, description="steps at the start in which each part of the trunk learns its teacher's alone"
     )
-    hints: float = Field(default=0.5, ge=0, description="weight of the maps of identity's teacher, after that")
+    imitation_steps: int = Field(
+        default=1000, ge=0, description="steps after that in which the whole trunk learns to do as its teacher does"
+    )
+    hints: float = Field(default=2.0, ge=0, description="weight of the maps of identity's teacher, after that")
     side: int = Field(default=256, ge=144, description="side at which faces are decoded, and shown to the teachers, px")
     mixture: tuple[tuple[str, float], ...] = Field(default=_READ, description="(degradation preset, share)")
     occluded: float = Field(default=0.35, ge=0, le=1, description="share of faces that something is drawn before")
@@ -402,7 +405,7 @@ MAY_CHANGE = frozenset(
         *("perceptual_weight", "perceptual_window", "style_weight"),
         *("adversarial_weight", "adversarial_start", "adversarial_window", "adversarial_rate", "penalty_weight"),
         *("component_weight", "component_style_weight", "identity_weight", "identity", "path_weight"),
-        *("blockwise_steps", "hints"),
+        *("blockwise_steps", "imitation_steps", "hints"),
     }
 )
 """What may change when a run goes on: how long it is, how fast it learns, what it watches and the losses' weights."""

@@ -64,6 +64,16 @@ class TrunkTeacher:
         parts = net.identity.parts()
         return torch.stack([map_error(part(x), y) for part, x, y in zip(parts, before, maps, strict=True)]).sum()
 
+    @torch.no_grad()
+    def named(self, maps: Sequence[Tensor]) -> Tensor:
+        """Its embedding (N, 128) of what it has these maps of."""
+        return self.net.named(maps[-1])
+
+    @staticmethod
+    def chain_error(maps: Sequence[Tensor], taught: Sequence[Tensor]) -> Tensor:
+        """The sum of the errors of all parts' maps, each from the reader's own map before."""
+        return torch.stack([map_error(mine, theirs) for mine, theirs in zip(maps, taught, strict=True)]).sum()
+
     @staticmethod
     def hint_error(maps: Sequence[Tensor], taught: Sequence[Tensor]) -> Tensor:
         """The mean error of the trunk's maps, from its own maps on, at the last part of each size."""

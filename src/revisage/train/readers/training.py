@@ -7,7 +7,7 @@ faces held out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +102,18 @@ class _ReaderStage(Stage):
         return min(self.config.ema, (2 + step) / (21 + step))
 
     def learn(self, batch: Any, draws: Draws) -> Losses:
-        """See :meth:`Stage.learn`: each part alone at first, then the whole."""
+        """See :meth:`Stage.learn`: each part alone at first, then the trunk as its teacher, then the whole."""
         shown, clean, *targets = (part.to(self.compute.device) for part in batch)
         with self.compute.autocast():
-            learn = self._parts_alone if draws.step < self.config.blockwise_steps else self._whole
-            losses = learn(self.compute.images(shown), self.compute.images(clean), targets)
+            losses = self._lesson(draws.step)(self.compute.images(shown), self.compute.images(clean), targets)
         self.backward(torch.stack(list(losses.values())).sum())
         return losses
+
+    def _lesson(self, step: int) -> Callable[[Tensor, Tensor, list[Tensor]], Losses]:
+        if step < self.config.blockwise_steps:
+            return self._parts_alone
+        imitates = step < self.config.blockwise_steps + self.config.imitation_steps
+        return self._imitating if imitates else self._whole
 
     def _parts_alone(self, shown: Tensor, clean: Tensor, targets: list[Tensor]) -> Losses:  # noqa: ARG002
         """Trunk and second branch on the teacher's maps of what is shown; who it is follows from the last of them."""
@@ -116,6 +121,17 @@ class _ReaderStage(Stage):
         parts = self.teacher.part_errors(self.net, shown, maps)
         answers = [self.net.identity.named(maps[-1]), *self.net.described(maps)]
         return {"parts": parts, **reader_losses([answer.float() for answer in answers], targets)}
+
+    def _imitating(self, shown: Tensor, clean: Tensor, targets: list[Tensor]) -> Losses:  # noqa: ARG002
+        """All maps of the trunk, each from the one before, and the embedding as the teacher has them of what is shown.
+
+        What can be imitated exactly brings the parts together; damage that the teacher must not be asked about waits.
+        """
+        taught, maps = self.teacher.maps(self.net, shown), self.net.identity.maps(self.net.normalised(shown))
+        answers = [self.net.identity.named(maps[-1]), *self.net.described(maps)]
+        targets = [self.teacher.named(taught).float(), *targets[1:]]
+        losses = reader_losses([answer.float() for answer in answers], targets)
+        return {"chain": self.teacher.chain_error(maps, taught), **losses}
 
     def _whole(self, shown: Tensor, clean: Tensor, targets: list[Tensor]) -> Losses:
         """The reader on what is shown; its maps are held to those that the teacher has of the whole clean face."""
