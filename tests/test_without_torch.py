@@ -66,7 +66,7 @@ except revisage.RevisageError as error:
     assert result.stdout.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["compact", "compact-detector", "compact-fine"])
+@pytest.mark.parametrize("name", ["compact", "compact-detector", "compact-fine", "compact-reader"])
 def test_embedded_files_are_what_the_export_makes_of_the_weights(name: str, tmp_path: Path) -> None:
     from revisage.train import export_model
 

@@ -68,6 +68,7 @@ def test_embedded_models_are_the_compact_ones() -> None:
         "compact",
         "compact-detector",
         "compact-fine",
+        "compact-reader",
     ]
 
 

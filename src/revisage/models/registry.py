@@ -138,6 +138,13 @@ DEFAULT = Registry(
             embedded=True,
         ),
         ModelEntry(
+            name="compact-reader",
+            file="compact-reader.safetensors",
+            arch="compact-reader",
+            licence=_OWN_LICENCE,
+            embedded=True,
+        ),
+        ModelEntry(
             name="gfpgan-1",
             url=f"{_GFPGAN}/v0.1.0/GFPGANv1.pth",
             arch="gfpgan_v1_512",

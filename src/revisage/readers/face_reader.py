@@ -98,11 +98,17 @@ def _readings(answers: list[FloatArray], affine: NDArray[np.float64]) -> FaceRea
     )
 
 
-def load_reader(path: str | Path, *, device: str = "auto", engine: str = "auto", precision: str = "auto") -> FaceReader:
+def load_reader(
+    name_or_path: str | Path = "compact-reader",
+    *,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "auto",
+) -> FaceReader:
     """A face reader by name or from a weights file.
 
     Args:
-        path: a .safetensors file that ``revisage train reader`` wrote.
+        name_or_path: ``compact-reader``, or a .safetensors file that ``revisage train reader`` wrote.
         device, engine: as for :func:`revisage.restorers.load_restorer`.
         precision: auto or fp32; auto is fp32: coordinates and cosines would jitter in bf16.
 
@@ -112,7 +118,7 @@ def load_reader(path: str | Path, *, device: str = "auto", engine: str = "auto",
         DeviceError: the device is not on this machine.
     """
     compiled = resolve(device, engine, precision).engine == "openvino"
-    weights = load_weights(path, "face reader", compiled=compiled)
+    weights = load_weights(name_or_path, "face reader", compiled=compiled)
     choice = resolve(device, engine, precision, bf16_agrees=weights.bf16_agrees)
     made = make_engine(
         weights.net,

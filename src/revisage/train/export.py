@@ -392,7 +392,8 @@ _WHAT = {
     "compact-fine": "blocks of 4x4 px in the basis of a DCT, a U-Net of three levels, gates and a residual for each "
     "coefficient",
     "compact-detector": "a single-stage detector with five landmarks a face",
-    "compact-reader": "MobileFaceNet's trunk with a second branch for pose, landmarks, expression and visibility",
+    "compact-reader": "a dense stem, MobileFaceNet's blocks, and a second branch for pose, landmarks, expression and "
+    "visibility",
 }
 
 
