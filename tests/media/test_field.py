@@ -24,6 +24,7 @@ from revisage.media import (
     Sniffed,
     check_output,
     default_output,
+    find_media,
     open_image_sink,
     open_source,
     probe,
@@ -133,6 +134,13 @@ def test_sound_that_the_container_refuses_is_encoded_again_and_said(
     assert [stream.codec for stream in probe(tmp_path / output).audio] == ["aac"]
     before, after = stream_times(field / name), stream_times(tmp_path / output)
     assert float(after.audio[0].stop) == pytest.approx(float(before.audio[0].stop), abs=0.06)
+    assert heard(tmp_path / output) >= heard(field / name)  # whatever a decoder holds back
+
+
+def heard(path: Path) -> float:
+    """Seconds of sound in the first audio stream."""
+    with av.open(str(path)) as container:
+        return sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
 
 
 def test_side_data_without_a_name_is_no_obstacle(field: Path, tmp_path: Path) -> None:
@@ -465,6 +473,15 @@ def test_further_views_are_found_with_a_label_before_them(tmp_path: Path) -> Non
         (tmp_path / "changed.jpg").write_bytes(changed)
         pairs = zip(views_of(tmp_path / "out.jpg"), views_of(tmp_path / "changed.jpg"), strict=True)
         assert all(np.array_equal(one, other) for one, other in pairs)
+
+
+def test_a_stereo_photo_is_a_photo_under_its_own_ending_too(tmp_path: Path) -> None:
+    stereo(tmp_path / "in.mpo")
+    assert [file.name for file in find_media(tmp_path).files] == ["in.mpo"]
+    output = default_output(tmp_path / "in.mpo")
+    assert output.suffix == ".mpo"
+    restored(tmp_path / "in.mpo", output)
+    assert len(views_of(output)) == 3
 
 
 @pytest.mark.parametrize("damage", ["beyond", "no index", "format"])

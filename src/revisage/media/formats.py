@@ -139,7 +139,7 @@ FORMATS = (
     _picture("png", "png", ("image", "animation"), _PNG, readers=("PNG",)),
     _picture("apng", "apng", ("animation",), _PNG),
     _picture("webp", "webp", ("image", "animation"), readers=("WEBP",), marks=(((0, b"RIFF"), (8, b"WEBP")),)),
-    _picture("jpeg", "jpg jpeg jpe jfif", ("image",), b"\xff\xd8\xff", readers=("JPEG", "MPO")),
+    _picture("jpeg", "jpg jpeg jpe jfif mpo", ("image",), b"\xff\xd8\xff", readers=("JPEG", "MPO")),
     _picture("tiff", "tif tiff", ("image",), b"II*\0", b"MM\0*", readers=("TIFF",), in_browsers=()),
     _picture("bmp", "bmp dib", ("image",), b"BM", readers=("BMP", "DIB")),
     _picture(

@@ -189,18 +189,38 @@ class AudioRecoder:
         named = context.layout.nb_channels <= 8 and not context.layout.name.endswith("channels")
         made.layout = context.layout.name if named else _LAYOUTS.get(context.layout.nb_channels, "stereo")
         made.bit_rate = _BIT_RATES.get(context.layout.nb_channels, 384_000)
+        self._decoder: Any = None
+        self._end: Fraction | None = None
+        self._ticks = Fraction(1)
 
     def take(self, packet: av.Packet) -> list[Any]:
         """Encoded packets for one packet of the source; damaged ones give none."""
+        self._decoder = packet.stream.codec_context
         try:
             frames: list[Any] = packet.decode()
         except av.error.InvalidDataError:
             return []
-        return [made for frame in frames for made in self.stream.encode(frame)]
+        return [made for frame in frames for made in self.stream.encode(self._timed(frame))]
 
     def finish(self) -> list[Any]:
-        """What the encoder still holds."""
-        return list(self.stream.encode(None))
+        """What decoder and encoder still hold: a decoder (of WMA) may be a packet behind."""
+        try:
+            held = self._decoder.decode(None) if self._decoder is not None else []
+        except av.error.InvalidDataError:
+            held = []
+        return [made for frame in (*map(self._timed, held), None) for made in self.stream.encode(frame)]
+
+    def _timed(self, frame: Any) -> Any:
+        """The frame; one without a time, as the last of a decoder's is, follows the one before."""
+        if frame.pts is None and self._end is not None:
+            frame.pts, frame.time_base = (
+                round(self._end / self._ticks),
+                self._ticks,
+            )  # a second unit would confuse FFmpeg
+        if frame.pts is not None:
+            self._ticks = frame.time_base
+            self._end = frame.pts * frame.time_base + Fraction(frame.samples, frame.sample_rate)
+        return frame
 
 
 class SubtitleRecoder:
