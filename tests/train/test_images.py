@@ -52,6 +52,14 @@ def test_a_folder_is_read_as_rgb_in_order(cache: ImageCache) -> None:
     assert cache.skipped == ()
 
 
+def test_what_is_hidden_is_not_learnt_from(folder: Path) -> None:
+    hidden = folder / ".align-left"
+    hidden.mkdir()
+    write_image(hidden / "face_0.png", (1, 2, 3))
+    write_image(folder / ".face.png", (1, 2, 3))
+    assert len(load_images([FaceSource(path=folder)], 64).files) == 4
+
+
 def test_larger_images_are_reduced(tmp_path: Path) -> None:
     write_image(tmp_path / "large.png", (10, 20, 30), size=128)
     assert load_images([FaceSource(path=tmp_path)], 64).pixels.shape == (1, 64, 64, 3)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 from revisage.core import Track
 from revisage.faces import align
-from revisage.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Frame, open_source, probe, write_picture
+from revisage.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Frame, open_source, probe, visible_below, write_picture
 from revisage.pipeline import scan_source
 
 __all__ = ["INDEX", "AlignOptions", "AlignReport", "align_files", "make_align_options"]
@@ -184,7 +184,7 @@ def _media_files(inputs: Sequence[Path], output: Path) -> list[Path]:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
         if path.is_dir():
-            files += [file for file in sorted(path.rglob("*")) if file.suffix.lower() in known and file.is_file()]
+            files += [file for file in sorted(visible_below(path)) if file.suffix.lower() in known and file.is_file()]
         else:
             files.append(path)
     files = [file for file in files if output.resolve() not in file.resolve().parents]

@@ -10,6 +10,7 @@ from .dispatch import (
     output_name,
     probe,
     read_extent,
+    visible_below,
 )
 from .formats import (
     BROWSER_SUFFIXES,
@@ -107,6 +108,7 @@ __all__ = [
     "sniff_file",
     "stream_times",
     "upload",
+    "visible_below",
     "write_jpeg",
     "write_picture",
     "write_playable",

@@ -30,6 +30,7 @@ __all__ = [
     "output_name",
     "probe",
     "read_extent",
+    "visible_below",
 ]
 
 
@@ -90,7 +91,7 @@ def find_media(source: str | Path, *, recursive: bool = False, leave_out: Path |
     if leave_out is not None and leave_out.resolve() == (path if path.is_dir() else path.parent).resolve():
         leave_out = None  # the inputs' own folder: what is said of it is said when outputs are named
     if path.is_dir():
-        found, skipped = _media_files(_below(path) if recursive else path.iterdir(), leave_out)
+        found, skipped = _media_files(visible_below(path) if recursive else path.iterdir(), leave_out)
         if not found:
             raise InputError(f"{path}: no video or image in this folder; name a file, or a pattern such as {path}/**/*")
         return Collection(path, found, skipped)
@@ -110,8 +111,8 @@ def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in _DIGITS.split(text) if part)
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """All files of a folder's tree that are in no hidden folder."""
+def visible_below(folder: Path) -> Iterator[Path]:
+    """All that a folder's tree holds, but for what is hidden: work folders among it, or left by what was killed."""
     for path in folder.rglob("*"):
         if not any(part.startswith(".") for part in path.relative_to(folder).parts):
             yield path

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from revisage.core import Image, InputError, output_error
-from revisage.media import STILL_SUFFIXES
+from revisage.media import STILL_SUFFIXES, visible_below
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,7 +114,7 @@ def listed_images(source: FaceSource) -> list[ListedImage]:
         InputError: there is no such source, its list has no column ``file``, or a shard is damaged.
     """
     if source.path.is_dir():
-        return [image for file in sorted(source.path.rglob("*")) for image in _of_file(file, source)]
+        return [image for file in sorted(visible_below(source.path)) for image in _of_file(file, source)]
     if not source.path.is_file():
         raise InputError(f"no such folder or list of training images: {source.path}")
     if source.path.suffix.lower() == _SHARD:
