@@ -56,7 +56,7 @@ OUTSIDE = {
     "streams": {"av", "numpy", "cv2", "PIL", "sdl2", "pyvirtualcam"},
     "people": {"numpy", "cv2", "pydantic"},
     "cluster": {"ray"},
-    "provenance": {"pydantic"},
+    "provenance": {"c2pa", "cryptography", "pydantic"},
     "cli": {"typer", "rich", "pydantic"},
 }
 

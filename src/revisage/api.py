@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from revisage.media import Collection, MediaInfo
     from revisage.people import Analysis
     from revisage.pipeline import BatchEntry, BatchReport, FileReport, Networks, Report, Runner, Scan
-    from revisage.provenance import Statement
+    from revisage.provenance import Provenance
     from revisage.restorers import FaceRestorer
 
 __all__ = [
@@ -277,10 +277,14 @@ def _batch_targets(
     return {file: media.default_output(file, **_named(config, "_restored")) for file in found.files}
 
 
+_STATED_ANEW = {"collect", "consent", "c2pa_key", "c2pa_cert"}
+
+
 def _report(config: RestoreConfig, networks: Networks, files: list[FileReport], skipped: list[str]) -> Report:
     report = pipeline.Report(
-        # A report can be fed back as a config; consent is about one source and is stated anew for each.
-        config=config.model_dump(mode="json", exclude_unset=True, exclude={"collect", "consent"}),
+        # A report can be fed back as a config; consent is about one source, and a signature about one file: each is
+        # stated anew.
+        config=config.model_dump(mode="json", exclude_unset=True, exclude=_STATED_ANEW),
         model=next((entry.model for entry in files if entry.model), None),
         detector=pipeline.detector_summary(networks),
         machine=pipeline.machine(),
@@ -557,12 +561,17 @@ def probe(path: PathLike) -> MediaInfo:
     return media.probe(path)
 
 
-def verify(path: PathLike) -> list[Statement]:
-    """What a file says of faces that revisage restored in it, oldest first; empty where it says nothing.
+def verify(path: PathLike, *, trust_anchors: PathLike | None = None) -> Provenance:
+    """What a file says of faces that revisage restored in it: labels, and a C2PA manifest with its state of validation.
 
-    That proves nothing: a label can be taken out, and anybody can write one.
+    A label proves nothing: it can be taken out, and anybody can write one.
+
+    Args:
+        path: of a video, an animation or a picture.
+        trust_anchors: certificates (PEM) of those who may vouch for signers of manifests.
 
     Raises:
         InputError: no such file, or nothing in it that has frames.
+        ConfigError: the certificates cannot be read.
     """
-    return provenance.read_statements(Path(path))
+    return provenance.read_provenance(Path(path), None if trust_anchors is None else Path(trust_anchors))

@@ -203,6 +203,11 @@ class Client:
         answer: dict[str, Any] = self._post("/v1/scan", file, {"config": json.dumps(dict(config or {}))}).json()
         return answer
 
+    def verify(self, file: str | Path) -> dict[str, Any]:
+        """What a file says of faces that were restored in it."""
+        answer: dict[str, Any] = self._post("/v1/verify", file, {}).json()
+        return answer
+
     def restore_image(self, file: str | Path, config: Mapping[str, Any] | None = None) -> bytes:
         """Restore a photo or a GIF at once; gives the bytes of a file of the same format."""
         return self._post("/v1/images", file, {"config": json.dumps(dict(config or {}))}).content

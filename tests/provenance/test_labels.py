@@ -168,7 +168,7 @@ def test_a_result_says_what_was_done(suffix: str, tmp_path: Path, tiny_model: Pa
         Image.fromarray(face_frames(1)[0]).save(source)
     output = tmp_path / f"out{suffix}"
     report = revisage.restore(source, output, model=str(tiny_model), strength=0.5)
-    [said] = revisage.verify(output)
+    [said] = revisage.verify(output).statements
     assert (said.software, said.model) == (f"revisage {revisage.__version__}", tiny_model.name)
     assert (said.strength, said.faces, said.frames) == (0.5, report.faces, 1 if suffix == ".jpg" else 3)
     assert not any("label" in note for note in report.files[0].notes)
@@ -189,19 +189,19 @@ def test_it_is_a_further_line_of_the_comment(tmp_path: Path, tiny_model: Path) -
         revisage.restore(tmp_path / source, tmp_path / output, model=str(tiny_model))
     comment = revisage.probe(tmp_path / "twice.mp4").metadata["comment"]
     assert comment.splitlines()[0] == "grandma, 1987"
-    assert len(revisage.verify(tmp_path / "twice.mp4")) == 2
+    assert len(revisage.verify(tmp_path / "twice.mp4").statements) == 2
 
 
 def test_nothing_is_said_of_nothing_and_only_what_is_wanted(tmp_path: Path, tiny_model: Path) -> None:
     source = write_video(tmp_path / "talk.mkv", face_frames(2))
     revisage.restore(source, tmp_path / "silent.mkv", model=str(tiny_model), provenance=False)
     revisage.restore(source, tmp_path / "said.mkv", model=str(tiny_model))
-    assert revisage.verify(tmp_path / "silent.mkv") == []
+    assert revisage.verify(tmp_path / "silent.mkv").statements == ()
     shown = [read_video(tmp_path / name) for name in ("silent.mkv", "said.mkv")]
     assert all(np.array_equal(one, other) for (_, one), (_, other) in zip(*shown, strict=True))
     empty = write_video(tmp_path / "empty.mkv", [np.full((120, 160, 3), 90, np.uint8)] * 2)
     revisage.restore(empty, tmp_path / "nobody.mkv", model=str(tiny_model))
-    assert revisage.verify(tmp_path / "nobody.mkv") == []
+    assert revisage.verify(tmp_path / "nobody.mkv").statements == ()
 
 
 def test_a_format_without_a_place_is_told(tmp_path: Path, tiny_model: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_format_without_a_place_is_told(tmp_path: Path, tiny_model: Path) -> N
     Image.fromarray(face_frames(1)[0]).save(source)
     report = revisage.restore(source, tmp_path / "out.bmp", model=str(tiny_model))
     assert any("no place for the label" in note for note in report.files[0].notes)
-    assert revisage.verify(tmp_path / "out.bmp") == []
+    assert revisage.verify(tmp_path / "out.bmp").statements == ()
 
 
 def test_the_command_tells_and_its_exit_code_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,7 +222,7 @@ def test_the_command_tells_and_its_exit_code_too(tmp_path: Path, capsys: pytest.
     assert "7 faces were restored with revisage 9.9" in capsys.readouterr().out
     assert run(["verify", str(tmp_path / "said.png"), str(tmp_path / "silent.png"), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
-    assert [len(said) for said in found.values()] == [1, 0]
+    assert [len(said["statements"]) for said in found.values()] == [1, 0]
     with pytest.raises(InputError, match="no such file"):
         revisage.verify(tmp_path / "none.png")
 

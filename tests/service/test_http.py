@@ -104,6 +104,17 @@ def test_a_photo_goes_in_and_comes_out_at_once(service: LiveService, tmp_path: P
     assert (found["frames"], len(found["tracks"]), len(found["scan"]["tracks"])) == (1, 1, 1)
 
 
+def test_a_file_says_what_was_restored_in_it(service: LiveService, done: dict[str, object], tmp_path: Path) -> None:
+    with Client(service.address) as client:
+        said = client.verify(client.download(str(done["id"]), tmp_path / "out.mkv"))
+    assert said["manifest"] is None
+    assert said["statements"][0]["faces"] > 0
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with Client(service.address) as client, pytest.raises(ServiceError) as caught:
+        client.verify(tmp_path / "a.png")
+    assert (caught.value.status, caught.value.code) == (415, "bad_input")
+
+
 def test_an_edited_scan_chooses_the_faces(service: LiveService, face_clip: Path, tmp_path: Path) -> None:
     with Client(service.address) as client:
         found = client.scan(face_clip)["scan"]

@@ -205,6 +205,18 @@ def test_an_empty_page_says_what_works_and_offers_a_clip(page: Any) -> None:
     button(page, "Try the demo clip").wait_for()
 
 
+def test_a_file_says_what_was_restored_in_it(page: Any, tmp_path: Path) -> None:
+    from revisage.provenance import Statement, label_picture
+
+    photo = tmp_path / "said.png"
+    Image.new("RGB", (64, 48), (90, 120, 60)).save(photo)
+    label_picture(photo, Statement(software="revisage 9.9", model="m", sha256="", strength=1, frames=1, faces=2))
+    page.get_by_text("Ask a file what was restored in it").click()
+    page.get_by_label("A video, GIF or photo").wait_for()
+    page.locator("input[type=file]").last.set_input_files(str(photo))
+    page.get_by_text("2 faces were restored with revisage 9.9 by m").wait_for()
+
+
 def test_a_name_is_shown_as_it_is_and_asks_no_other_host(page: Any, tmp_path: Path) -> None:
     """That no other host is asked is seen to by the page's fixture, for all tests."""
     name = "![x](https:evil.example) **b** $x^2$ :smile: <i>.png"

@@ -332,19 +332,23 @@ def probe(
 @app.command()
 def verify(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Videos, animated images or photos.")],
+    trust_anchors: Annotated[
+        Path | None,
+        typer.Option("--trust-anchors", metavar="CERTS.pem", help="Who may vouch for signers of C2PA manifests."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Tell what files say of faces that were restored in them. Exit code 1: at least one says nothing.
+    """Tell what files say of faces that were restored in them: labels, C2PA manifests. Exit code 1: at least one says
+    nothing, or its manifest is not valid.
 
     A label can be taken out, and anybody can write one: it informs, it proves nothing.
     """
-    found = {str(file): revisage.verify(file) for file in files}
+    found = {str(file): revisage.verify(file, trust_anchors=trust_anchors) for file in files}
     if as_json:
-        print_lines([json.dumps({name: [one.model_dump() for one in said] for name, said in found.items()}, indent=2)])
+        print_lines([json.dumps({name: said.model_dump(mode="json") for name, said in found.items()}, indent=2)])
     else:
-        lines = (f"{name}: {line}" for name, said in found.items() for line in said or ("no label of revisage",))
-        print_lines(lines)
-    return 0 if all(found.values()) else 1
+        print_lines(f"{name}: {line}" for name, said in found.items() for line in said.lines())
+    return 0 if all(said.sound for said in found.values()) else 1
 
 
 def _short(value: Any) -> str:

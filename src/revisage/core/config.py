@@ -306,6 +306,18 @@ class RestoreConfig(BaseModel):
     provenance: Annotated[bool, Option("File", ("result",))] = Field(
         True, description="Say in the output that faces were restored, by which model and how strongly."
     )
+    watermark: Annotated[str | None, Option("File", ("result",), metavar="TEXT")] = Field(
+        None,
+        pattern=r"^[ -~©]*[!-~©][ -~©]*$",
+        max_length=60,
+        description="Words in ASCII for the lower right corner of each frame in which a face is restored.",
+    )
+    c2pa_key: Annotated[Path | None, Option("File", ("result",), served=False, metavar="KEY.pem")] = Field(
+        None, description="Private key (PEM) to sign a C2PA manifest of what was done with; needs --c2pa-cert."
+    )
+    c2pa_cert: Annotated[Path | None, Option("File", ("result",), served=False, metavar="CERT.pem")] = Field(
+        None, description="The key's certificate (PEM), with those of its issuers behind it."
+    )
     overwrite: Annotated[bool, Option("Options", ("run switch",), served=False)] = Field(
         False, description="Replace existing output files."
     )
@@ -328,6 +340,10 @@ class RestoreConfig(BaseModel):
             raise ValueError("collect keeps faces only with consent: state in words what the people shown agreed to")
         if self.consent is not None and self.collect is None:
             raise ValueError("consent is about faces that are kept: name a store with collect, or leave it out")
+        if (self.c2pa_key is None) != (self.c2pa_cert is None):
+            raise ValueError("c2pa_key and c2pa_cert go together: the private key and its certificate")
+        if self.c2pa_key is not None and not self.provenance:
+            raise ValueError("c2pa_key signs what was done, and without provenance nothing is said of it")
         return self
 
     @property

@@ -67,5 +67,8 @@ class RestoreOptions(TypedDict, total=False):
     consent: str | None
     collect_frames: int | None
     provenance: bool | None
+    watermark: str | None
+    c2pa_key: PathLike | None
+    c2pa_cert: PathLike | None
     overwrite: bool | None
     dry_run: bool | None

@@ -1,3 +1,4 @@
+from .corner_mark import with_mark
 from .dispatch import (
     Collection,
     check_output,
@@ -109,6 +110,7 @@ __all__ = [
     "stream_times",
     "upload",
     "visible_below",
+    "with_mark",
     "write_jpeg",
     "write_picture",
     "write_playable",

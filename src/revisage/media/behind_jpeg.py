@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from revisage.media.jpeg_segments import behind_picture, segment, split
+from revisage.media.jpeg_segments import behind_picture, is_seal, segment, split
 
 __all__ = ["Behind", "with_segments", "with_true_index", "without_promises"]
 
@@ -157,6 +157,7 @@ def with_segments(encoded: bytes, source: bytes, *, keep_more: bool) -> bytes:
         each if keep_more else segment(marker, without_promises(each[4:]))
         for marker, each in split(source)[0]
         if (0xE0 <= marker <= 0xEF and marker != 0xEE and (keep_more or each[4:8] != _INDEX)) or marker == 0xFE
+        if not is_seal(marker, each)
     )
     own, rest = split(encoded)
     needed = b"".join(each for marker, each in own if marker != 0xE0)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["XMP", "behind_picture", "segment", "split"]
+__all__ = ["XMP", "behind_picture", "is_seal", "segment", "split"]
 
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 """Begins an APP1 segment that holds an XMP packet (ISO 16684-3)."""
 _LONGEST = 65_533
+
+
+def is_seal(marker: int, whole: bytes) -> bool:
+    """Whether a segment is a part of a C2PA manifest, which is void as soon as anything else in the file changes."""
+    return marker == 0xEB and whole[4:6] == b"JP" and whole[16:20] == b"jumb"
 
 
 def segment(marker: int, body: bytes) -> bytes:

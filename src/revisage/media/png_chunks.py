@@ -29,6 +29,7 @@ __all__ = [
     "PALETTE",
     "RGB",
     "RGBA",
+    "SEAL",
     "SIGNATURE",
     "Header",
     "PngFile",
@@ -48,6 +49,8 @@ __all__ = [
 ]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SEAL = b"caBX"
+"""A C2PA manifest, which is void as soon as anything else in the file changes."""
 _XMP = b"XML:com.adobe.xmp\0"
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}

@@ -72,14 +72,12 @@ from revisage.pipeline.targets import (
     with_leave,
 )
 from revisage.pipeline.work_folder import WorkFolder, delivered, output_lock, tidy, told_where
-from revisage.provenance import Statement, label_picture, read_statements
+from revisage.provenance import Statement, check_labels, label_output
 
 if TYPE_CHECKING:
     from revisage.media import CopiedFrames, EncodeOptions, MediaInfo
 
 __all__ = ["restore_file"]
-
-_UNLABELLED = "this format has no place for the label that says that faces were restored"
 
 
 @dataclass
@@ -280,6 +278,7 @@ def restore_file(
 
 
 def _target(source: Path, output: Path, info: MediaInfo, config: RestoreConfig) -> Target:
+    check_labels(config, output)
     try:
         return make_target(source, output, info, config)
     except OutputExistsError:
@@ -456,8 +455,7 @@ def _write_output(run: Run) -> Tally:
         run.progress(Progress("finish", 0, None, 0, run.source.name))
         with run.trace.span("assemble"):
             _assemble(run, statement)
-    elif statement is not None and not label_picture(run.finished, statement):
-        run.notes.append(_UNLABELLED)
+    run.notes += label_output(run.finished, statement, run.source, run.config)
     for segment in run.segments:
         result = results[segment.number]
         run.notes += [note for note in result.notes if note not in run.notes]
@@ -523,8 +521,6 @@ def _assemble(run: Run, statement: Statement | None) -> None:
     options = run.target.options
     joined = media.assemble(parts, run.source, run.finished, source_info=run.info, options=options, label=label)
     run.notes += joined.notes
-    if statement is not None and statement not in read_statements(run.finished):
-        run.notes.append(_UNLABELLED)
     if run.target.compare_file is not None:
         compared = [run.compare_path(segment) for segment in run.segments]
         options = run.target.compare_file[1]

@@ -34,7 +34,12 @@ class Statement(BaseModel):
 
     def to_text(self) -> str:
         """The sentence, and the same for programs behind it."""
-        return f"{self} {_MARK}{json.dumps(self.model_dump(), separators=(',', ':'))}"
+        return f"{self} {self.marked(json.dumps(self.model_dump(), separators=(',', ':')))}"
+
+    @staticmethod
+    def marked(values: str) -> str:
+        """A statement's JSON as :meth:`all_in` finds it."""
+        return f"{_MARK}{values}"
 
     @classmethod
     def all_in(cls, text: str) -> list[Statement]:

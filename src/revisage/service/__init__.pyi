@@ -16,6 +16,7 @@ from .jobs import (
     result_path,
     revoke_token,
     scan,
+    verify,
     wait,
 )
 from .settings import ServiceSettings, set_up_log
@@ -44,5 +45,6 @@ __all__ = [
     "run_worker",
     "scan",
     "set_up_log",
+    "verify",
     "wait",
 ]

@@ -22,6 +22,7 @@ from revisage.ui.display import alert, plain
 from revisage.ui.job_list import show_history, watch
 from revisage.ui.preview import chosen_scan, show_file
 from revisage.ui.result import show_result
+from revisage.ui.verification import ask_what_was_restored
 
 __all__ = ["main"]
 
@@ -68,6 +69,7 @@ def _page(store: JobStore) -> None:
             _workbench(store, jobs)
     else:
         _workbench(store, jobs)
+    ask_what_was_restored(store)
     show_history(store)
 
 

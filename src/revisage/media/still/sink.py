@@ -238,6 +238,7 @@ def encode_png(samples: Samples, still: Still | None, metadata: Metadata) -> byt
         dropped = ()
     elif same:
         dropped = (b"tRNS", b"hIST", b"sBIT")
+    dropped = (*dropped, png_chunks.SEAL)
     header = Header(width, height, pixels.dtype.itemsize * 8, colour)
     chunks = [(b"IHDR", header.pack()), *((kind, data) for kind, data in head if kind not in dropped)]
     chunks.append((b"IDAT", png_chunks.encode_pixels(pixels, colour)))

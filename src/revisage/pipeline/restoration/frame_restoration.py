@@ -26,7 +26,7 @@ from revisage.faces import (
     with_grain,
 )
 from revisage.measures import MEASURES, Instruments, crop_landmarks, kept_components
-from revisage.media import Frame
+from revisage.media import Frame, with_mark
 from revisage.pipeline.restoration.averaging import average_inputs, average_restored
 from revisage.pipeline.restoration.frame_stages import (
     FrameInWork,
@@ -245,6 +245,7 @@ class FaceWork:
         self, config: RestoreConfig, networks: Networks, size_hw: tuple[int, int], tally: Tally | None = None
     ) -> None:
         self._aligned = config.aligned
+        self._watermark = config.watermark
         self._always_fine = config.fine == "clean"
         self._composite = functools.partial(composite, own_colours=config.color == "keep")
         self._matches_grain = config.grain == "match"
@@ -279,7 +280,11 @@ class FaceWork:
         return frame if frame.size_hw == self._size_hw else frame.resized(self._size_hw)
 
     def show(self, canvas: Frame, item: FrameInWork) -> Frame:
-        """Put the restored faces of an item into its canvas."""
+        """Put the restored faces of an item into its canvas, and the mark that says so."""
+        result = self._with_faces(canvas, item)
+        return result if self._watermark is None or result is canvas else with_mark(result, self._watermark)
+
+    def _with_faces(self, canvas: Frame, item: FrameInWork) -> Frame:
         if self._aligned:
             result = _shown_whole(canvas, item)
             if self._matches_grain:

@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from revisage import models
 from revisage.media import media_type
+from revisage.provenance import Provenance
 from revisage.service.http import schemas as doc
 from revisage.service.http.requests import (
     Owner,
@@ -316,6 +317,15 @@ async def scan_file(request: Request, store: Store, owner: Owner) -> ScanBody:
     values = {name: job.result[name] for name in ("frames", "shots", "truncated")}
     await asyncio.to_thread(store.forget, job.input.id)
     return ScanBody(**values, tracks=tracks, scan=found)
+
+
+@router.post("/verify", openapi_extra=doc.QUICK_REQUEST, tags=["at once"])
+async def verify_file(request: Request, store: Store, owner: Owner) -> Provenance:
+    """What a file says of faces that were restored in it: labels, and a C2PA manifest with its state of validation."""
+    job, path = await _at_once(request, store, "verify", owner, "provenance")
+    found = await asyncio.to_thread(path.read_text, "utf-8")
+    await asyncio.to_thread(store.forget, job.input.id)
+    return Provenance.model_validate_json(found)
 
 
 async def _at_once(request: Request, store: JobStore, kind: Kind, owner: str | None, name: str) -> tuple[Job, Path]:

@@ -10,6 +10,7 @@ from .intake import (
     restore,
     result_path,
     scan,
+    verify,
     wait,
 )
 from .job import (
@@ -80,5 +81,6 @@ __all__ = [
     "result_path",
     "revoke_token",
     "scan",
+    "verify",
     "wait",
 ]

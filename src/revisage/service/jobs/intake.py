@@ -134,6 +134,11 @@ def scan(store: JobStore, input_id: str, config: Mapping[str, Any] | None = None
     return store.create_job(input_id, kind="scan", config=checked_config(config or {}), **options)
 
 
+def verify(store: JobStore, input_id: str, **options: Any) -> Job:
+    """Ask what a file says of faces that were restored in it."""
+    return store.create_job(input_id, kind="verify", config={}, **options)
+
+
 def preview(
     store: JobStore, input_id: str, time: float, config: Mapping[str, Any] | None = None, **options: Any
 ) -> Job:

@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
-Kind = Literal["restore", "look", "scan", "preview", "image"]
+Kind = Literal["restore", "look", "scan", "preview", "image", "verify"]
 Lane = Literal["restore", "quick"]
 
 ACTIVE: tuple[Status, ...] = ("queued", "running")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from revisage import faces, measures, media, pipeline
+from revisage import faces, measures, media, pipeline, provenance
 from revisage.core import Face, Image, InputError, Region
 from revisage.service.work.task import Outcome, Task
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from revisage.media import Frame
     from revisage.pipeline import Scan, ScannedTrack
 
-__all__ = ["faces_before_and_after", "look", "preview", "scan"]
+__all__ = ["faces_before_and_after", "look", "preview", "scan", "verify"]
 
 _MOMENTS = (Fraction(1, 2), Fraction(1, 5), Fraction(4, 5))
 """Where a poster is looked for, as parts of the length; the first with a face will do."""
@@ -179,6 +179,17 @@ def scan(task: Task) -> Outcome:
     result = {"scan": file.name, "frames": found.frames, "shots": len(found.shots), "tracks": tracks}
     result.update({"truncated": found.truncated, "info": _public_info(task)})
     return Outcome(result, [file, *pictures])
+
+
+def verify(task: Task) -> Outcome:
+    """What the file says of faces that were restored in it.
+
+    Raises:
+        InputError: it is none of the kinds that revisage reads.
+    """
+    file = task.named("provenance", ".json")
+    file.write_text(provenance.read_provenance(task.source).model_dump_json(), encoding="utf-8")
+    return Outcome({"provenance": file.name}, [file])
 
 
 def preview(task: Task) -> Outcome:

@@ -35,7 +35,7 @@ from revisage.service.jobs import (
     public_error,
 )
 from revisage.service.settings import ServiceSettings, limit_process, set_up_log
-from revisage.service.work.inspection import look, preview, scan
+from revisage.service.work.inspection import look, preview, scan, verify
 from revisage.service.work.restoration import restore
 from revisage.service.work.task import Heart, InterruptedWorkError, JobToken, Loaded, Meter, Outcome, Task, out_of_time
 from revisage.service.work.work_copy import work_kept_in_store
@@ -55,6 +55,7 @@ _WORK: dict[Kind, Callable[[Task], Outcome]] = {
     "look": look,
     "scan": scan,
     "preview": preview,
+    "verify": verify,
 }
 
 
