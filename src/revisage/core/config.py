@@ -149,6 +149,12 @@ class RestoreConfig(BaseModel):
         description="What is finer than a restorer's crops in large faces: auto takes noise, blocks and blur away, "
         "keep leaves it as it is, clean takes them from small faces too.",
     )
+    denoise: Annotated[float, Option("Restoration", ("networks", "result"))] = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="How much of its noise and blocks is taken off the whole picture, before faces are restored.",
+    )
     color: Annotated[Color, Option("Restoration", ("result",))] = Field(
         "match",
         description="match gives restored faces the colours of the source, keep leaves them those of the restorer, "
@@ -353,6 +359,7 @@ class RestoreConfig(BaseModel):
             self.copy_untouched == "never"
             or self.deinterlace
             or self.color == "restore"
+            or self.denoise > 0
             or self.compare is not None
             or self.save_frames is not None
         ):

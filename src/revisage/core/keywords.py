@@ -22,6 +22,7 @@ class RestoreOptions(TypedDict, total=False):
     strength: float | None
     fidelity: float | None
     fine: Literal["auto", "keep", "clean"] | None
+    denoise: float | None
     color: Literal["match", "keep", "restore"] | None
     grain: Literal["none", "match"] | None
     upscale: float | str | None

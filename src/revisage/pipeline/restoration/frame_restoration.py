@@ -28,6 +28,7 @@ from revisage.faces import (
 from revisage.measures import MEASURES, Instruments, crop_landmarks, kept_components
 from revisage.media import Frame, with_mark
 from revisage.pipeline.restoration.averaging import average_inputs, average_restored
+from revisage.pipeline.restoration.denoising import denoised
 from revisage.pipeline.restoration.frame_stages import (
     FrameInWork,
     PlannedFace,
@@ -212,7 +213,7 @@ def restore_frames(
 
     def cut_out() -> Iterator[FrameInWork]:
         planned = plan_frames(frames, planner, lambda: networks.restorer, clock)
-        return align_faces(mend_frames(planned, clock), work.align, clock)
+        return align_faces(mend_frames(planned, work.mend, clock), work.align, clock)
 
     def followed(items: Iterator[FrameInWork]) -> Iterator[FrameInWork]:
         return average_inputs(items, networks.flow, settings.temporal_passes, clock)
@@ -248,6 +249,7 @@ class FaceWork:
         self._watermark = config.watermark
         self._always_fine = config.fine == "clean"
         self._composite = functools.partial(composite, own_colours=config.color == "keep")
+        self._denoise = config.denoise
         self._matches_grain = config.grain == "match"
         self._networks = networks
         self._size_hw = size_hw
@@ -258,6 +260,13 @@ class FaceWork:
         if tally is not None:
             tally.quality = self._quality.sums
             self._likeness = Likeness(networks, config.strength, tally.likeness)
+
+    def mend(self, item: FrameInWork) -> Frame:
+        """The frame of an item without noise, fading and cast, as far as that was asked for."""
+        frame, denoiser = item.frame, self._networks.denoiser
+        if denoiser is not None:
+            frame = denoised(frame, denoiser, self._denoise)
+        return frame if item.levels is None else frame.with_levels(item.levels)
 
     def align(self, frame: Frame, planned: PlannedFace) -> AlignedFace:
         """Cut a planned face out of a frame; the whole frame where the input is aligned already."""

@@ -199,12 +199,13 @@ def plan_frames(
             close()
 
 
-def mend_frames(items: Iterable[FrameInWork], clock: StageClock) -> Iterator[FrameInWork]:
-    """Take off each frame what is wrong with the whole of it."""
+def mend_frames(
+    items: Iterable[FrameInWork], mend: Callable[[FrameInWork], Frame], clock: StageClock
+) -> Iterator[FrameInWork]:
+    """Take off each frame what is wrong with the whole of it; ``mend`` gives it without."""
     for item in items:
-        if item.levels is not None:
-            with clock("mend"), item.kept_on_failure():
-                item.mended = item.frame.with_levels(item.levels)
+        with clock("mend"), item.kept_on_failure():
+            item.mended = mend(item)
         yield item
 
 

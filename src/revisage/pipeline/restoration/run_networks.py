@@ -56,11 +56,18 @@ class Networks:
             settings=config.net_settings,
         )
 
-    @cached_property
+    @property
     def fine(self) -> FineRestorer | None:
         """Restores what is finer than crops; None where that is kept."""
-        if self.config.fine == "keep":
-            return None
+        return None if self.config.fine == "keep" else self._fine
+
+    @property
+    def denoiser(self) -> FineRestorer | None:
+        """Takes noise and blocks off whole frames; None where they are left. It is the network of fine detail."""
+        return self._fine if self.config.denoise > 0 else None
+
+    @cached_property
+    def _fine(self) -> FineRestorer:
         return restorers.load_fine_restorer(**self._place)
 
     @cached_property
@@ -114,7 +121,7 @@ class Networks:
     def calibrated(self, crops: Crop) -> Networks:
         """These networks with a restorer in int8, made for the footage that ``crops`` were cut from."""
         other = Networks(self.config, crops)
-        for name in {"detector", "fine", "flow", "known_people", "recogniser", "upscaler"} & self.__dict__.keys():
+        for name in {"_fine", "detector", "flow", "known_people", "recogniser", "upscaler"} & self.__dict__.keys():
             other.__dict__[name] = self.__dict__[name]
         return other
 
@@ -125,7 +132,7 @@ class Networks:
             ConfigError: the settings of device, engine and precision do not go together.
         """
         engines.resolve(self.config.device, self.config.engine, self.config.precision)
-        _ = self.upscaler, self.fine, self.uncalibrated.restorer, self.known_people
+        _ = self.upscaler, self.fine, self.denoiser, self.uncalibrated.restorer, self.known_people
         if self.config.temporal == "raft":
             _ = self.flow
 
@@ -140,7 +147,7 @@ class Networks:
         return {
             "restorer": [restorer.sha256, restorer.engine, restorer.precision, restorer.device],
             "calibrated": self.config.precision == "int8",
-            "fine": None if self.fine is None else self.fine.info.sha256,
+            "fine": None if (fine := self.fine or self.denoiser) is None else fine.info.sha256,
             "upscaler": None if self.upscaler is None else self.upscaler.info.sha256,
             "people": [[known.name, known.identity.tobytes().hex()] for known in self.known_people],
         }
