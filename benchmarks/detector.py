@@ -99,6 +99,10 @@ def _conditions(scenes: list[LabelledImage]) -> dict[str, tuple[list[LabelledIma
         "dark: a quarter of the light, noise of 6": (changed(lambda image: _noisy(image // 4, rng, 6)), SMALLEST),
         "rolled by 45 degrees": ([rolled(scene, 45) for scene in scenes], SMALLEST),
         "rolled by -45 degrees": ([rolled(scene, -45) for scene in scenes], SMALLEST),
+        **{
+            f"turned by {degrees} degrees": ([rolled(s, degrees) for s in scenes], SMALLEST)
+            for degrees in (60, 90, 135, 180)
+        },
         "turned aside (these faces alone)": ([_only_profiles(scene) for scene in scenes], SMALLEST),
     }
 

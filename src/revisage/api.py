@@ -452,8 +452,9 @@ def detect_faces(
 
     Returns:
         Faces with ``.box`` (x, y, width, height), ``.landmarks`` (5 x 2: left eye, right eye, nose, left and right
-        mouth corner, as the viewer sees them) and ``.score``, the largest first. Faces that lie on their side or stand
-        on their head are left out: their landmarks would be wrong.
+        mouth corner, as the viewer sees them when the face is upright) and ``.score``, the largest first. Faces that
+        lie on their side or stand on their head are found by ``compact`` and left out by other detectors: their
+        landmarks would be wrong.
 
     Raises:
         ValueError: another shape or dtype.
@@ -464,7 +465,7 @@ def detect_faces(
         detector=detector, detection_threshold=threshold, device=device, engine=engine, precision=precision
     )
     loaded = pipeline.kept_networks(config).detector
-    return [face for face in loaded(checked) if not loaded.is_turned(checked, face)]
+    return loaded(checked)
 
 
 def load_detector(
@@ -477,7 +478,7 @@ def load_detector(
 ) -> FaceDetector:
     """A face detector: called with an ``(H, W, 3) uint8 RGB`` image, it gives the faces in it, the largest first.
 
-    What :func:`detect_faces` calls; but those that it leaves out because they are turned too far are among them.
+    What :func:`detect_faces` calls.
 
     Args:
         detector: compact, retinaface-r50, retinaface-mobile or yunet; fetched when it is not there yet.

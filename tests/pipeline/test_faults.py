@@ -81,11 +81,10 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> Any:
     def at(networks: Networks, frames: range, error: Exception) -> None:
         real, calls = networks.detector.candidates, itertools.count()
 
-        def candidates(image: Any) -> Any:
-            # A face's look at whether it is turned is none at a frame.
+        def candidates(image: Any, **options: Any) -> Any:
             if hasattr(image, "pts") and next(calls) in frames:
                 raise error
-            return real(image)
+            return real(image, **options)
 
         monkeypatch.setattr(networks.detector, "candidates", candidates)
 

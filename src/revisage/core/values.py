@@ -91,6 +91,19 @@ class Face:
         """The centre of the box (px)."""
         return self.box[0] + self.box[2] / 2, self.box[1] + self.box[3] / 2
 
+    @property
+    def roll(self) -> float:
+        """How far the face leans in the picture, clockwise in radians, -pi to pi: from the eyes and from the way from
+        them to the mouth together, as in profile the eyes alone say nothing."""
+        points = self.landmarks.astype(np.float64)
+        (right, low), down = points[1] - points[0], points[3:].mean(axis=0) - points[:2].mean(axis=0)
+        return math.atan2(low - down[0], right + down[1])
+
+    @property
+    def lies(self) -> bool:
+        """Whether it leans by more than 45°: on its side, or on its head."""
+        return abs(self.roll) > math.pi / 4
+
     def moved(self, landmarks: ArrayLike) -> Face:
         """This face with other landmarks."""
         return replace(self, landmarks=np.asarray(landmarks, dtype=np.float32))

@@ -26,9 +26,9 @@ class Counting(FaceDetector):
         super().__init__(found.name, found._finder, found.weight_hash)
         self.searched = 0
 
-    def candidates(self, picture: Image | Picture) -> list[Face]:
+    def candidates(self, picture: Image | Picture, *, turned: bool = False) -> list[Face]:
         self.searched += as_picture(picture).size_hw == PLAIN.shape[:2]  # turned faces are searched in smaller crops
-        return super().candidates(picture)
+        return super().candidates(picture, turned=turned)
 
 
 @pytest.fixture
@@ -122,9 +122,9 @@ def test_a_face_is_looked_for_near_its_place_alone(detector: Counting, face: np.
 
 def test_of_a_face_that_surely_stands_no_other_turn_is_searched(face: np.ndarray) -> None:
     class Every(Counting):
-        def candidates(self, picture: Image | Picture) -> list[Face]:
+        def candidates(self, picture: Image | Picture, *, turned: bool = False) -> list[Face]:
             self.searched += 1
-            return FaceDetector.candidates(self, picture)
+            return FaceDetector.candidates(self, picture, turned=turned)
 
     detector = Every()
     (standing,) = detector(face)

@@ -28,6 +28,7 @@ __all__ = [
     "SecondLook",
     "as_picture",
     "loaded_network",
+    "overlaps",
     "padded",
     "planes",
     "suppressed",
@@ -132,6 +133,20 @@ class Found:
         away = np.array(by, dtype=np.float32)
         return Found(self.boxes_xyxy + np.tile(away, 2), self.landmarks + away, self.scores)
 
+    def mapped(self, linear: NDArray[np.float64], origin: NDArray[np.float64]) -> Found:
+        """These detections under ``linear (2, 2) @ (point - origin (2,))``: their boxes turn as the ellipse in each."""
+        corners = self.boxes_xyxy.astype(np.float64).reshape(-1, 2, 2)
+        middles = (corners.mean(axis=1) - origin) @ linear.T
+        half = np.sqrt((np.diff(corners, axis=1)[:, 0] / 2) ** 2 @ (linear**2).T)
+        boxes = np.concatenate((middles - half, middles + half), axis=1)
+        landmarks = (self.landmarks - origin) @ linear.T
+        return Found(boxes.astype(np.float32), landmarks.astype(np.float32), self.scores)
+
+    @property
+    def areas(self) -> Floats:
+        """Areas of the boxes, ``(N,)``; 0 for one that is turned inside out."""
+        return _areas(self.boxes_xyxy)
+
     @staticmethod
     def none() -> Found:
         """No detections."""
@@ -159,6 +174,14 @@ class SecondLook(Protocol):
 
     def __call__(self, picture: Image | Picture, proposals: Found, min_score: float) -> Found:
         """Those of ``min_score`` or more, without duplicates, in an ``(H, W, 3) uint8 RGB`` image or a picture."""
+        ...
+
+    def at(self, picture: Picture, affines: NDArray[np.float64]) -> Found:
+        """What stands in the crops of ``(N, 2, 3)`` affines."""
+        ...
+
+    def in_turns(self, picture: Picture, affines: NDArray[np.float64]) -> Found:
+        """What stands in these crops turned by one, two or three quarters, each in its best turn."""
         ...
 
 
@@ -225,6 +248,17 @@ def suppressed(found: Found, overlap: float) -> Found:
         shared = _shared_areas(found.boxes_xyxy, found.boxes_xyxy[best])
         alive &= shared <= overlap * np.maximum(areas + areas[best] - shared, 1e-6)
     return found[np.array(kept, dtype=np.intp)]
+
+
+def overlaps(first: Found, second: Found) -> Floats:
+    """IoU of each of the first with each of the second: ``(A, B) float32``."""
+    areas = first.areas
+    columns = [
+        shared / np.maximum(areas + area - shared, 1e-6)
+        for box, area in zip(second.boxes_xyxy, second.areas, strict=True)
+        for shared in [_shared_areas(first.boxes_xyxy, box)]
+    ]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(first), 0), np.float32)
 
 
 def without_parts(fine: Found, coarse: Found) -> Found:

@@ -61,6 +61,19 @@ class CloserLook:
         found = _scored(proposals[held], looks)
         return suppressed(found[found.scores >= min_score], _SAME)
 
+    def at(self, picture: Picture, affines: NDArray[np.float64]) -> Found:
+        """What stands in the crops of ``(N, 2, 3)`` affines, by this stage alone."""
+        return Found(*nets.decode_crops(self._outputs(_crops(picture, affines)), affines))
+
+    def in_turns(self, picture: Picture, affines: NDArray[np.float64]) -> Found:
+        """What stands in crops turned by one, two or three quarters: of each the turn with the best score."""
+        crops = _crops(picture, affines)
+        quarters = [_quarter_turned(crops, affines, count) for count in (1, 2, 3)]
+        outputs = self._outputs(np.concatenate([turned for turned, _ in quarters]))
+        looks = Found(*nets.decode_crops(outputs, np.concatenate([affine for _, affine in quarters])))
+        best = looks.scores.reshape(3, -1).argmax(axis=0) * len(affines) + np.arange(len(affines))
+        return looks[best]
+
     def _outputs(self, crops: Floats) -> Floats:
         """Raw outputs of crops, (N, 15)."""
         parts = [np.zeros((0, nets.OUTPUTS), np.float32)]
@@ -84,6 +97,13 @@ def _crops(picture: Picture, affines: NDArray[np.float64]) -> Floats:
     for place, affine in zip(crops, affines, strict=True):
         place[:] = planes(upright_crop(picture, affine, nets.CROP))
     return crops
+
+
+def _quarter_turned(crops: Floats, affines: NDArray[np.float64], count: int) -> tuple[Floats, NDArray[np.float64]]:
+    """Crops turned counter-clockwise by ``count`` quarters, and the affines to them."""
+    quarter = np.linalg.matrix_power(np.array([[0, 1, 0], [-1, 0, nets.CROP - 1], [0, 0, 1]], np.float64), count)
+    whole = np.concatenate((affines, np.broadcast_to([[[0.0, 0.0, 1.0]]], (len(affines), 1, 3))), axis=1)
+    return np.rot90(crops, count, axes=(2, 3)), (quarter @ whole)[:, :2]
 
 
 def upright_crop(picture: Image | Picture, affine: NDArray[np.float64], side: int) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from revisage.faces.alignment import crop_affine
 from revisage.faces.detect.candidates import Finder, Found, Picture, as_picture, suppressed, without_parts
 from revisage.faces.detect.compact_finder import CompactFinder, upright_crop
 from revisage.faces.detect.official_finders import RetinaFaceFinder, YuNetFinder
+from revisage.faces.detect.turned_faces import HINT, WINDOW, TurnedFaces, turned_window, window_scale
 
 __all__ = ["FaceDetector", "load_detector", "nearest_faces", "working_scales"]
 
@@ -31,11 +33,6 @@ _WORTHWHILE = 1.25
 _TURNED_SIDE, _SURER = 256, 0.05
 """A face is turned in a crop of this side (px), and stands otherwise where that raises the score by this much: by 0.17
 and more on faces turned by 135° and 180°, on none of 49 faces of the test scenes."""
-_UPRIGHT = 0.95
-"""No face that was found with this score is turned: of 269 faces of the test scenes, as they are and turned by 45° to
-180°, the surest of 61 that were turned had 0.92."""
-_WINDOW, _SURROUNDINGS = 128, 2.5
-"""A face is looked for near its place in a picture of this side (px), of so many times its size where that is more."""
 _NEAR, _SIZE_RATIO = 1.0, 1.7
 """A face that is at most so many sizes away from where it was expected, and at most so many times as large, is it."""
 _LEAST_SIDE = 64
@@ -58,6 +55,8 @@ class FaceDetector:
         self.threshold = finder.threshold if threshold is None else threshold
         self.low_threshold = self.threshold * finder.low_threshold / finder.threshold
         self._finder = finder
+        look = finder.second_look
+        self._turned = TurnedFaces(finder, look, self.threshold, self.low_threshold) if look else None
 
     def __call__(self, image: Image) -> list[Face]:
         """The faces of an image, the largest first.
@@ -68,7 +67,7 @@ class FaceDetector:
         Raises:
             ValueError: the image is of another shape or type.
         """
-        return [face for face in self.candidates(image) if face.score >= self.threshold]
+        return [face for face in self.candidates(image, turned=True) if face.score >= self.threshold]
 
     def is_turned(self, picture: Image | Picture, face: Face) -> bool:
         """Whether a face that was found lies on its side or stands on its head, more than about 60° from upright.
@@ -80,8 +79,6 @@ class FaceDetector:
             picture: in which it was found.
             face: as it was found.
         """
-        if face.score >= _UPRIGHT:
-            return False
         crop = upright_crop(picture, crop_affine(face.landmarks, _TURNED_SIDE), _TURNED_SIDE)
         least = self._best_score(crop) + _SURER
         # A network that is sure already can be no surer of any other turn: three searches less.
@@ -92,7 +89,7 @@ class FaceDetector:
     def _best_score(self, image: Image) -> float:
         return max((face.score for face in self.candidates(image)), default=0.0)
 
-    def candidates(self, picture: Image | Picture) -> list[Face]:
+    def candidates(self, picture: Image | Picture, *, turned: bool = False) -> list[Face]:
         """Faces and what may be faces, the largest first: a tracker carries tracks on with them.
 
         The picture is searched at a size that suits the network, again reduced when its faces may be larger than the
@@ -101,14 +98,21 @@ class FaceDetector:
 
         Args:
             picture: ``(H, W, 3) uint8 RGB`` of any size, or a frame.
+            turned: those that lie on their side or stand on their head are looked for too, and none of them is taken
+                for an upright one. Where the network has no second stage, they are left out.
 
         Raises:
             ValueError: an image is of another shape or type.
         """
         picture = as_picture(picture)
         scales = working_scales(picture.size_hw, self._finder.pixels, self._finder.smallest)
-        found = self._confirmed(picture, scales) if self._finder.second_look else self._found(picture, scales)
+        if self._finder.second_look:
+            found = self._confirmed(picture, scales, self._turned if turned else None)
+        else:
+            found = self._found(picture, scales)
         faces = [face for number in range(len(found)) if (face := _face(found, number, picture.size_hw))]
+        if turned and not self._finder.second_look:
+            faces = [face for face in faces if not self.is_turned(picture, face)]
         return sorted(faces, key=lambda face: (-face.size, face.box))
 
     @property
@@ -128,62 +132,74 @@ class FaceDetector:
             For each of them the face, or what may be one, that is nearest; None without.
         """
         picture = as_picture(picture)
-        found = Found.joined([Found.none(), *(self._search_near(picture, face) for face in expected)])
-        if self._finder.second_look:
-            found = self._finder.second_look(picture, found, self.low_threshold)
+        look = self._finder.second_look
+        lowest = look.lowest if look else self.low_threshold
+        found = Found.joined([Found.none(), *(self._search_near(picture, face, lowest) for face in expected)])
+        if look:
+            found = look(picture, found, self.low_threshold)
         faces = [face for number in range(len(found)) if (face := _face(found, number, picture.size_hw))]
         return nearest_faces(expected, faces)
 
     def _found(self, picture: Picture, scales: list[float]) -> Found:
         """What the network finds at all scales."""
-        found = self._search_large(picture, scales[0])
+        found = self._search_large(picture, scales[0], self.low_threshold)
         for scale in scales:
-            found = Found.joined([found, without_parts(self._search(picture, scale), found)])
+            found = Found.joined([found, without_parts(self._search(picture, scale, self.low_threshold), found)])
         return suppressed(found, _OVERLAP)
 
-    def _confirmed(self, picture: Picture, scales: list[float]) -> Found:
+    def _confirmed(self, picture: Picture, scales: list[float], turned: TurnedFaces | None) -> Found:
         """What a closer look leaves of all that the network proposes. Only then do large faces displace small ones:
         a crowd as a whole may be proposed as one face."""
-        assert self._finder.second_look is not None
-        proposals = [self._search_large(picture, scales[0]), *(self._search(picture, scale) for scale in scales)]
-        found = self._finder.second_look(picture, Found.joined(proposals), self.low_threshold)
-        return without_parts(found, found[found.scores >= self.threshold])
+        look = self._finder.second_look
+        assert look is not None
+        lowest = HINT if turned else look.lowest
+        proposals = Found.joined(
+            [
+                self._search_large(picture, scales[0], lowest),
+                *(self._search(picture, scale, lowest) for scale in scales),
+            ]
+        )
+        found = look(picture, proposals[proposals.scores >= look.lowest], self.low_threshold)
+        found = without_parts(found, found[found.scores >= self.threshold])
+        return turned(picture, scales[0], proposals, found) if turned else found
 
-    def _search_large(self, picture: Picture, scale: float) -> Found:
+    def _search_large(self, picture: Picture, scale: float, lowest: float) -> Found:
         """Faces that are too large for the network at a scale, from a reduced picture; in its own pixels."""
         largest = self._finder.largest
         if largest is None or min(picture.size_hw) * scale < largest:
             return Found.none()
-        return self._search(picture, scale * _REDUCED).at_least(largest / scale)
+        return self._search(picture, scale * _REDUCED, lowest).at_least(largest / scale)
 
-    def _search(self, picture: Picture, scale: float) -> Found:
+    def _search(self, picture: Picture, scale: float, lowest: float) -> Found:
         """What the network finds in the picture at a scale, in the picture's own pixels."""
         height, width = picture.size_hw
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = picture.rgb() if scale == 1 else picture.rgb(size_hw=size[::-1])
-        found = self._proposed(small, _LEAST_SIDE)
+        found = self._proposed(small, _LEAST_SIDE, lowest)
         return found if scale == 1 else found.scaled((width / size[0], height / size[1]))
 
-    def _search_near(self, picture: Picture, face: Face) -> Found:
+    def _search_near(self, picture: Picture, face: Face, lowest: float) -> Found:
         """What the network finds of a face and near it, in the picture's own pixels."""
-        scale = min(1.0, _WINDOW / (_SURROUNDINGS * face.size))
-        reach = _WINDOW / scale / 2
+        if face.lies:
+            propose = functools.partial(self._finder, min_score=lowest)
+            return _near(face, turned_window(propose, picture, face.centre, face.size, face.roll))
+        scale = window_scale(face.size)
+        reach = WINDOW / scale / 2
         height, width = picture.size_hw
         left, right = (int(np.clip(round(face.centre[0] + away), 0, width)) for away in (-reach, reach))
         top, bottom = (int(np.clip(round(face.centre[1] + away), 0, height)) for away in (-reach, reach))
         if right <= left or bottom <= top:
             return Found.none()
-        rows, columns = (max(1, min(_WINDOW, round(side * scale))) for side in (bottom - top, right - left))
+        rows, columns = (max(1, min(WINDOW, round(side * scale))) for side in (bottom - top, right - left))
         small = picture.rgb(Region(left, top, right, bottom), size_hw=None if scale == 1 else (rows, columns))
-        found = self._proposed(small, _WINDOW).scaled(((right - left) / columns, (bottom - top) / rows))
+        found = self._proposed(small, WINDOW, lowest).scaled(((right - left) / columns, (bottom - top) / rows))
         return _near(face, found.shifted((left, top)))
 
-    def _proposed(self, image: Image, least_side: int) -> Found:
+    def _proposed(self, image: Image, least_side: int, lowest: float) -> Found:
         """What the network finds in an image, black added to it where its sides are shorter."""
         pad_x, pad_y = max(0, least_side - image.shape[1]), max(0, least_side - image.shape[0])
         if pad_x or pad_y:
             image = cv2.copyMakeBorder(image, 0, pad_y, 0, pad_x, cv2.BORDER_CONSTANT).astype(np.uint8, copy=False)
-        lowest = self._finder.second_look.lowest if self._finder.second_look else self.low_threshold
         return self._finder(np.ascontiguousarray(image), lowest)
 
 

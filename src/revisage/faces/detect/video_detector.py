@@ -9,12 +9,17 @@ from dataclasses import dataclass, field
 from revisage.core import CancelledError, Face, UserError
 from revisage.faces.detect.candidates import Picture
 from revisage.faces.detect.detector import FaceDetector
+from revisage.faces.detect.turned_faces import STANDS
 
 __all__ = ["VideoDetector"]
 
 _EVERY, _WAITING = 8, 64_000_000
 """Every so many frames the whole frame is searched where nothing asks for it before; pixels of the frames that wait for
 that, at most: of 8K pictures every other is searched."""
+_TURNED_EVERY = 6
+"""So many searches are the most from one for turned faces to the next."""
+_UPRIGHT = 0.4
+"""A face that leans less (radians) in one search does not lie in the next."""
 _SAME_FACE = 0.4
 """Faces whose boxes overlap by this much (IoU) are one."""
 _STILL = 0.02
@@ -72,8 +77,9 @@ class VideoDetector:
     So a face is seen from the frame on in which it comes into view; one that comes and goes between two searches is
     not seen. A detector that cannot follow searches every frame.
 
-    Faces turned by more than about 60° are left out: as long as they are not found as what they are, eyes would be
-    painted on their chins.
+    Faces that lie on their side or stand on their head are looked for in the first frame of each shot, in every sixth
+    search, and where a face is gone; once found, they are followed like others. A detector that cannot follow leaves
+    them out: taken for upright ones, they would have eyes painted on their chins.
 
     A search that fails by no fault of the user's finds nothing: hours of scanning do not hang on a frame, whose faces
     follow from those around it.
@@ -90,7 +96,7 @@ class VideoDetector:
         self._row: list[_Sight] = []
         self._searched: _Sight | None = None
         self._turned: list[Face] = []
-        self._searches = 0
+        self._searches = self._since_turned = 0
         self.problems: list[str] = []
 
     @property
@@ -147,6 +153,31 @@ class VideoDetector:
             self.problems.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
     def _find(self, sight: _Sight, before: Sequence[Face]) -> None:
+        if self._detector.can_follow:
+            sight.faces = self._in_any_turn(sight.picture, before)
+        else:
+            self._leave_out_turned(sight, before)
+
+    def _in_any_turn(self, picture: Picture, before: Sequence[Face]) -> list[Face]:
+        """The faces of a whole picture; turned ones are looked for where that may pay."""
+        self._since_turned += 1
+        is_due = self._searched is None or self._since_turned >= _TURNED_EVERY
+        found = self._detector.candidates(picture, turned=is_due)
+        strong = [face for face in before if self._is_strong(face)]
+        lying = [face for face in self._detector.near(picture, [face for face in strong if face.lies]) if face]
+        found = _surest(found, lying)
+        if not is_due and self._is_doubtful(found, strong):
+            is_due, found = True, _surest(self._detector.candidates(picture, turned=True), lying)
+        self._since_turned = 0 if is_due else self._since_turned
+        return found
+
+    def _is_doubtful(self, found: Sequence[Face], before: Sequence[Face]) -> bool:
+        """Whether a face of the search before is gone, or one has come that may lie, taken for upright."""
+        unsure = [face for face in found if self._is_strong(face) and face.score < STANDS and not face.lies]
+        upright = [face for face in before if abs(face.roll) < _UPRIGHT]
+        return any(not _near(face, found) for face in before) or any(not _near(face, upright) for face in unsure)
+
+    def _leave_out_turned(self, sight: _Sight, before: Sequence[Face]) -> None:
         found = self._detector.candidates(sight.picture)
         turned = [not _near(face, before) and self._is_turned(sight.picture, face) for face in found]
         self._turned = [face for face, bad in zip(found, turned, strict=True) if bad]
@@ -214,6 +245,12 @@ class VideoDetector:
 
     def _is_strong(self, face: Face) -> bool:
         return face.score >= self._detector.threshold
+
+
+def _surest(found: Sequence[Face], lying: Sequence[Face]) -> list[Face]:
+    """All faces, and of one that was found upright and one that lies in the same place the surer."""
+    standing = [face for face in found if not any(_same(face, one) and one.score > face.score for one in lying)]
+    return [*standing, *(face for face in lying if not any(_same(face, one) for one in standing))]
 
 
 def _near(face: Face, others: Iterable[Face]) -> bool:
