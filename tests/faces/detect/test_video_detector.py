@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,9 +127,7 @@ def test_of_a_face_that_surely_stands_no_other_turn_is_searched(face: np.ndarray
 
     detector = Every()
     (standing,) = detector(face)
-    assert not detector.is_turned(face, replace(standing, score=0.96))
     assert detector.searched == 1
-    standing = replace(standing, score=0.9)
     assert not detector.is_turned(face, standing)
     assert detector.searched == 2
     # Standing on its head, taken for an upright face in its place.

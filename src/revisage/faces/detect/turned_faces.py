@@ -93,9 +93,9 @@ class TurnedFaces:
         """Of an upright and a turned face in one place the surer one, and no turned one that is not sure."""
         same = overlaps(standing, turned) > _ONE_FACE
         surer = turned.scores[None] > standing.scores[:, None] + _SURER
-        beaten = (same & ~surer).any(axis=0)
-        lies = (same & surer).any(axis=1)
-        return Found.joined([standing[~lies], turned[~beaten & (turned.scores >= self._part(_ALONE))]])
+        lies = np.asarray((same & surer).any(axis=1))
+        stays = ~np.asarray((same & ~surer).any(axis=0)) & (turned.scores >= self._part(_ALONE))
+        return Found.joined([standing[~lies], turned[stays]])
 
     def _copies(self, picture: Picture, scale: float) -> Iterator[Found]:
         """Faces in turned copies of a reduced picture, and where there is one in copies of its whole size."""
