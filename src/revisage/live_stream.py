@@ -1,16 +1,29 @@
-"""What is restored as it comes in: a stream of frames pushed in one by one, and cameras, files, addresses and pipes.
+"""What is restored as it comes in: a stream of frames pushed in one by one, cameras, addresses, and pipes.
 
 They take the options of :func:`revisage.restore`.
 """
 
 from __future__ import annotations
 
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from revisage import media, streams
-from revisage.api import checked_image, read_config
-from revisage.core import Image, RestoreOptions, make_config
+from revisage import media, pipeline, streams
+from revisage.api import checked_image, read_config, restore
+from revisage.core import (
+    CancelToken,
+    ConfigError,
+    Image,
+    RestoreConfig,
+    RestoreOptions,
+    fields_about,
+    make_config,
+    output_error,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -18,7 +31,7 @@ if TYPE_CHECKING:
     from revisage.api import ConfigLike, PathLike
     from revisage.streams import LiveFrame, LiveSession, StreamTally
 
-__all__ = ["Stream", "live", "open_live"]
+__all__ = ["Stream", "live", "open_live", "restore_pipe"]
 
 
 class Stream:
@@ -145,3 +158,90 @@ def open_live(
         rate=rate,
         on_state=on_state or (lambda _: None),
     )
+
+
+_OF_FILES = {"start", "end", "deinterlace", *fields_about("side output")} - {"dry_run"}
+"""Options that need more of a video than has come through a pipe."""
+
+_CHUNK = 2**20
+
+
+def restore_pipe(
+    input: PathLike,  # noqa: A002 - the name that users expect
+    output: PathLike | None = None,
+    *,
+    buffer: bool = False,
+    config: ConfigLike | None = None,
+    cancel: CancelToken | None = None,
+    **options: Unpack[RestoreOptions],
+) -> list[str]:
+    """Restore a video of which at least one end is a pipe, ``-``.
+
+    From pipe to pipe in one pass from the past alone, frame by frame as they come. Else, and with ``buffer``, what
+    comes in is first kept on the disk and then restored as a file is.
+
+    Args:
+        input: a file, or ``-`` for standard input.
+        output: a file, or ``-`` for standard output, which it is where none is named.
+        buffer: keep what comes in on the disk first.
+        config, **options: as for :func:`restore`; ``ext`` names the container of a pipe: nut, y4m, mkv or ts.
+        cancel: stops the work from another thread.
+
+    Returns:
+        What was wrong with the source or could not be restored, one line each.
+
+    Raises:
+        UserError: the request cannot be carried out.
+        BrokenPipeError: whoever read the output has gone.
+    """
+    settings = make_config(read_config(config), **options)
+    is_piped = output is None or str(output) == "-"
+    if is_piped:
+        streams.pipe_ending(settings)
+    if str(input) == "-" and is_piped and not buffer:
+        return _restored_passing(settings, cancel or CancelToken())
+    try:
+        with tempfile.TemporaryDirectory(prefix="revisage-pipe-", dir=settings.work_dir) as folder:
+            source = _spooled(Path(folder)) if str(input) == "-" else media.as_path(input)
+            return _restored_whole(source, Path(folder), None if is_piped else output, settings, cancel)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise output_error(Path(settings.work_dir or tempfile.gettempdir()), error) from error
+
+
+def _restored_passing(settings: RestoreConfig, cancel: CancelToken) -> list[str]:
+    given = sorted(_OF_FILES & {name for name in settings.model_fields_set if getattr(settings, name)})
+    if given:
+        raise ConfigError(f"{given[0]} needs the whole video: use --buffer, which keeps it on the disk first")
+    streams.check_config(settings)
+    networks = pipeline.Networks(settings).uncalibrated
+    networks.load()
+    source = streams.PipeSource()
+    sink = streams.PipeSink(source, settings)
+    try:
+        tally = streams.restore_frames_of_pipe(source, sink.write, settings, networks, cancel)
+        sink.close()
+    finally:
+        sink.abort()
+        source.close()
+    return [f"{source.said}: {text}" for text in source.warnings] + tally.failures
+
+
+def _spooled(folder: Path) -> Path:
+    """Standard input, kept in a folder under a name that tells what it holds."""
+    path = folder / "input"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, _CHUNK)
+    known = media.format_of_content(path)
+    return path if known is None else path.rename(path.with_suffix(known.suffixes[0]))
+
+
+def _restored_whole(
+    source: Path, folder: Path, output: PathLike | None, settings: RestoreConfig, cancel: CancelToken | None
+) -> list[str]:
+    target = folder / "restored.nut" if output is None else output
+    report = restore(source, target, config=settings.model_copy(update={"ext": None}), cancel=cancel)
+    if output is None:
+        streams.send_file(Path(target), settings, like=media.probe(source))
+    return [*report.warnings, *(f"{entry.error}" for entry in report.failed)]

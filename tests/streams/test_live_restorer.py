@@ -129,11 +129,17 @@ def test_strength_zero_changes_nothing_and_may_be_changed_on_the_way(clip: list[
 
 
 def test_a_restoration_fades_in_and_does_not_flash(clip: list[Frame]) -> None:
-    still = [Frame.from_array(clip[0].rgb(), pts=40 * number) for number in range(12)]
-    shown = [frame.rgb().astype(int) for frame in pushed(restorer(restore_every=1), still)]
+    still = [Frame.from_array(clip[0].rgb(), pts=40 * number) for number in range(14)]
+    stream = restorer(clock=Counted(), side_work=Later(3))
+    shown = [frame.rgb().astype(int) for frame in pushed(stream, still)]
     steps = [np.abs(b - a)[60:220, 170:310].mean() for a, b in itertools.pairwise(shown)]
     whole = np.abs(shown[-1] - shown[0])[60:220, 170:310].mean()
     assert max(steps) < 0.45 * whole
+
+
+def test_a_face_that_a_shot_begins_with_is_restored_at_once_where_nothing_depends_on_time(clip: list[Frame]) -> None:
+    (first,) = pushed(restorer(restore_every=1), clip[:1])
+    assert sharpness(first) > 1.1 * sharpness(clip[0])
 
 
 def test_a_cut_takes_nothing_along(clip: list[Frame]) -> None:

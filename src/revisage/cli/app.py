@@ -37,6 +37,7 @@ from revisage.cli.store import store_app
 from revisage.cli.train import train_app
 from revisage.core import (
     CancelledError,
+    ConfigError,
     OutputError,
     OutputExistsError,
     RevisageError,
@@ -119,6 +120,14 @@ def restore(
             rich_help_panel="Faces",
         ),
     ] = None,
+    buffer: Annotated[
+        bool,
+        typer.Option(
+            "--buffer",
+            help="From pipe to pipe (- -): keep the video on the disk first, and look ahead.",
+            rich_help_panel="File",
+        ),
+    ] = False,
     cluster: ClusterOption = None,
     config: Config = None,
     quiet: QuietOption = False,
@@ -130,7 +139,10 @@ def restore(
     \b
     revisage restore tape.mp4                        makes tape_restored.mp4
     revisage restore album/ better/ --strength 0.8   every file of a folder, less strongly
+    ffmpeg ... -f nut - | revisage restore - - | ...  from pipe to pipe, as it comes
     """
+    if "-" in (input, output):
+        return _restore_pipe(input, output, buffer, config, scan, cluster, options)
     with progress_bar(quiet) as progress:
         report = revisage.restore(
             input, output, config=config, scan=scan, progress=progress, cluster=cluster, **options
@@ -146,6 +158,29 @@ def restore(
     if report.failed:
         return 2 if all(entry.error_code == 2 for entry in report.failed) else 1
     return _PARTLY if report.partly and not report.dry_run else 0
+
+
+def _restore_pipe(
+    input: str,  # noqa: A002
+    output: str | None,
+    buffer: bool,
+    config: Path | None,
+    scan: Path | None,
+    cluster: str | None,
+    options: dict[str, Any],
+) -> int:
+    from revisage.live_stream import restore_pipe  # it brings numpy
+
+    if scan is not None or cluster is not None:
+        raise ConfigError(f"--{'scan' if scan is not None else 'cluster'} is for files; leave it out, or name a file")
+    if output in (None, "-") and sys.stdout.isatty():
+        raise OutputError(
+            "the video would go to this terminal; name an output, or pipe it on: revisage restore - - | ..."
+        )
+    problems = restore_pipe(input, output, buffer=buffer, config=config, **options)
+    for text in problems:
+        warn(f"warning: {text}")
+    return _PARTLY if problems else 0
 
 
 @app.command()

@@ -29,7 +29,7 @@ from .formats import (
     written_suffix,
 )
 from .frame import Frame
-from .interface import EncodeOptions, Extent, MediaInfo, MemorySink, MemorySource, Sink, Source
+from .interface import ColourTags, EncodeOptions, Extent, MediaInfo, MemorySink, MemorySource, Sink, Source
 from .locations import as_path, check_writable, fetch, is_address, upload
 from .picture_texts import PictureTexts, add_comment, edit_xmp, read_texts
 from .previews import is_playable, open_plain_video, outlined, side_by_side, write_jpeg, write_picture, write_playable
@@ -42,6 +42,7 @@ from .video import (
     assemble,
     copyable_groups,
     decoded_frame,
+    encoder_options,
     frame_maker,
     muxing,
     open_segment,
@@ -57,6 +58,7 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "AssembleResult",
     "Collection",
+    "ColourTags",
     "CopiedFrames",
     "CopyableGroups",
     "EncodeOptions",
@@ -81,6 +83,7 @@ __all__ = [
     "decoded_frame",
     "default_output",
     "edit_xmp",
+    "encoder_options",
     "fetch",
     "find_media",
     "format_notes",

@@ -3,6 +3,7 @@ from .live_frames import LiveFrame, LiveSession
 from .live_restorer import LiveRestorer, check_config
 from .mjpeg_server import MjpegServer
 from .pace import LATENCY, Clock, Latencies, Pace, StreamTally, SystemClock
+from .pipes import PipeSink, PipeSource, pipe_ending, restore_frames_of_pipe, send_file
 from .showing import Action, Display, View, figures, show_session
 from .stream_writer import PIPE_FORMATS, Recording, StreamWriter
 from .virtual_camera import VirtualCamera
@@ -22,6 +23,8 @@ __all__ = [
     "LiveSession",
     "MjpegServer",
     "Pace",
+    "PipeSink",
+    "PipeSource",
     "Place",
     "Recording",
     "StreamTally",
@@ -34,5 +37,8 @@ __all__ = [
     "check_config",
     "figures",
     "find_place",
+    "pipe_ending",
+    "restore_frames_of_pipe",
+    "send_file",
     "show_session",
 ]

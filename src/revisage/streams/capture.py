@@ -296,4 +296,30 @@ def _open(place: Place, asked: dict[str, str]) -> Any:
         if place.name.lower().startswith("rtsp"):
             options["rtsp_transport"] = "tcp"
         return av.open(place.name, options=options, timeout=(_OPEN_WITHIN, _READ_WITHIN))
-    return av.open(place.name, options={**options, "protocol_whitelist": "pipe,file"})
+    options["protocol_whitelist"] = "pipe"  # what comes in can make no file be opened
+    if place.name.startswith("pipe:"):
+        return av.open(place.name, options=options)
+    return _NamedPipe(Path(place.name), options)
+
+
+class _NamedPipe:
+    """A named pipe, opened as bytes and not by its name, with the container in it: a context manager like that."""
+
+    def __init__(self, path: Path, options: dict[str, str]) -> None:
+        self._file = path.open("rb", buffering=0)
+        try:
+            self._container = av.open(self, options=options)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def read(self, count: int) -> bytes:
+        """At most so many bytes; none at the end."""
+        return self._file.read(count) or b""
+
+    def __enter__(self) -> Any:
+        return self._container
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+        self._file.close()

@@ -31,6 +31,9 @@ _INPUT_SHARE, _RESTORED_SHARE = 0.8, 0.6
 _PATIENCE = 3.0
 """Detail is carried over some five frames, in which a face moves farther than between two."""
 
+_FADE = 5
+"""Frames over which the first detail of a face comes that was already in view without it."""
+
 _BLEND = 3
 """Frames over which new detail takes the place of what was carried before."""
 
@@ -75,6 +78,8 @@ class CarriedFace:
         self._detail: _Detail | None = None
         self._former: _Detail | None = None
         self._blended = 0
+        self._first: int | None = None
+        self._shown = 0.0
         self._now: Shown | None = None
         self._motion: Motion | None = None
         self._aligned: AlignedFace | None = None
@@ -104,16 +109,22 @@ class CarriedFace:
             if before is not None:
                 self._motion = temporal.onward_motion(self._flow(), before.grey, grey, aligned.size)
             crop = self._input(crop, self._motion, lapse)
+        self._first = number if self._first is None else self._first
         self._now = Shown(number, crop, grey)
         self._aligned = replace(aligned, steady=crop)
 
     def take(self, shown: Shown, restored: Crop) -> None:
         """Take what the restorer made of the face as it stood in this frame or in one before."""
+        if self._detail is None:
+            at_once = self._now is not None and shown.number == self._first == self._now.number
+            self._shown = 1.0 if at_once else 0.0
         self._former, self._detail = self._detail, _Detail(shown, cv2.subtract(restored, shown.crop, dtype=cv2.CV_32F))
         self._blended = 0 if self._former is not None else _BLEND
 
-    def picture(self, lapse: float, scale: float) -> tuple[AlignedFace, Crop] | None:
-        """The face in the newest frame and its crop to show; None before it was restored for the first time.
+    def picture(self, lapse: float, scale: float) -> tuple[AlignedFace, Crop, float] | None:
+        """The face in the newest frame, its crop to show and how far that has been faded in, 0 to 1.
+
+        None before it was restored for the first time.
 
         Args:
             lapse: as for :meth:`step`.
@@ -125,7 +136,8 @@ class CarriedFace:
         if self._averages:
             size = faces.crop_scale(self._aligned.affine) / scale
             crop = self._sharpness(self._output(crop, self._motion, lapse), crop, size)
-        return self._aligned, crop
+        self._shown = min(1.0, self._shown + 1 / _FADE)
+        return self._aligned, crop, self._shown
 
     def _carried(self) -> Crop:
         """The newest crop with the detail that belongs to it."""

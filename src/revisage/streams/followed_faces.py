@@ -32,6 +32,12 @@ fading."""
 _SIGHTINGS = 3
 """A face is restored from its third sighting on: what is no face is seldom seen three times in one place."""
 
+_CLEAR = 0.6
+"""One that a shot begins with is restored at once where it scores this part of the way from the threshold to 1."""
+
+_EVERY, _EVERY_UNTIL_FOUND = 8, 2
+"""Frames between searches of whole frames where nothing depends on time."""
+
 _TURN = 7
 """Frames over which the turn of the head is averaged."""
 
@@ -98,7 +104,10 @@ class FollowedFaces:
         self._index = 0
         self._numbers = 0
         self._base = 0
+        self._in_shot = 0
+        self._clear = detector.threshold + _CLEAR * (1 - detector.threshold)
         self._is_warm = False
+        self._since_search: int | None = None
         self.lost = False
 
     @property
@@ -111,9 +120,9 @@ class FollowedFaces:
         self._small = _reduced(frame)
         cut = self._new_shot(self._small) or frame.size_hw != self._size_hw
         if cut or self._follower is None:
-            self._base, self._size_hw = self._numbers, frame.size_hw
+            self._base, self._size_hw, self._in_shot = self._numbers, frame.size_hw, 0
             self._follower = faces.FaceFollower(frame.size_hw, self._detector.threshold)
-            self._people, self._found, self.lost = {}, [], False
+            self._people, self._found, self.lost, self._since_search = {}, [], False, None
         return cut
 
     def search(self, frame: Frame) -> list[Face]:
@@ -126,6 +135,14 @@ class FollowedFaces:
             self._detector.near(frame, upright)  # its first run is slow, and the next one is on the way of a frame
             self._is_warm = True
         return upright
+
+    def look(self, frame: Frame) -> None:
+        """Search the frame that :meth:`starts_shot` took last, where it is due by the count of frames alone."""
+        every = _EVERY if self.settled else _EVERY_UNTIL_FOUND
+        if self._since_search is None or self._since_search >= every or self.lost:
+            self.offer(self.search(frame))
+            self._since_search = 0
+        self._since_search += 1
 
     def offer(self, found: Sequence[Face]) -> None:
         """Look from now on for these faces too, which a search found in this frame or a little while ago."""
@@ -141,6 +158,7 @@ class FollowedFaces:
             most: faces that there is time for; None for all that the settings allow.
         """
         assert self._follower is not None
+        self._in_shot += 1
         expected = [*(person.face for person in self._people.values()), *self._found]
         seen = self._detector.near(frame, expected) if expected else []
         self._found = []
@@ -162,6 +180,8 @@ class FollowedFaces:
             if number not in self._people:
                 smoother = None if self.config.temporal == "off" else temporal.LandmarkSmoother()
                 self._people[number] = _Person(face, face, smoother)
+                if self._in_shot == 1 and face.score >= self._clear:
+                    self._people[number].sightings, self._people[number].shown = _SIGHTINGS, 1.0
             self._people[number].see(face)
         for number in [number for number in self._people if number not in seen]:
             person = self._people[number]

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveRestorer", "check_config"]
 
-_SEARCH_EVERY = 8
-"""Frames between searches of whole frames where nothing depends on time."""
-
 _LONGEST_LAPSE = 4.0
 
 
@@ -165,7 +162,8 @@ class LiveRestorer:
         if self._faces.starts_shot(frame):
             self._carried = {}
         if self._every is not None:
-            self._search_at_once(frame)
+            self._run(lambda: self._faces.look(frame), lambda _: None)
+            self._collect()
         began = self._clock.now()
         planned = self._faces.follow(frame, most=None if self._every else self._pace.affordable_faces())
         self._step_faces(frame, planned)
@@ -181,12 +179,6 @@ class LiveRestorer:
         if step > 0:
             self._step = step if self._step == 0 else self._step + 0.1 * (step - self._step)
             self._lapse = float(np.clip(step / self._step, 1.0, _LONGEST_LAPSE))
-
-    def _search_at_once(self, frame: Frame) -> None:
-        due = self._number % _SEARCH_EVERY == 1 or self._faces.lost
-        if due or not self._faces.settled:
-            self._run(lambda: self._faces.search(frame), self._faces.offer)
-            self._collect()
 
     def _step_faces(self, frame: Frame, planned: list[PlannedFace]) -> None:
         """Cut the faces out, and bring what is carried to this frame. Those that are gone are forgotten."""
@@ -258,5 +250,6 @@ class LiveRestorer:
         for entry in planned:
             made = self._carried[entry.track].picture(self._lapse, factors[0])
             if made is not None:
-                shown.append((*made, entry.strength * self.strength))
+                aligned, crop, faded_in = made
+                shown.append((aligned, crop, entry.strength * faded_in * self.strength))
         return faces.composite(frame.resized(size_hw), shown, factors)

@@ -1,6 +1,6 @@
 from .assembly import AssembleResult, assemble, try_assembly
 from .closed_groups import CopyableGroups, copyable_groups
-from .encoders import ordinary_priority, resolve_options, scaled_size, try_encoder
+from .encoders import encoder_options, ordinary_priority, resolve_options, scaled_size, try_encoder
 from .joined_packets import CopiedFrames
 from .probing import StreamTimes, open_container, open_file, stream_times, video_extent, video_stream
 from .segment_sink import FrameMaker, frame_maker, muxing, open_segment
@@ -16,6 +16,7 @@ __all__ = [
     "assemble",
     "copyable_groups",
     "decoded_frame",
+    "encoder_options",
     "frame_maker",
     "muxing",
     "open_container",

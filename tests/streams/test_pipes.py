@@ -1,0 +1,167 @@
+"""Videos from pipe to pipe, by the command as it is typed; the streams are made here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from revisage.cli.app import run
+from revisage.core import InputError, make_config
+from revisage.streams import PipeSink, PipeSource
+from sample_media import face_frames, write_video
+
+TIMES = [0, 40, 80, 120, 160, 240, 280, 320, 360, 400]
+"""In ms, with one frame left out."""
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    return face_frames(10)
+
+
+@pytest.fixture(scope="module")
+def nut(tmp_path_factory: pytest.TempPathFactory, pictures: list[np.ndarray]) -> Path:
+    """Bare pictures at uneven times, with sound."""
+    path = tmp_path_factory.mktemp("pipe") / "in.nut"
+    return write_video(path, pictures, codec="rawvideo", pts=TIMES, time_base=Fraction(1, 1000), audio=True)
+
+
+@pytest.fixture(scope="module")
+def y4m(tmp_path_factory: pytest.TempPathFactory, pictures: list[np.ndarray]) -> Path:
+    return write_video(tmp_path_factory.mktemp("pipe") / "in.y4m", pictures, codec="rawvideo")
+
+
+def piped(source: Path, tmp_path: Path, *words: str) -> tuple[subprocess.CompletedProcess[bytes], Path]:
+    """What ``revisage restore - -`` makes of a file, through pipes."""
+    target = tmp_path / "out"
+    command = [sys.executable, "-m", "revisage", "restore", "-", "-", *words]
+    with subprocess.Popen(["cat", str(source)], stdout=subprocess.PIPE) as upstream, target.open("wb") as file:
+        done = subprocess.run(command, stdin=upstream.stdout, stdout=file, stderr=subprocess.PIPE, check=False)
+    return done, target
+
+
+def read(path: Path) -> tuple[str, list[Fraction], list[np.ndarray]]:
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+        times = [frame.pts * frame.time_base for frame in frames]
+        return container.format.name, times, [frame.to_ndarray(format="rgb24") for frame in frames]
+
+
+def sound(path: Path) -> list[tuple[Fraction, bytes]]:
+    with av.open(str(path)) as container:
+        audio = container.streams.audio[0]
+        return [(p.pts * p.time_base, bytes(p)) for p in container.demux(audio) if p.size]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="cat is of POSIX")
+def test_nut_goes_through_with_its_times_its_sound_and_better_faces(nut: Path, tmp_path: Path) -> None:
+    done, target = piped(nut, tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    name, times, shown = read(target)
+    _, given, before = read(nut)
+    assert name == "nut"
+    assert times == given
+    assert [time - times[0] for time in times] == [Fraction(ms, 1000) for ms in TIMES]
+    assert sound(target) == sound(nut)
+    changed = np.abs(shown[-1].astype(int) - before[-1])
+    assert changed[90:200, 190:290].mean() > 0.5
+    assert changed[:, :60].max() == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="cat is of POSIX")
+def test_y4m_goes_through(y4m: Path, tmp_path: Path) -> None:
+    done, target = piped(y4m, tmp_path, "--strength", "0")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert target.read_bytes()[:10] == b"YUV4MPEG2 "
+    name, times, shown = read(target)
+    assert name == "yuv4mpegpipe"
+    assert times == [Fraction(number, 25) for number in range(10)]
+    assert all(np.array_equal(a, b) for a, b in zip(shown, read(y4m)[2], strict=True))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="cat is of POSIX")
+def test_with_a_buffer_it_is_restored_as_a_file_is(nut: Path, tmp_path: Path) -> None:
+    done, target = piped(nut, tmp_path, "--buffer", "--end", "0.3")
+    assert done.returncode == 0, done.stderr
+    name, times, _ = read(target)
+    assert name == "nut"
+    assert [time - times[0] for time in times] == [Fraction(ms, 1000) for ms in TIMES if ms < 300]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="cat is of POSIX")
+def test_a_reader_who_leaves_ends_it_quietly(nut: Path) -> None:
+    command = [sys.executable, "-m", "revisage", "restore", "-", "-"]
+    with (
+        nut.open("rb") as file,
+        subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        said = process.stderr.read().decode()
+        assert process.wait(60) == 1
+    assert said == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="cat is of POSIX")
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "holds no video that can be read"),
+        (["--start", "1"], "start needs the whole video: use --buffer"),
+        (["--ext", "avi"], "a pipe cannot hold avi; choose one of nut, y4m, mkv, ts"),
+        (["--temporal-passes", "2"], "frames ahead"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], says: str, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("nothing to see here\n" * 50)
+    done, _ = piped(text, tmp_path, *words)
+    assert done.returncode == 2
+    assert says in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_stream_that_breaks_off_is_read_as_far_as_it_goes(nut: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.nut"
+    cut.write_bytes(nut.read_bytes()[: nut.stat().st_size * 6 // 10])
+    source = PipeSource(str(cut), "the pipe")
+    assert 4 <= len(list(source.frames())) <= 7
+    assert source.warnings
+    source.close()
+
+
+def test_a_stream_without_a_frame_is_an_error(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.nut"
+    empty.write_bytes(b"")
+    with pytest.raises(InputError, match="the pipe holds no video"):
+        PipeSource(str(empty), "the pipe")
+
+
+def test_compressed_video_is_written_in_its_own_codec(face_clip: Path, tmp_path: Path) -> None:
+    source, target = PipeSource(str(face_clip), "the pipe"), tmp_path / "out"
+    sink = PipeSink(source, make_config(), str(target))
+    for frame in source.frames():
+        sink.write(frame)
+    sink.close()
+    source.close()
+    with av.open(str(target)) as container, av.open(str(face_clip)) as original:
+        assert container.format.name == "matroska,webm"
+        assert container.streams.video[0].codec_context.codec.canonical_name == "h264"
+        times, before = ([f.pts * f.time_base for f in c.decode(video=0)] for c in (container, original))
+        assert times == before
+    assert [data for _, data in sound(target)] == [data for _, data in sound(face_clip)]
+
+
+def test_a_terminal_gets_no_video(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert run(["restore", "-"]) == 2
+    assert "this terminal" in capsys.readouterr().err
