@@ -160,8 +160,8 @@ def open_live(
     )
 
 
-_OF_FILES = {"start", "end", "deinterlace", *fields_about("side output")} - {"dry_run"}
-"""Options that need more of a video than has come through a pipe."""
+_OF_FILES = {"color", "c2pa_cert", "c2pa_key", "deinterlace", "end", "except_", "only", "start", "watermark", "who"}
+"""Options, beside those for side outputs, that need more of a video than has come through a pipe."""
 
 _CHUNK = 2**20
 
@@ -211,9 +211,12 @@ def restore_pipe(
 
 
 def _restored_passing(settings: RestoreConfig, cancel: CancelToken) -> list[str]:
-    given = sorted(_OF_FILES & {name for name in settings.model_fields_set if getattr(settings, name)})
+    fields = RestoreConfig.model_fields
+    of_files = [name for name in fields if name in {*_OF_FILES, *fields_about("side output")}]
+    given = [name for name in of_files if getattr(settings, name) != fields[name].default]
     if given:
-        raise ConfigError(f"{given[0]} needs the whole video: use --buffer, which keeps it on the disk first")
+        word = given[0].strip("_").replace("_", "-")
+        raise ConfigError(f"{word} needs the whole video: use --buffer, which keeps it on the disk first")
     streams.check_config(settings)
     networks = pipeline.Networks(settings).uncalibrated
     networks.load()

@@ -117,6 +117,7 @@ def test_a_reader_who_leaves_ends_it_quietly(nut: Path) -> None:
     [
         ([], "holds no video that can be read"),
         (["--start", "1"], "start needs the whole video: use --buffer"),
+        (["--watermark", "mine"], "watermark needs the whole video"),
         (["--ext", "avi"], "a pipe cannot hold avi; choose one of nut, y4m, mkv, ts"),
         (["--temporal-passes", "2"], "frames ahead"),
     ],
