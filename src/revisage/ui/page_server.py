@@ -13,8 +13,10 @@ from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
+from starlette.routing import Route
 from streamlit.starlette import App
 
+from revisage.ui.films import FILM_PATH, send_film
 from revisage.ui.uploads import UploadsToDisk
 
 __all__ = ["app"]
@@ -37,4 +39,9 @@ def _shown(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-app = App(Path(__file__).with_name("page.py"), lifespan=_life, middleware=[Middleware(UploadsToDisk)])
+app = App(
+    Path(__file__).with_name("page.py"),
+    lifespan=_life,
+    routes=[Route(FILM_PATH, send_film)],
+    middleware=[Middleware(UploadsToDisk)],
+)

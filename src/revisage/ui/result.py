@@ -13,6 +13,7 @@ from revisage import media, service
 from revisage.core import Image, InputError, RevisageError
 from revisage.service import Job, JobStore
 from revisage.ui.display import alert, before_after, measures_in_words, moving_picture, picture, plain, videos_in_step
+from revisage.ui.films import Side, film_address
 
 __all__ = ["frame_at", "show_result"]
 
@@ -102,7 +103,10 @@ def _show_pictures(store: JobStore, job: Job) -> None:
         return
     large, side = st.columns([3, 2], gap="large")
     with side:
-        (_play if job.input.kind == "video" else _show_moving)(original, restored, job)
+        if job.input.kind == "video":
+            _play(job)
+        else:
+            _show_moving(original, restored, job)
     with large:
         place, length = st.container(), _seconds(restored)
         moment = st.slider("Moment (seconds)", 0.0, length, 0.0, 0.04, key=f"moment-{job.id}") if length else 0.0
@@ -111,12 +115,13 @@ def _show_pictures(store: JobStore, job: Job) -> None:
     _show_faces(store, job, 4)
 
 
-def _play(original: Path, restored: Path, job: Job) -> None:
+def _play(job: Job) -> None:
     """Both videos, under one control."""
-    for name, path in (("Original", original), ("Restored", restored)):
-        st.caption(name)
-        with st.container(key=f"{name.lower()}-{job.id}"):
-            st.video(str(path))
+    sides: tuple[Side, ...] = ("original", "restored")
+    for side in sides:
+        st.caption(side.capitalize())
+        with st.container(key=f"{side}-{job.id}"):
+            st.video(film_address(job, side))
     videos_in_step(original=f"original-{job.id}", restored=f"restored-{job.id}", key=f"step-{job.id}")
 
 
