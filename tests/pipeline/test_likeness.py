@@ -10,7 +10,7 @@ import pytest
 
 import revisage
 from revisage import readers
-from revisage.core import make_config
+from revisage.core import Face, ModelError, ProcessingError, make_config
 from revisage.pipeline import Networks, PlannedFace, Tally
 from revisage.pipeline.report import TrackLikeness, TrackSummary, likeness_warnings
 from revisage.pipeline.restoration import Likeness, LikenessSums
@@ -43,8 +43,6 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def planned(track: int, strength: float = 1.0) -> PlannedFace:
-    from revisage.core import Face
-
     return PlannedFace(track, Face((0, 0, 9, 9), np.zeros((5, 2)) + np.arange(5)[:, None]), strength)
 
 
@@ -117,3 +115,31 @@ def test_a_restorer_that_paints_another_face_is_warned_of(
     monkeypatch.setattr(readers, "SAME_PERSON", 1.5)
     report = revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model))
     assert "looks like somebody else" in report.warnings[0]
+
+
+def test_a_reader_that_fails_does_no_harm(light: None) -> None:
+    def fail(_crops: np.ndarray) -> FaceReadings:
+        raise ProcessingError("values that are no numbers")
+
+    broken = readers.Recogniser("light", "0" * 64, lambda crops: fail(crops).identity, fail)
+    networks = Networks(make_config())
+    networks.__dict__["recogniser"] = broken
+    likeness = Likeness(networks, 1.0)
+    assert likeness.is_due(planned(0))
+    likeness.look(planned(0), GREY, GREY)
+    assert likeness.sums == {}
+
+
+def test_a_damaged_reader_stops_nobody_who_did_not_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*_: object, **__: object) -> None:
+        raise ModelError("damaged")
+
+    monkeypatch.setattr(readers, "is_reader_there", lambda *_: True)
+    monkeypatch.setattr(readers, "load_recogniser", damaged)
+    assert Networks(make_config()).likeness_reader is None
+
+
+def test_a_reader_that_was_named_must_be_there(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="unknown model 'no-such-reader'"):
+        revisage.restore(face_clip, tmp_path / "out.mkv", model=str(tiny_model), reader="no-such-reader")
+    assert not (tmp_path / "out.mkv").exists()

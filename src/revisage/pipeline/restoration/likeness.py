@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from revisage.core import Crop
+from revisage.core import Crop, ProcessingError
 from revisage.pipeline.restoration.run_networks import Networks
 
 if TYPE_CHECKING:
@@ -94,7 +94,10 @@ class Likeness:
         """
         reader = self.networks.likeness_reader
         assert reader is not None
-        identities, readings = reader(np.stack([before, after]))
+        try:
+            identities, readings = reader(np.stack([before, after]))
+        except ProcessingError:  # a face that cannot be read is restored all the same
+            return
         found = LikenessSums(faces=1, identity=float(identities[0] @ identities[1]))
         if readings is not None:
             eyes, mouth = readings.eye_opening, readings.mouth_opening

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revisage import engines, faces, people, readers, restorers, temporal
-from revisage.core import Crop, RestoreConfig
+from revisage.core import Crop, RestoreConfig, UserError
 
 if TYPE_CHECKING:
     from revisage.faces import FaceDetector
@@ -84,8 +84,13 @@ class Networks:
 
     @cached_property
     def likeness_reader(self) -> Recogniser | None:
-        """Compares restored faces with what they were; None where it is not on this machine."""
-        return self.recogniser if readers.is_reader_there(self.config.reader) else None
+        """Compares restored faces with what they were; None where that cannot be loaded: restoring needs none of it."""
+        if not readers.is_reader_there(self.config.reader):
+            return None
+        try:
+            return self.recogniser
+        except UserError:
+            return None
 
     @cached_property
     def known_people(self) -> list[KnownPerson]:
@@ -133,6 +138,8 @@ class Networks:
         """
         engines.resolve(self.config.device, self.config.engine, self.config.precision)
         _ = self.upscaler, self.fine, self.denoiser, self.uncalibrated.restorer, self.known_people
+        if self.config.reader != readers.READER:
+            _ = self.recogniser
         if self.config.temporal == "raft":
             _ = self.flow
 
