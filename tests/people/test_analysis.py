@@ -56,6 +56,22 @@ def test_one_name_joins_groups_but_not_two_people_in_one_frame() -> None:
     assert sorted(p.label for p in analysis.people) == ["Ann", "person 1"]
 
 
+def test_shadows_that_tell_nothing_are_joined_to_nobody() -> None:
+    analysis = find_people(film([["shadow"], ["red"], ["shadow"]]), recogniser(), known=[known("Ann", (90, 99, 90))])
+    assert [p.tracks for p in analysis.people] == [[0], [1], [2]]
+    assert analysis.notes == ["nobody in film.mp4 looks like Ann"]
+
+
+def test_profiles_tell_nothing() -> None:
+    footage = film([["red"], ["red"]])
+    face = footage.tracks[0].faces[0]
+    middle = face.landmarks[:, 0].mean()
+    narrow = face.moved(np.stack([middle + 0.1 * (face.landmarks[:, 0] - middle), face.landmarks[:, 1]], axis=1))
+    turned = replace(footage.tracks[0], faces=(narrow,) * 5)
+    analysis = find_people(replace(footage, tracks=[turned, footage.tracks[1]]), recogniser())
+    assert len(analysis.people) == 2
+
+
 def test_samples_are_taken_in_steps(found: Analysis) -> None:
     red = found.people[0].samples
     assert red.seconds == pytest.approx([0, 0.2, 0.4, 0.5, 0.7, 0.9])

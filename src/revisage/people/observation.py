@@ -28,6 +28,12 @@ _WORTH = 0.5
 """Frames of less than this part of the best one's worth are left out: a turned head would spoil the mean."""
 _LARGE = 112.0
 """Px from which a larger face says no more: the side of what networks of identity are shown."""
+_LEAST_WORTH, _LEAST_CONTRAST = 0.12, 12.0
+"""Below these nobody can be told: full profiles, faces of some 14 px, and shadows and blurs, whose lightness deviates
+by less than so many of 255. In a dark hall such faces had 4 to 11, and were as alike as 0.9; clear ones, bad copies
+too, have 16 and more."""
+_MIDDLE = slice(40, 216)
+"""Rows and columns of a crop that show the face."""
 _CROP = 256
 _AT_ONCE = 32
 """Faces that wait for the network together."""
@@ -102,7 +108,7 @@ class TrackReading:
 
     Attributes:
         track: its id.
-        identity: ``(D,) float32`` of length one, the mean over its best frames.
+        identity: ``(D,) float32`` of length one, the mean over its best frames; zeros where nobody can be told.
         worth: of the best frame, 0 to 1: how much there is to know somebody by.
         portrait: ``(256, 256, 3) uint8 RGB``, the best frame's face.
         sightings: in order of time; none where the network tells identities only.
@@ -163,7 +169,10 @@ def observe(
     if waiting:
         read()
     for track, total in sums.items():
-        readings[track].identity = total / max(float(np.linalg.norm(total)), 1e-12)
+        reading = readings[track]
+        contrast = float(reading.portrait[_MIDDLE, _MIDDLE].mean(axis=2).std())
+        tells = reading.worth >= _LEAST_WORTH and contrast >= _LEAST_CONTRAST
+        reading.identity = total / max(float(np.linalg.norm(total)), 1e-12) if tells else 0 * total
     return [readings[track.id] for track in footage.tracks]
 
 
