@@ -36,9 +36,10 @@ WAYS: dict[str, dict[str, Any]] = {
     "segments twice as long": {"segment_frames": 8},
     "faces in batches of 1 (usually 8)": {"batch": 1},
     "faces in batches of 3": {"batch": 3},
-    "engine torch": {"engine": "torch"},
-    "engine torch, 2 workers": {"engine": "torch", "workers": 2, "beside": "engine torch"},
     "precision bf16": {"precision": "bf16"},
+    "precision fp32": {"precision": "fp32"},
+    "engine torch": {"engine": "torch", "beside": "precision fp32"},
+    "engine torch, 2 workers": {"engine": "torch", "workers": 2, "beside": "engine torch"},
 }
 """What is asked for beyond the usual, and which other way to compare with."""
 

@@ -184,6 +184,13 @@ def gif_canvas(folder: Path) -> Path:
     return folder / "canvas.gif"
 
 
+def gif_canvas_large(folder: Path) -> Path:
+    """A canvas that a photo may have, for one pixel of an animation: 600 MB for each picture."""
+    data = gif_canvas(folder).read_bytes()
+    (folder / "large.gif").write_bytes(data[:6] + struct.pack("<HH", 32137, 6458) + data[10:])
+    return folder / "large.gif"
+
+
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -249,6 +256,15 @@ KNOWN_BAD: tuple[Maker, ...] = (
     *(moov_nested, moov_counts, duration_absurd, time_scale_zero, codec_lies, parameters_lie),
     *(size_absurd_avi, size_absurd_matroska, streams_by_the_hundred),
     *(times_backward, times_doubled, times_negative, size_changes, no_key_frame, empty_packets),
-    *(gif_of_ten_thousand, gif_canvas, png_bomb, png_text_bomb, apng_promises, jpeg_absurd, webp_canvas),
+    *(
+        gif_of_ten_thousand,
+        gif_canvas,
+        gif_canvas_large,
+        png_bomb,
+        png_text_bomb,
+        apng_promises,
+        jpeg_absurd,
+        webp_canvas,
+    ),
     *(tiff_loop, svg),
 )

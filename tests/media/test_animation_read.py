@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
+from revisage import media
 from revisage.core.errors import InputError
 from revisage.media import Frame, open_source
-from revisage.media.animation.gif_file import frame_block, header_block, loop_block
+from revisage.media.animation.gif_file import frame_block, header_block, loop_block, parse_gif
 from revisage.media.animation.sink import NONE, Area, Canvas
 from revisage.media.png_chunks import SIGNATURE, chunk, encode_pixels
 
@@ -172,6 +173,28 @@ def test_damaged_picture_is_kept_in_time(tmp_path: Path) -> None:
     with open_source(path) as source:
         frames = list(source.frames())
         assert [frame.pts for frame in frames][:1] == [0]
+        assert source.truncated
+
+
+def test_a_canvas_that_no_animation_has_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    data = bytearray(plain_gif(tmp_path / "a.gif", [100, 100]).read_bytes())
+    data[6:10] = struct.pack("<HH", 8192, 8192)
+    (tmp_path / "a.gif").write_bytes(data)
+    assert media.probe(tmp_path / "a.gif").size_hw == (8192, 8192)
+    data[6:10] = struct.pack("<HH", 32137, 6458)
+    (tmp_path / "a.gif").write_bytes(data)
+    for reading in (media.probe, media.read_extent, media.open_source):
+        with pytest.raises(InputError, match="32137 x 6458 px, more than the limit"):
+            reading(tmp_path / "a.gif")
+
+
+def test_a_picture_far_larger_than_its_canvas_ends_the_gif(tmp_path: Path) -> None:
+    path = plain_gif(tmp_path / "a.gif", [100, 100, 100])
+    data = path.read_bytes()
+    last = parse_gif(path).frames[-1].start
+    path.write_bytes(data[: last + 5] + struct.pack("<HH", 35874, 6526) + data[last + 9 :])
+    with open_source(path) as source:
+        assert len(list(source.frames())) == 2
         assert source.truncated
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from revisage.core import InputError, output_error
 
-__all__ = ["DAMAGED", "MAX_PIXELS", "ImageFile", "check_pixels", "pillow_unlimited", "written"]
+__all__ = ["DAMAGED", "MAX_ANIMATED_PIXELS", "MAX_PIXELS", "ImageFile", "check_pixels", "pillow_unlimited", "written"]
 
 
 @contextmanager
@@ -80,15 +80,20 @@ MAX_PIXELS = 1 << 28
 """Pictures of more pixels (268 million, 16384 x 16384) are refused before anything is decoded."""
 
 
-def check_pixels(path: Path, width: int, height: int) -> None:
-    """Refuse a picture whose header asks for more than :data:`MAX_PIXELS`.
+MAX_ANIMATED_PIXELS = 1 << 26
+"""Pictures of an animation of more pixels (67 million, 8192 x 8192) are refused: a few bytes promise such a canvas, and
+it is held whole several times. Photos of that size are real, animations are not."""
+
+
+def check_pixels(path: Path, width: int, height: int, most: int = MAX_PIXELS) -> None:
+    """Refuse a picture whose header asks for more than ``most`` pixels.
 
     Raises:
         InputError: it does.
     """
-    if width * height > MAX_PIXELS:
+    if width * height > most:
         raise InputError(
-            f"{path}: its header says {width} x {height} px, more than the limit of {MAX_PIXELS:,} px; "
+            f"{path}: its header says {width} x {height} px, more than the limit of {most:,} px; "
             "the file is damaged or not meant to be opened"
         )
 

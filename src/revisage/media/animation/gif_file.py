@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from revisage.core import InputError
-from revisage.media.image_file import check_pixels
+from revisage.media.image_file import MAX_ANIMATED_PIXELS, check_pixels
 
 __all__ = [
     "GifCanvas",
@@ -163,7 +163,7 @@ def parse_gif(path: Path) -> GifFile:
     first = gif.frames[0]
     gif.width = max(gif.width, first.left + first.width)
     gif.height = max(gif.height, first.top + first.height)
-    check_pixels(path, gif.width, gif.height)
+    check_pixels(path, gif.width, gif.height, MAX_ANIMATED_PIXELS)
     return gif
 
 
@@ -172,7 +172,7 @@ def _read_screen(path: Path, file: BinaryIO) -> GifFile:
     if head[:6] not in (b"GIF87a", b"GIF89a"):
         raise InputError(f"{path}: not a GIF file")
     width, height, flags, background, aspect = struct.unpack("<HHBBB", head[6:])
-    check_pixels(path, width, height)
+    check_pixels(path, width, height, MAX_ANIMATED_PIXELS)
     table = _take(file, 3 << ((flags & 7) + 1)) if flags & 0x80 else None
     return GifFile(path, width, height, table, background, aspect, flags & 0x78)
 
@@ -202,7 +202,9 @@ def _read_blocks(gif: GifFile, file: BinaryIO, end: int) -> None:
 def _read_picture(gif: GifFile, file: BinaryIO, end: int, extensions: bytes, control: bytes) -> GifFrame:
     start = file.tell() - 1
     left, top, width, height, flags = struct.unpack("<HHHHB", _take(file, 9))
-    check_pixels(gif.path, width, height)
+    if gif.frames and width * height > MAX_ANIMATED_PIXELS:
+        raise _CutOffError  # the pictures before it are good, and none of the canvas's own can be that large
+    check_pixels(gif.path, width, height, MAX_ANIMATED_PIXELS)
     table = _take(file, 3 << ((flags & 7) + 1)) if flags & 0x80 else None
     data_start = file.tell()
     _take(file, 1)

@@ -29,7 +29,7 @@ from revisage.media.animation.gif_file import (
 )
 from revisage.media.formats import has_avif_sequence
 from revisage.media.frame import Frame
-from revisage.media.image_file import DAMAGED, check_pixels, pillow_unlimited
+from revisage.media.image_file import DAMAGED, MAX_ANIMATED_PIXELS, check_pixels, pillow_unlimited
 from revisage.media.interface import Extent, MediaInfo, OpenSource
 
 __all__ = ["AnimationSource", "Area", "Canvas", "animation_extent", "animation_format"]
@@ -37,6 +37,7 @@ __all__ = ["AnimationSource", "Area", "Canvas", "animation_extent", "animation_f
 Samples = NDArray[Any]
 ZERO_DELAY = Fraction(1, 10)
 """How long a picture without a delay is shown, in seconds: what browsers do. Written out, its delay stays 0."""
+
 _LARGEST_BASE = 2**31 - 1
 """What FFmpeg's 32-bit time bases hold."""
 
@@ -303,13 +304,20 @@ def _timeline(delays: Sequence[Fraction], unit: Fraction | None) -> tuple[Fracti
     return base, [round(delay / base) for delay in shown]
 
 
+def _opened(path: Path, kind: str) -> _Reader:
+    reader = _READERS[kind](path)
+    height, width = reader.size_hw
+    check_pixels(path, width, height, MAX_ANIMATED_PIXELS)
+    return reader
+
+
 def animation_extent(path: Path, kind: str) -> Extent:
     """How large and how long an animation of a kind (see :func:`animation_format`) is; nothing is decoded.
 
     Raises:
         InputError: it is damaged before its first picture ends, or too large to be real.
     """
-    reader = _READERS[kind](path)
+    reader = _opened(path, kind)
     base, durations = _timeline(reader.delays, reader.smallest_unit)
     height, width = reader.size_hw
     total = sum(durations) * base
@@ -346,7 +354,7 @@ class AnimationSource(OpenSource):
 
     def __init__(self, path: Path, kind: str) -> None:
         self._path = path
-        self._reader = _READERS[kind](path)
+        self._reader = _opened(path, kind)
         self.info = _info_of(path, self._reader)
         self.warnings: list[str] = []
         self.truncated = False
