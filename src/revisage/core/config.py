@@ -155,6 +155,9 @@ class RestoreConfig(BaseModel):
         le=1,
         description="How much of its noise and blocks is taken off the whole picture, before faces are restored.",
     )
+    dust: Annotated[bool, Option("Restoration", ("result",))] = Field(
+        False, description="Take spots off film that are in one frame only, by the frames before and after."
+    )
     color: Annotated[Color, Option("Restoration", ("result",))] = Field(
         "match",
         description="match gives restored faces the colours of the source, keep leaves them those of the restorer, "
@@ -360,6 +363,7 @@ class RestoreConfig(BaseModel):
             or self.deinterlace
             or self.color == "restore"
             or self.denoise > 0
+            or self.dust
             or self.compare is not None
             or self.save_frames is not None
         ):

@@ -23,6 +23,7 @@ class RestoreOptions(TypedDict, total=False):
     fidelity: float | None
     fine: Literal["auto", "keep", "clean"] | None
     denoise: float | None
+    dust: bool | None
     color: Literal["match", "keep", "restore"] | None
     grain: Literal["none", "match"] | None
     upscale: float | str | None

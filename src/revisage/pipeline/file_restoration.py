@@ -170,6 +170,7 @@ class Run:
             step=usual_step(self.scan.pts),
             planned=planned_faces(self.scan, self.plan, segment),
             levels=planned_levels(self.scan, segment, self.config),
+            cuts=tuple(start for start, _ in self.scan.shots if start in segment.read),
             options=self.target.options,
             target=str(self.segment_path(segment) if self.target.by_segments else self.finished),
             calibration=self.calibration,

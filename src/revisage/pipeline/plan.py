@@ -15,7 +15,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -80,6 +80,7 @@ class Segment:
         first_pts: pts of the first frame that is read, to begin decoding at.
         blocks: where recursions over time begin anew; none where there are no recursions.
         copied: whether the source's packets are taken over as they are.
+        before, after: frames read further before and after for what they tell of their neighbours.
     """
 
     number: int
@@ -88,6 +89,8 @@ class Segment:
     first_pts: int
     blocks: tuple[Block, ...] = ()
     copied: bool = False
+    before: int = 0
+    after: int = 0
 
     @property
     def frames(self) -> int:
@@ -96,7 +99,13 @@ class Segment:
 
     @property
     def read(self) -> range:
-        """Frames that are read: those of the segment, and those around it that its recursions begin with."""
+        """Frames that are read: those that are worked on, and their neighbours."""
+        worked = self.worked
+        return range(worked.start - self.before, worked.stop + self.after)
+
+    @property
+    def worked(self) -> range:
+        """Frames that are worked on: those of the segment, and those around it that its recursions begin with."""
         if not self.blocks:
             return range(self.start, self.stop)
         return range(self.blocks[0].first, self.blocks[-1].last)
@@ -193,7 +202,7 @@ def busiest_frame(scan: Scan, plan: Plan) -> int:
 def whole(scan: Scan, config: RestoreConfig | None = None) -> Segment:
     """All frames as one segment, for outputs that are written in one pass; without a config without recursions."""
     blocks = [] if config is None else [block for shot in scan.shots for block in blocks_of(*shot, config)]
-    return _segment(scan, 0, 0, scan.frames, blocks)
+    return _segment(scan, 0, (0, scan.frames), blocks)
 
 
 def _copied(
@@ -223,7 +232,7 @@ def _segments(scan: Scan, config: RestoreConfig, longest: int, copied: Sequence[
     for start, stop in (*copied, (scan.frames, scan.frames)):
         between = (segments[-1].stop if segments else 0, start)
         for first, end, inside in _encoded(scan, blocks, longest, between):
-            segments.append(_segment(scan, len(segments), first, end, inside))
+            segments.append(_segment(scan, len(segments), (first, end), inside, neighbours=config.dust))
         if start < stop:
             segments.append(Segment(len(segments), start, stop, scan.pts[start], copied=True))
     return tuple(segments)
@@ -277,8 +286,14 @@ def _joined(shots: Sequence[tuple[int, int]], longest: int) -> list[list[tuple[i
     return joined
 
 
-def _segment(scan: Scan, number: int, start: int, stop: int, inside: Sequence[Block]) -> Segment:
-    return Segment(number, start, stop, scan.pts[inside[0].first if inside else start], tuple(inside))
+def _segment(scan: Scan, number: int, span: Span, inside: Sequence[Block], *, neighbours: bool = False) -> Segment:
+    """A segment; with ``neighbours`` it reads the frame before it and the one after, where those are of its shots."""
+    segment = Segment(number, *span, 0, tuple(inside))
+    if neighbours:
+        cuts = {edge for shot in scan.shots for edge in shot}
+        before, after = int(segment.worked.start not in cuts), int(segment.worked.stop not in cuts)
+        segment = replace(segment, before=before, after=after)
+    return replace(segment, first_pts=scan.pts[segment.read.start])
 
 
 def blocks_of(first: int, last: int, config: RestoreConfig) -> list[Block]:

@@ -53,6 +53,7 @@ class SegmentJob:
         levels: of the colours of each of these frames; empty where they are left as they are.
         options: of the encoder.
         target: location of the segment's video, or of the whole where the output is an image.
+        cuts: the first frames of shots.
         calibration: location of the crops that an int8 network is made with, or None.
         compare: location of the side-by-side, and the options of its video or the place in the segment of the one
             frame that is wanted as a picture; None without.
@@ -71,6 +72,7 @@ class SegmentJob:
     options: EncodeOptions
     target: str
     levels: tuple[Levels | None, ...] = ()
+    cuts: tuple[int, ...] = ()
     calibration: str | None = None
     compare: tuple[str, EncodeOptions | int] | None = None
     pictures: SideTargets | None = None
@@ -290,7 +292,16 @@ class _Planner:
         lapse = max(1.0, (frame.pts - job.pts[max(0, number - 1)]) / job.step)
         levels = job.levels[number] if job.levels else None
         blocks = self._blocks(index)
-        return FrameInWork(frame, job.planned[number], index=index, blocks=blocks, lapse=lapse, levels=levels)
+        return FrameInWork(
+            frame,
+            job.planned[number],
+            index=index,
+            blocks=blocks,
+            lapse=lapse,
+            levels=levels,
+            begins_shot=index in job.cuts,
+            is_neighbour=index not in job.segment.worked,
+        )
 
     def _blocks(self, index: int) -> tuple[Block, ...]:
         """Those that read a frame. They follow one another: each is looked at while it is open, and no longer."""

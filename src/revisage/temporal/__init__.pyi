@@ -1,6 +1,7 @@
 from .flow import DisFlow, Flow, FlowEstimator, consistent, load_raft, warp
 from .landmark_smoothing import LandmarkSmoother, smooth_track
 from .recursion import Motion, Recursion, Sharpness, motions, onward_motion, reduced
+from .spots import spot_changes
 
 __all__ = [
     "DisFlow",
@@ -16,5 +17,6 @@ __all__ = [
     "onward_motion",
     "reduced",
     "smooth_track",
+    "spot_changes",
     "warp",
 ]

@@ -29,6 +29,7 @@ from revisage.measures import MEASURES, Instruments, crop_landmarks, kept_compon
 from revisage.media import Frame, with_mark
 from revisage.pipeline.restoration.averaging import average_inputs, average_restored
 from revisage.pipeline.restoration.denoising import denoised
+from revisage.pipeline.restoration.dusting import dusted_frames
 from revisage.pipeline.restoration.frame_stages import (
     FrameInWork,
     PlannedFace,
@@ -213,6 +214,8 @@ def restore_frames(
 
     def cut_out() -> Iterator[FrameInWork]:
         planned = plan_frames(frames, planner, lambda: networks.restorer, clock)
+        if settings.dust:
+            planned = dusted_frames(planned, clock)
         return align_faces(mend_frames(planned, work.mend, clock), work.align, clock)
 
     def followed(items: Iterator[FrameInWork]) -> Iterator[FrameInWork]:
@@ -263,7 +266,7 @@ class FaceWork:
 
     def mend(self, item: FrameInWork) -> Frame:
         """The frame of an item without noise, fading and cast, as far as that was asked for."""
-        frame, denoiser = item.frame, self._networks.denoiser
+        frame, denoiser = item.base, self._networks.denoiser
         if denoiser is not None:
             frame = denoised(frame, denoiser, self._denoise)
         return frame if item.levels is None else frame.with_levels(item.levels)

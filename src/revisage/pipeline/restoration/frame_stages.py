@@ -92,6 +92,8 @@ class FrameInWork:
         lapse: time since the frame before, in parts of the usual time between two, at least 1.
         motions: of each face since the frame before; None where it was not there.
         levels: that take fading and a cast off the frame; None where they are left.
+        begins_shot: whether it is the first frame of a shot.
+        is_neighbour: whether it is only read for what it tells of the frames beside it.
         mended: the frame without what is wrong with the whole of it; None where nothing is done about that.
     """
 
@@ -106,6 +108,8 @@ class FrameInWork:
     lapse: float = 1.0
     motions: list[Motion | None] = field(default_factory=list)
     levels: Levels | None = None
+    begins_shot: bool = False
+    is_neighbour: bool = False
     mended: Frame | None = None
 
     @property
