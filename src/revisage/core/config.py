@@ -102,6 +102,15 @@ Time = Annotated[
     PlainSerializer(str, return_type=str, when_used="json"),
     Field(ge=0),
 ]
+
+
+def _set_in_type(value: str) -> str:
+    if not re.fullmatch(r"[ -~©]{1,60}", value) or not value.strip():
+        raise ValueError("it should be 1 to 60 characters of ASCII, for the letters that frames are marked with")
+    return value
+
+
+Mark = Annotated[str, AfterValidator(_set_in_type)]
 Factor = Annotated[float, BeforeValidator(_to_factor), Field(ge=0.25, le=8)]
 
 
@@ -315,10 +324,8 @@ class RestoreConfig(BaseModel):
     provenance: Annotated[bool, Option("File", ("result",))] = Field(
         True, description="Say in the output that faces were restored, by which model and how strongly."
     )
-    watermark: Annotated[str | None, Option("File", ("result",), metavar="TEXT")] = Field(
+    watermark: Annotated[Mark | None, Option("File", ("result",), metavar="TEXT")] = Field(
         None,
-        pattern=r"^[ -~©]*[!-~©][ -~©]*$",
-        max_length=60,
         description="Words in ASCII for the lower right corner of each frame in which a face is restored.",
     )
     c2pa_key: Annotated[Path | None, Option("File", ("result",), served=False, metavar="KEY.pem")] = Field(
