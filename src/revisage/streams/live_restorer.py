@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from revisage import faces, media, pipeline
-from revisage.core import ConfigError, Crop, RestoreConfig, UserError
+from revisage import faces, media, pipeline, temporal
+from revisage.core import ConfigError, Crop, Face, RestoreConfig, UserError
 from revisage.streams.carried_detail import CarriedFace
 from revisage.streams.followed_faces import FollowedFaces
 from revisage.streams.pace import LATENCY, Clock, Pace, StreamTally, SystemClock
@@ -94,9 +94,22 @@ class LiveRestorer:
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """The first run of a network takes longer than any other."""
+        """Take a face through all steps: the first run of a network, and of OpenCV's colours, is longer than any
+        frame may take."""
         size = self._restorer.size
-        self._restorer(np.zeros((1, size, size, 3), np.uint8))
+        picture = np.zeros((size, size, 3), np.uint8)
+        frame = media.Frame.from_array(picture)
+        points = faces.ffhq_template(size).astype(np.float32)
+        face = Face((size / 4, size / 4, size / 2, size / 2), points)
+        faces.FaceFollower((size, size)).add(0, [face], picture)
+        carried, smoother = CarriedFace(self._flow, averages=self._config.recurrent), temporal.LandmarkSmoother()
+        for number in range(3):
+            carried.step(number, faces.align(frame, smoother(face), size))
+            shown = carried.now
+            if shown is not None and number == 0:
+                carried.take(shown, self._restorer(shown.crop[None])[0])
+        made = carried.picture(1.0, 1.0)
+        faces.composite(frame, [] if made is None else [made])
 
     def close(self) -> None:
         """No more frames come."""
