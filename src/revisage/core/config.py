@@ -235,6 +235,13 @@ class RestoreConfig(BaseModel):
         le=2,
         description="2 averages over the frames ahead as well (flow and raft); about 50 frames wait in memory.",
     )
+    carry: Annotated[int, Option("Stability", ("result",))] = Field(
+        4,
+        ge=0,
+        le=24,
+        description="A face that has hardly changed takes over what was restored of it before, in so many frames in a "
+        "row at most (flow and raft); 0 restores each.",
+    )
 
     start: Annotated[Time | None, Option("File", ("scan", "result"), metavar="TIME")] = Field(
         None, description="Begin here: seconds or h:mm:ss."

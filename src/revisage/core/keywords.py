@@ -42,6 +42,7 @@ class RestoreOptions(TypedDict, total=False):
     aligned: bool | None
     temporal: Literal["off", "smooth", "flow", "raft"] | None
     temporal_passes: int | None
+    carry: int | None
     start: float | str | Fraction | None
     end: float | str | Fraction | None
     suffix: str | None

@@ -103,6 +103,7 @@ class FaceCounts(BaseModel):
         tracks: persons per shot, summed over shots.
         found: faces over all frames, filled-in ones included.
         restored: faces restored.
+        carried: those of them that had hardly changed and took over what was restored in a frame before.
         left: faces left as they were on purpose (size, choice, strength 0, cut off by the frame's edge).
         beyond: those of them that were left because a frame held more than ``max_faces``.
         failed: faces whose restoration failed; their frames were kept as they were.
@@ -113,6 +114,7 @@ class FaceCounts(BaseModel):
     tracks: int = 0
     found: int = 0
     restored: int = 0
+    carried: int = 0
     left: int = 0
     beyond: int = 0
     failed: int = 0
@@ -313,6 +315,7 @@ def face_counts(scan: Scan, plan: Plan, tally: Tally) -> FaceCounts:
         tracks=len(scan.tracks),
         found=scan.faces,
         restored=tally.faces,
+        carried=tally.carried,
         left=scan.faces - plan.faces,
         beyond=plan.beyond,
         failed=tally.failed,

@@ -1,3 +1,4 @@
+from .carrying import LastRestored, carried
 from .flow import DisFlow, Flow, FlowEstimator, consistent, load_raft, warp
 from .landmark_smoothing import LandmarkSmoother, smooth_track
 from .recursion import Motion, Recursion, Sharpness, motions, onward_motion, reduced
@@ -8,9 +9,11 @@ __all__ = [
     "Flow",
     "FlowEstimator",
     "LandmarkSmoother",
+    "LastRestored",
     "Motion",
     "Recursion",
     "Sharpness",
+    "carried",
     "consistent",
     "load_raft",
     "motions",

@@ -99,6 +99,7 @@ class Tally:
     Attributes:
         frames, changed: frames finished, and those with a restored face.
         restored: for each track id (as text, as JSON has it) how many faces, and the sum of their strengths.
+        carried: of those faces, how many took over what was restored in a frame before.
         failed: faces given up.
         failures: one line for each frame kept as it was.
         seconds: of work by stage.
@@ -111,6 +112,7 @@ class Tally:
     frames: int = 0
     changed: int = 0
     restored: dict[str, tuple[int, float]] = field(default_factory=dict)
+    carried: int = 0
     failed: int = 0
     failures: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -139,12 +141,13 @@ class Tally:
             self.failures.append(f"frame {item.index} was kept as it was: {item.problem}")
             return
         self.changed += bool(item.planned)
+        self.carried += item.carried
         for planned in item.planned:
             self._restored(str(planned.track), 1, planned.strength)
 
     def add(self, other: Tally) -> None:
         """Take in what became of other frames."""
-        for name in ("frames", "changed", "failed", "failures", "full", "got", "measured"):
+        for name in ("frames", "changed", "carried", "failed", "failures", "full", "got", "measured"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.quality.add(other.quality)
         for track, sums in other.likeness.items():
@@ -193,8 +196,8 @@ def restore_frames(
         frames: in presentation order, all of one size; closed at the end where they can be.
         planner: called with each frame in turn, in the thread that reads them.
         networks: restorer and flow, and the upscaler of the background; each is loaded when it is first needed.
-        settings: ``batch``, ``aligned``, ``temporal`` and ``temporal_passes`` are looked at. Where faces are averaged
-            over time, each frame belongs to a :class:`Block`; frames outside of all blocks come out no more.
+        settings: ``batch``, ``aligned``, ``temporal``, ``temporal_passes`` and ``carry`` are looked at. Where faces are
+            averaged over time, each frame belongs to a :class:`Block`; frames outside of all blocks come out no more.
         size_hw: of the finished frames (px).
         cancel: looked at between frames.
         tally: takes what became of the frames; without one nothing is measured in them.
@@ -222,7 +225,7 @@ def restore_frames(
         return average_inputs(items, networks.flow, settings.temporal_passes, clock)
 
     def restored_faces(items: Iterator[FrameInWork]) -> Iterator[FrameInWork]:
-        return restore_faces(items, lambda crops: networks.restorer(crops), settings.batch, clock)
+        return restore_faces(items, lambda crops: networks.restorer(crops), settings.batch, clock, settings.carry)
 
     with StageThreads(cancel, trace) as threads:
         ahead = functools.partial(threads.ahead, depth=_AHEAD)

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -20,11 +20,12 @@ import numpy as np
 
 from revisage.core import CancelledError, CancelToken, Crop, Face, Levels, UserError
 from revisage.pipeline.restoration.trace import Trace
+from revisage.temporal import LastRestored, carried
 
 if TYPE_CHECKING:
     from revisage.faces import AlignedFace
     from revisage.media import Frame
-    from revisage.temporal import Motion
+    from revisage.temporal import Flow, Motion
 
 __all__ = [
     "Block",
@@ -95,6 +96,7 @@ class FrameInWork:
         begins_shot: whether it is the first frame of a shot.
         is_neighbour: whether it is only read for what it tells of the frames beside it.
         mended: the frame without what is wrong with the whole of it; None where nothing is done about that.
+        carried: faces that took over what was restored in a frame before.
     """
 
     frame: Frame
@@ -111,6 +113,7 @@ class FrameInWork:
     begins_shot: bool = False
     is_neighbour: bool = False
     mended: Frame | None = None
+    carried: int = 0
 
     @property
     def block(self) -> Block | None:
@@ -224,15 +227,20 @@ def align_faces(
 
 
 def restore_faces(
-    items: Iterable[FrameInWork], restorer: Callable[[Crop], Crop], batch: int, clock: StageClock
+    items: Iterable[FrameInWork],
+    restorer: Callable[[Crop], Crop],
+    batch: int,
+    clock: StageClock,
+    carry: int = 0,
 ) -> Iterator[FrameInWork]:
     """Restore the crops of several frames at a time, ``batch`` at once.
 
-    Which crops share a batch follows from the frames alone; blocks share none, so that batches are the same wherever a
-    segment begins. Frames that wait for a batch to fill are bounded in number and in memory; frames without faces in
-    front of the queue pass at once.
+    Which crops share a batch, and which take over what was restored before (``carry`` in a row at most, where motions
+    are known), follows from the frames alone; blocks share neither, so that both are the same wherever a segment
+    begins. Frames that wait for a batch to fill are bounded in number and in memory; frames without faces in front of
+    the queue pass at once.
     """
-    waiting = _Batches(restorer, batch, clock)
+    waiting = _Batches(restorer, batch, clock, carry)
     for item in items:
         if item.block is not None and item.block.start == item.index:
             yield from waiting.emptied()
@@ -242,30 +250,44 @@ def restore_faces(
 
 @dataclass
 class _Shown:
-    """A crop that the restorer is shown, and what it makes of it."""
+    """A crop that the restorer is shown, and what it makes of it; ``last`` follows it from frame to frame."""
 
     crop: Crop
     restored: Crop | None = None
+    last: LastRestored | None = None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A face of a frame, and what is restored of it: along a flow, or as it is where the crops are equal."""
+
+    item: FrameInWork
+    crop: Crop
+    shown: _Shown
+    flow: Flow | None = None
 
 
 class _Batches:
     """Frames in order, until the crops of those in front are restored.
 
     A crop equal to the one before of its track is not restored again: duplicated frames, and what stands still in a
-    recording of a screen or in a GIF.
+    recording of a screen or in a GIF. Nor is one that has hardly changed; see :mod:`revisage.temporal.carrying`.
     """
 
-    def __init__(self, restorer: Callable[[Crop], Crop], batch: int, clock: StageClock) -> None:
-        self._restorer, self._batch, self._clock = restorer, batch, clock
+    def __init__(self, restorer: Callable[[Crop], Crop], batch: int, clock: StageClock, carry: int) -> None:
+        self._restorer, self._batch, self._clock, self._carry = restorer, batch, clock, carry
         self._queue: deque[FrameInWork] = deque()
+        self._places: deque[_Place] = deque()
         self._latest: dict[int, _Shown] = {}
 
     def added(self, item: FrameInWork) -> Iterator[FrameInWork]:
         """Take one more; gives those that are done."""
         self._queue.append(item)
+        with item.kept_on_failure():
+            self._places.extend(self._placed(item))
         height, width = item.frame.size_hw
         most = max(1, min(4 * self._batch, _HELD_BYTES // (height * width * 3)))
-        while sum(entry.waiting for entry in self._queue) >= self._batch or len(self._queue) > most:
+        while len(self._new()) >= self._batch or len(self._queue) > most:
             self._restore()
             yield from self._done()
         yield from self._done()
@@ -278,56 +300,90 @@ class _Batches:
         self._latest.clear()
 
     def _done(self) -> Iterator[FrameInWork]:
+        while self._places and self._places[0].shown.restored is not None:
+            place = self._places.popleft()
+            place.item.restored.append(self._result(place))
         while self._queue and not self._queue[0].waiting:
             yield self._queue.popleft()
 
-    def _restore(self) -> None:
-        """Restore the first ``batch`` crops that wait."""
-        places = self._places()
-        new = list({id(shown): shown for _, shown in places if shown.restored is None}.values())
-        if new:
-            with self._clock("restore"):
-                try:
-                    crops = list(self._restorer(np.stack([shown.crop for shown in new])))
-                except (UserError, CancelledError):
-                    raise
-                except Exception:
-                    self._restore_singly(places)
-                    return
-            for shown, crop in zip(new, crops, strict=True):
-                shown.restored = crop
-        for item, shown in places:
-            assert shown.restored is not None
-            item.restored.append(shown.restored)
+    def _result(self, place: _Place) -> Crop:
+        """What is shown of a face, once its crop or the one that it carries on is restored."""
+        shown = place.shown
+        assert shown.restored is not None
+        if place.flow is None:
+            return shown.restored
+        with self._clock("carry"):
+            return carried(shown.restored, shown.crop, place.crop, place.flow)
 
-    def _places(self) -> list[tuple[FrameInWork, _Shown]]:
-        """Of the crops that wait the first, in order, with what the restorer is shown: ``batch`` crops at most that are
-        not equal to the track's crop before. Where nothing of a restoration would be shown a crop stays as it is."""
-        places: list[tuple[FrameInWork, _Shown]] = []
-        new = 0
-        for item in self._queue:
-            for planned, face in item.faces[len(item.restored) :] if item.waiting else []:
-                if not face.shows_restored:
-                    places.append((item, _Shown(face.input, face.input)))
-                    continue
-                before = self._latest.get(planned.track)
-                if before is None or not np.array_equal(before.crop, face.input):
-                    if new == self._batch:
-                        return places
-                    new += 1
-                    before = self._latest[planned.track] = _Shown(face.input)
-                places.append((item, before))
+    def _placed(self, item: FrameInWork) -> list[_Place]:
+        """Where the faces of a frame come from. Where nothing of a restoration would be shown a crop stays as it is."""
+        places: list[_Place] = []
+        before, self._latest = self._latest, {}
+        for (planned, face), motion in zip(item.faces, item.motions or [None] * len(item.aligned), strict=True):
+            crop, shown, flow = face.input, before.get(planned.track), None
+            if not face.shows_restored:
+                places.append(_Place(item, crop, _Shown(crop, crop)))
+                continue
+            if shown is None or not np.array_equal(shown.crop, crop):
+                flow = None if shown is None else self._flow(shown, face, motion)
+                if shown is None or flow is None:
+                    shown = _Shown(crop)
+            elif shown.last is not None:
+                shown.last = LastRestored(crop)
+            self._latest[planned.track] = shown
+            places.append(_Place(item, crop, shown, flow))
+        item.carried = sum(place.flow is not None for place in places)
         return places
 
-    def _restore_singly(self, places: list[tuple[FrameInWork, _Shown]]) -> None:
+    def _flow(self, shown: _Shown, face: AlignedFace, motion: Motion | None) -> Flow | None:
+        """What brings the crop restored last onto a face; None where the face is restored itself."""
+        if self._carry == 0 or motion is None:
+            return None
+        with self._clock("carry"):
+            shown.last = shown.last or LastRestored(shown.crop)
+            return shown.last.onto(face.input, face.landmarks, motion) if shown.last.carried < self._carry else None
+
+    def _new(self) -> list[_Shown]:
+        """The crops that wait for the restorer, in order."""
+        return list({id(place.shown): place.shown for place in self._places if place.shown.restored is None}.values())
+
+    def _restore(self) -> None:
+        """Restore the first ``batch`` crops that wait."""
+        new = self._new()[: self._batch]
+        if not new:
+            return
+        with self._clock("restore"):
+            try:
+                crops = list(self._restorer(np.stack([shown.crop for shown in new])))
+            except (UserError, CancelledError):
+                raise
+            except Exception:
+                self._restore_singly(new)
+                return
+        for shown, crop in zip(new, crops, strict=True):
+            shown.restored = crop
+
+    def _restore_singly(self, new: list[_Shown]) -> None:
         """After a batch failed: one crop at a time, so that only the frames at fault are given up."""
-        for item, shown in places:
-            if not item.problem:
-                with item.kept_on_failure():
-                    if shown.restored is None:
-                        shown.restored = self._restorer(shown.crop[None])[0]
-                    item.restored.append(shown.restored)
+        for shown in new:
+            own = [place for place in self._places if place.shown is shown and place.flow is None]
+            if not own:
+                continue
+            with own[0].item.kept_on_failure():
+                shown.restored = self._restorer(shown.crop[None])[0]
+            if shown.restored is None:
+                for place in own:
+                    place.item.problem = own[0].item.problem
+                self._places = deque(self._by_itself(place, shown) for place in self._places if not place.item.problem)
         self._latest.clear()
+
+    @staticmethod
+    def _by_itself(place: _Place, lost: _Shown) -> _Place:
+        """A place that is restored for its own sake where it would have carried on what could not be restored."""
+        if place.shown is not lost:
+            return place
+        place.item.carried -= 1
+        return replace(place, shown=_Shown(place.crop), flow=None)
 
 
 def show_faces(
