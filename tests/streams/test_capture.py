@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from revisage.core import InputError
-from revisage.streams import Capture, find_place
+from revisage.streams import Capture, Place, find_place
 from sample_media import plain_frames, write_video
 
 
@@ -161,3 +161,14 @@ def test_a_file_without_video_is_said_in_a_line(tmp_path: Path) -> None:
     file.write_text("nothing to see")
     with pytest.raises(InputError, match=r"notes\.mp4"):
         next(Capture(file).frames())
+
+
+def test_a_pipe_gives_its_first_frame_too(clip: Path, tmp_path: Path) -> None:
+    """What is read to learn what comes is not thrown away."""
+    with Path(clip).open("rb") as file:
+        place = Place("pipe", f"pipe:{file.fileno()}", "the pipe", returns=False)
+        capture = Capture(clip)
+        capture.place = place
+        numbers = [captured.frame.index for captured in capture.frames()]
+        assert numbers
+        assert numbers[-1] == 9

@@ -290,7 +290,8 @@ def _open(place: Place, asked: dict[str, str]) -> Any:
             return av.open(place.name, format=system, options=asked)
         except ValueError:
             raise InputError(f"this build of FFmpeg cannot open cameras ({system} is not in it)") from None
-    options = {"fflags": "nobuffer", "flags": "low_delay"}
+    # Not "nobuffer": it throws away what was read to learn what comes, the first key frame with it.
+    options = {"flags": "low_delay"}
     if place.kind == "address":
         options["protocol_whitelist"] = _PROTOCOLS
         if place.name.lower().startswith("rtsp"):
