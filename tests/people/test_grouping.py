@@ -44,6 +44,12 @@ def test_the_order_decides_about_nothing(directions: list[int], random: object) 
             assert (plain[order[a]] == plain[order[b]]) == (mixed[a] == mixed[b])
 
 
+def test_clear_faces_must_be_more_alike() -> None:
+    pair = np.array([[1, 0], [0.55, np.sqrt(1 - 0.55**2)]], np.float32)
+    assert group(pair, [], 0.45, [0.5, 0.9]) == [0, 0]
+    assert group(pair, [], 0.45, [0.9, 0.9]) == [0, 1]
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_nobody_and_one(count: int) -> None:
     assert group(np.ones((count, 1), np.float32), [], 0.5) == [0] * count

@@ -95,7 +95,7 @@ def summary(track: int, identity: float, person: str | None = None) -> TrackSumm
 
 
 def test_whoever_became_somebody_else_is_warned_of() -> None:
-    lines = likeness_warnings([summary(0, 0.9), summary(1, 0.2, "Ann"), summary(2, 0.41)])
+    lines = likeness_warnings([summary(0, 0.9), summary(1, 0.2, "Ann"), summary(2, 0.44)])
     assert [line.partition(":")[0] for line in lines] == ["track 1 (Ann)", "track 2"]
 
 

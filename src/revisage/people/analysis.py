@@ -216,7 +216,7 @@ def find_people(
     readings = observe(footage, recogniser, every=every, tell=tell, cancel=cancel)
     together = list(_together(footage))
     identities = np.stack([reading.identity for reading in readings]) if readings else np.zeros((0, 1), np.float32)
-    clusters = group(identities, together, threshold)
+    clusters = group(identities, together, threshold, [reading.worth for reading in readings])
     people = _people(footage, readings, clusters, together, known, threshold)
     lacking = {person.name for person in known} - {person.name for person in people}
     return Analysis(

@@ -30,13 +30,13 @@ FloatArray = NDArray[np.float32]
 READER = "compact-reader"
 """The face reader that is meant where none is named."""
 
-SAME_PERSON = 0.42
+SAME_PERSON = 0.45
 """Cosine of identities from which two groups of tracks, or a face and a person's photos, count as one person.
 
-In a film of 19 people (benchmarks/people.py) with MobileFaceNet, two people's tracks have 0.40 at most where they are
-well coded and 0.53 where they are small and badly coded, one person's 0.85 and 0.18 at least: with 0.42 no two people
-were joined in either. Of 58 faces restored by ``compact``, clean to heavily damaged, the least alike to what it was
-before has 0.53."""
+In a film of 19 people (benchmarks/people.py) two people's tracks have, by ``compact-reader`` and by MobileFaceNet, 0.60
+and 0.40 at most where they are well coded and 0.61 and 0.53 where they are small and badly coded, one person's 0.78 and
+0.85, and 0.16 and 0.18 at least; clear faces are therefore held to more (:mod:`revisage.people`). Of 58 faces restored
+by ``compact``, clean to heavily damaged, the least alike to what it was before has 0.53."""
 
 _IDENTITY_NET = "mobilefacenet"
 _SIDE = (112, 112)
