@@ -9,10 +9,7 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +20,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+from page_process import running_page
 from PIL import Image
 
 from sample_media import face_frames
@@ -46,44 +44,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(data: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "revisage", "ui", "--no-browser", "--port", str(port), "--data-dir", str(data)]
-    environment = {**os.environ, "REVISAGE_SERVICE_LEASE_SECONDS": "5"}
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for_server(url)
+    with running_page(data) as (url, server):
         yield url, server
-    finally:
-        workers = psutil.Process(server.pid).children(recursive=True)
-        assert len(workers) == 2
-        server.terminate()
-        server.wait(20)
-        gone, alive = psutil.wait_procs(workers, timeout=60)
-        assert not alive, "workers end with the page"
-        assert len(gone) == 2
+        assert len(psutil.Process(server.pid).children(recursive=True)) == 2
 
 
 @pytest.fixture(scope="module")
 def address(server: tuple[str, subprocess.Popen[bytes]]) -> str:
     return server[0]
-
-
-def wait_for_server(url: str) -> None:
-    deadline = time.monotonic() + 120
-    while not answers(f"{url}/_stcore/health"):
-        assert time.monotonic() < deadline, "the page did not come up"
-        time.sleep(0.3)
-
-
-def answers(url: str) -> bool:
-    try:
-        urllib.request.urlopen(url, timeout=2).read()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.fixture(scope="module")

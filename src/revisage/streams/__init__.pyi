@@ -4,7 +4,7 @@ from .live_restorer import LiveRestorer, check_config
 from .mjpeg_server import MjpegServer
 from .pace import LATENCY, Clock, Latencies, Pace, StreamTally, SystemClock
 from .pipes import PipeSink, PipeSource, pipe_ending, restore_frames_of_pipe, send_file
-from .showing import Action, Display, View, figures, show_session
+from .showing import Action, Display, View, figures, show_session, split_view
 from .stream_writer import PIPE_FORMATS, Recording, StreamWriter
 from .virtual_camera import VirtualCamera
 from .window import Window
@@ -41,4 +41,5 @@ __all__ = [
     "restore_frames_of_pipe",
     "send_file",
     "show_session",
+    "split_view",
 ]

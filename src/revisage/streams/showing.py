@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from revisage.media import Frame
     from revisage.streams.live_frames import LiveFrame, LiveSession
 
-__all__ = ["Action", "Display", "View", "figures", "show_session"]
+__all__ = ["Action", "Display", "View", "figures", "show_session", "split_view"]
 
 Action = Literal["split", "overlay", "stronger", "weaker", "quit"]
 
@@ -66,7 +66,7 @@ class View:
             return live.frame
         picture = live.image
         if self.split:
-            picture = _split(live.before, picture)
+            picture = split_view(live.before, picture)
         if self.overlay:
             picture = _labelled(picture, self._said(session))
         return live.frame.with_rgb(picture)
@@ -131,7 +131,7 @@ def figures(session: LiveSession, seconds: float) -> dict[str, Any]:
     }
 
 
-def _split(before: Image, after: Image) -> Image:
+def split_view(before: Image, after: Image) -> Image:
     """The left half of one picture and the right half of another, with a line between."""
     middle = after.shape[1] // 2
     joined = np.concatenate((before[:, :middle], after[:, middle:]), axis=1)

@@ -20,6 +20,7 @@ from revisage.service import InputFile, Job, JobStore
 from revisage.ui.choices import ask_settings, choose_files, chosen_files, take_in
 from revisage.ui.display import alert, plain
 from revisage.ui.job_list import show_history, watch
+from revisage.ui.live import show_live
 from revisage.ui.preview import chosen_scan, show_file
 from revisage.ui.result import show_result
 from revisage.ui.verification import ask_what_was_restored
@@ -29,7 +30,7 @@ __all__ = ["main"]
 _HALF_A_DAY = 12 * 3600.0
 
 _STYLE = """<style>
-.stMainBlockContainer { max-width: 1280px; padding-top: 2.5rem; padding-bottom: 3rem; }
+.stMainBlockContainer { max-width: 1280px; padding-top: 4.5rem; padding-bottom: 3rem; }
 .stMainBlockContainer h1 { padding: 0; }
 .st-key-invitation [data-testid="stFileUploaderDropzone"] { min-height: 11rem; justify-content: center; }
 </style>"""
@@ -44,14 +45,23 @@ def _open_store() -> JobStore:
 
 
 def main() -> None:
-    """Draw the page."""
+    """Draw the page: of files, or of the camera."""
     st.set_page_config(page_title="revisage", layout="wide")
     st.html(_STYLE)
+    pages = [
+        st.Page(_show_files, title="Files", default=True),
+        st.Page(show_live, title="Live", url_path="live"),
+    ]
+    chosen = st.navigation(pages, position="top")
     st.title("revisage")
     st.markdown(
         "Restores the faces in videos, GIFs and photos, and leaves everything else as it was. "
         "*What comes out is a plausible restoration, not evidence: a network paints detail that was never recorded.*"
     )
+    chosen.run()
+
+
+def _show_files() -> None:
     try:
         _page(_open_store())
     except RevisageError as error:
