@@ -103,7 +103,8 @@ class CameraRestorer:
             if self._stream is None:
                 return frame
             before = cast("Image", frame.to_ndarray(format="rgb24"))
-            self._stream.strength = self.strength
+            if self._stream.strength != self.strength:
+                self._stream.strength = self.strength
             try:
                 shown = self._stream.push(before, captured=came)
             except RevisageError as error:
