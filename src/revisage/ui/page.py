@@ -23,7 +23,7 @@ from revisage.ui.job_list import show_history, watch
 from revisage.ui.live import show_live
 from revisage.ui.preview import chosen_scan, show_file
 from revisage.ui.result import show_result
-from revisage.ui.verification import ask_what_was_restored
+from revisage.ui.verify_panel import ask_what_was_restored
 
 __all__ = ["main"]
 

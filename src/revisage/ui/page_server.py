@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from streamlit.starlette import App
 
-from revisage.ui.films import FILM_PATH, send_film
+from revisage.ui.film_ranges import FILM_PATH, send_film
 from revisage.ui.uploads import UploadsToDisk
 
 __all__ = ["app"]

@@ -13,7 +13,7 @@ from revisage import media, service
 from revisage.core import Image, InputError, RevisageError
 from revisage.service import Job, JobStore
 from revisage.ui.display import alert, before_after, measures_in_words, moving_picture, picture, plain, videos_in_step
-from revisage.ui.films import Side, film_address
+from revisage.ui.film_ranges import Side, film_address
 
 __all__ = ["frame_at", "show_result"]
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from revisage import service
 from revisage.service import JobStore
-from revisage.ui import films
+from revisage.ui import film_ranges
 
 FILM = b"\0\0\0\x18ftypisom" + bytes(range(256)) * 100
 
@@ -25,14 +25,14 @@ FILM = b"\0\0\0\x18ftypisom" + bytes(range(256)) * 100
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobStore]:
     opened = service.open_store(data_dir=tmp_path / "data")
-    monkeypatch.setattr(films, "_store", lambda: opened)
+    monkeypatch.setattr(film_ranges, "_store", lambda: opened)
     yield opened
     opened.close()
 
 
 def asked(*requests: tuple[str, str]) -> list[httpx.Response]:
     """The answers to an address and a range each."""
-    app = Starlette(routes=[Route(films.FILM_PATH, films.send_film)])
+    app = Starlette(routes=[Route(film_ranges.FILM_PATH, film_ranges.send_film)])
 
     async def ask() -> list[httpx.Response]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://page") as browser:
