@@ -436,3 +436,10 @@ def test_refusals_in_a_process_of_its_own(folder: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["scan", "analyze"])
+def test_a_folder_is_no_film(command: str, refused: Refused, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert "is a folder; name a file in it" in refused(command, ".")
+    assert "is a folder; name a file in it" in refused(command, folder)

@@ -166,3 +166,9 @@ def test_a_terminal_gets_no_video(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     assert run(["restore", "-"]) == 2
     assert "this terminal" in capsys.readouterr().err
+
+
+def test_an_index_that_comes_last_is_told_of(pictures: list[np.ndarray], tmp_path: Path) -> None:
+    done, _ = piped(write_video(tmp_path / "in.mp4", pictures), tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.decode().strip().endswith("which --buffer can read")

@@ -38,6 +38,7 @@ from revisage.cli.train import train_app
 from revisage.core import (
     CancelledError,
     ConfigError,
+    InputError,
     OutputError,
     OutputExistsError,
     RevisageError,
@@ -277,6 +278,8 @@ def scan(
 def _beside(source: str, ending: str) -> Path:
     """``NAME.ending`` beside the input; here where that is an address."""
     path = media.as_path(source)
+    if not media.is_address(source) and path.is_dir():  # "." has no name to put another beside
+        raise InputError(f"{path} is a folder; name a file in it")
     name = f"{path.stem}.{ending}"
     return Path(name) if media.is_address(source) else path.with_name(name)
 

@@ -86,7 +86,13 @@ class PipeSource:
             count += 1
             yield frame
         if not count:
-            raise InputError(f"{self.said} ended before its first frame")
+            raise InputError(f"{self.said} ended before its first frame{self._index_hint()}")
+
+    def _index_hint(self) -> str:
+        """What to do about an MP4 whose index comes last: a pipe cannot go back to the frames."""
+        if "mp4" not in self._container.format.name:
+            return ""
+        return "; the index of this MP4 may come last, which --buffer can read"
 
     def passed(self) -> Iterator[Any]:
         """The packets of other streams that have come since the last call."""
