@@ -1,4 +1,4 @@
-"""Faces at the frame's edge do not flash, and turned ones are left alone: found in footage of others."""
+"""Faces at the frame's edge do not flash, and turned ones are restored as what they are: found in footage of others."""
 
 from __future__ import annotations
 
@@ -24,15 +24,20 @@ def test_a_face_that_leaves_the_frame_does_not_flash(shared: Path, tmp_path: Pat
         assert here <= 1.5 * max(earlier, later, 0.05)
 
 
-@pytest.mark.parametrize("name", ["turned_90.png", "turned_135.png", "turned_180.png"])
-def test_a_turned_face_is_left_alone(shared: Path, tmp_path: Path, name: str) -> None:
-    source = shared / "field" / name
-    with Image.open(source) as picture:
+@pytest.mark.parametrize("degrees", [90, 135, 180])
+def test_a_turned_face_is_restored_as_what_it_is(shared: Path, degrees: int) -> None:
+    with Image.open(shared / "field" / f"turned_{degrees}.png") as picture:
         image = np.asarray(picture.convert("RGB"))
-    assert revisage.detect_faces(image) == []
-    revisage.restore(source, tmp_path / "out.png")
-    with Image.open(tmp_path / "out.png") as picture:
-        assert np.array_equal(np.asarray(picture.convert("RGB")), image)
+    (face,) = revisage.detect_faces(image)
+    (x, y) = face.landmarks[1] - face.landmarks[0]
+    assert abs((np.degrees(np.arctan2(y, x)) + degrees + 180) % 360 - 180) < 5
+
+    restored, quarters = revisage.restore_image(image), -degrees // 90
+    change = np.abs(restored.astype(int) - image).mean()
+    assert change > 0.5
+    if degrees % 90 == 0:
+        upright = revisage.restore_image(np.ascontiguousarray(np.rot90(image, quarters)))
+        assert np.abs(np.rot90(upright, -quarters).astype(int) - restored).mean() < 0.4 * change
 
 
 @pytest.mark.parametrize("degrees", [0, 20, -30])
