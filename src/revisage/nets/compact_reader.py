@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from revisage.nets.arch_records import Architecture
-from revisage.nets.face_embedding import GlobalDepthwise, InvertedBlock, conv_unit
+from revisage.nets.face_embedding import EmbeddingTrunk, GlobalDepthwise, InvertedBlock, conv_unit
 
 __all__ = ["ARCH", "READER_SIZE", "CompactReader"]
 
@@ -48,7 +48,7 @@ def _halved(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(*_unit(inputs, outputs, stride=2), last, nn.BatchNorm2d(outputs))
 
 
-class ReaderTrunk(nn.Module):
+class ReaderTrunk(EmbeddingTrunk):
     """Identity of faces in ArcFace's window: (N, 3, 112, 112), normalised, to (N, 128), not normalised."""
 
     def __init__(self) -> None:
@@ -66,21 +66,8 @@ class ReaderTrunk(nn.Module):
         self.bn = nn.BatchNorm1d(_EMBEDDING)
 
     def parts(self) -> tuple[nn.Module, ...]:
-        """What a picture goes through, in turn, up to one number a channel."""
+        """The stem, blocks and halvings, the last convolution, the pooling."""
         return (self.stem, *self.features, self.conv2, self.gdconv)
-
-    def maps(self, x: Tensor) -> list[Tensor]:
-        """What each of the parts gives, in turn; the last is (N, 512, 1, 1)."""
-        maps = []
-        for part in self.parts():
-            x = part(x)
-            maps.append(x)
-        return maps
-
-    def named(self, pooled: Tensor) -> Tensor:
-        """The embedding (N, 128) of the last map."""
-        embedding: Tensor = self.bn(self.conv3(pooled).flatten(1))
-        return embedding
 
 
 class CompactReader(nn.Module):

@@ -16,6 +16,7 @@ __all__ = [
     "ARCFACE_ARCH",
     "MOBILEFACENET_ARCH",
     "ArcFace",
+    "EmbeddingTrunk",
     "GlobalDepthwise",
     "InvertedBlock",
     "MobileFaceNet",
@@ -134,7 +135,34 @@ class GlobalDepthwise(nn.Module):
         return pooled
 
 
-class MobileFaceNet(nn.Module):
+class EmbeddingTrunk(nn.Module):
+    """What a picture goes through, part by part, up to one number a channel, and the embedding of that."""
+
+    conv3: nn.Module
+    bn: nn.Module
+
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The parts, in turn."""
+        raise NotImplementedError
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """What each of the parts gives, in turn; the last is (N, 512, 1, 1)."""
+        maps = []
+        for part in self.parts():
+            x = part(x)
+            maps.append(x)
+        return maps
+
+    def named(self, pooled: Tensor) -> Tensor:
+        """The embedding (N, 128) of the last map."""
+        embedding: Tensor = self.bn(self.conv3(pooled).flatten(1))
+        return embedding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.named(self.maps(x)[-1])
+
+
+class MobileFaceNet(EmbeddingTrunk):
     """Identity of faces aligned to the ArcFace template: (N, 3, 112, 112) to (N, 128), not normalised.
 
     Input is float32 RGB 0..1 minus (0.485, 0.456, 0.406) over (0.229, 0.224, 0.225). Compare by cosine.
@@ -156,21 +184,9 @@ class MobileFaceNet(nn.Module):
         self.conv3 = nn.Conv2d(512, _MOBILE_EMBEDDING, 1)
         self.bn = nn.BatchNorm1d(_MOBILE_EMBEDDING)
 
-    def maps(self, x: Tensor) -> list[Tensor]:
-        """What each part gives, in turn: two layers of the stem, the blocks, the last convolution, the pooling."""
-        maps = []
-        for part in (self.conv1, self.dw_conv, *self.features, self.conv2, self.gdconv):
-            x = part(x)
-            maps.append(x)
-        return maps
-
-    def named(self, pooled: Tensor) -> Tensor:
-        """The embedding (N, 128) of the last map."""
-        embedding: Tensor = self.bn(self.conv3(pooled).flatten(1))
-        return embedding
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.named(self.maps(x)[-1])
+    def parts(self) -> tuple[nn.Module, ...]:
+        """Two layers of the stem, the blocks, the last convolution, the pooling."""
+        return (self.conv1, self.dw_conv, *self.features, self.conv2, self.gdconv)
 
 
 ARCFACE_ARCH = Architecture(
