@@ -178,7 +178,7 @@ def test_nothing_is_overwritten(folder: Path, refused: Refused, option: str | No
         (("--precision", "fp23"), "did you mean 'fp32'?"),
         (("--background", "lanzcos"), "did you mean 'lanczos'?"),
         (("--codec", "libx246"), "libx264"),
-        (("--preset", "medum"), "did you mean 'medium'?"),
+        (("--encoder-preset", "medum"), "did you mean 'medium'?"),
         (("--pixel-format", "yuv420"), "yuv420p"),
         (("--strenght", "1"), "--strength"),
         (("--strength", "1.5"), "strength cannot be '1.5'"),

@@ -78,7 +78,7 @@ def test_config_is_frozen() -> None:
     [
         ({}, True),
         ({"crf": 0}, False),
-        ({"preset": "veryfast"}, False),
+        ({"encoder_preset": "veryfast"}, False),
         ({"codec": "libx264"}, False),
         ({"pixel_format": "yuv420p"}, False),
         ({"copy_untouched": "always", "crf": 20}, True),

@@ -42,8 +42,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("out.webm", {"codec": "libx264"}, OutputError, "cannot hold libx264"),
         ("out.mp4", {"codec": "ffv1", "crf": 3}, ConfigError, "crf cannot be set for ffv1"),
         ("out.mp4", {"crf": 60}, ConfigError, "crf cannot be 60 for libx264; it goes from 0 to 51"),
-        ("out.mp4", {"preset": "fastt"}, ConfigError, "did you mean 'faster'|did you mean 'fast'"),
-        ("out.mkv", {"codec": "ffv1", "preset": "fast"}, ConfigError, "preset cannot be set for ffv1"),
+        ("out.mp4", {"encoder_preset": "fastt"}, ConfigError, "did you mean 'faster'|did you mean 'fast'"),
+        ("out.mkv", {"codec": "ffv1", "encoder_preset": "fast"}, ConfigError, "encoder_preset cannot be set for ffv1"),
         ("out.mp4", {"pixel_format": "yuv420"}, ConfigError, "did you mean 'yuv420p'"),
         ("out.mp4", {"pixel_format": "yuv410p"}, ConfigError, "pixel_format cannot be 'yuv410p' for libx264"),
         ("out.mp4", {"size_hw": (47, 64)}, OutputError, "cannot encode 64 x 47 px"),
@@ -176,7 +176,7 @@ def test_a_plain_video_that_fails_is_removed(tmp_path: Path) -> None:
 def test_a_preset_that_is_asked_for_is_taken_whole(tmp_path: Path) -> None:
     info = probe(make_video(tmp_path / "a.mp4"))
     own, asked = (
-        encoder_options(resolve_options(info, tmp_path / "b.mp4", EncodeOptions(preset=preset)), info)
+        encoder_options(resolve_options(info, tmp_path / "b.mp4", EncodeOptions(encoder_preset=preset)), info)
         for preset in (None, "faster")
     )
     assert (own["preset"], own["subq"]) == ("faster", "2")

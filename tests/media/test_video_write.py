@@ -320,7 +320,7 @@ def test_a_file_that_ends_early_is_written_as_far_as_it_goes(tmp_path: Path) -> 
 
 def test_animations_become_videos_that_players_take(tmp_path: Path, shared: Path) -> None:
     source = shared / "gifs" / "one-by-one-person-detection.gif"
-    result = pass_through(source, tmp_path / "out.mp4", EncodeOptions(preset="ultrafast"))
+    result = pass_through(source, tmp_path / "out.mp4", EncodeOptions(encoder_preset="ultrafast"))
     assert (result.frames, probe(tmp_path / "out.mp4").pixel_format) == (39, "yuv420p")
     assert times(tmp_path / "out.mp4") == [Fraction(n, 10) for n in range(39)]
 
@@ -351,7 +351,9 @@ def test_development_clips_pass_unharmed(tmp_path: Path, shared: Path) -> None:
     for name in ("retalking_1.mp4", "short_hamilton_clip.mp4", "swiz3n.mpg", "asl_thanks.mkv"):
         source = shared / "clips" / name
         output = tmp_path / f"out{source.suffix}"
-        result = pass_through(source, output, EncodeOptions(preset="ultrafast" if source.suffix != ".mpg" else None))
+        result = pass_through(
+            source, output, EncodeOptions(encoder_preset="ultrafast" if source.suffix != ".mpg" else None)
+        )
         assert times(output) == times(source), name
         assert [data for _, data in packets(output, "audio")] == [data for _, data in packets(source, "audio")]
         assert result.notes == ()

@@ -216,7 +216,17 @@ def test_every_text_option_was_looked_at() -> None:
     fields = RestoreConfig.model_fields
     text = {name for name, field in fields.items() if str in (field.annotation, *get_args(field.annotation))}
     names_of_people = {"who", "only", "except_", "reader"}
-    assert text == {"model", "codec", "preset", "pixel_format", "consent", "suffix", "ext", "device", *names_of_people}
+    assert text == {
+        "model",
+        "codec",
+        "encoder_preset",
+        "pixel_format",
+        "consent",
+        "suffix",
+        "ext",
+        "device",
+        *names_of_people,
+    }
 
 
 @given(st.text())

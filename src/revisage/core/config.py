@@ -266,14 +266,16 @@ class RestoreConfig(BaseModel):
     crf: Annotated[float | None, Option("File", ("result",))] = Field(
         None, ge=0, le=63, description="Quality of the encoder; lower is better."
     )
-    preset: Annotated[str | None, Option("File", ("result",))] = Field(None, description="Speed preset of the encoder.")
+    encoder_preset: Annotated[str | None, Option("File", ("result",))] = Field(
+        None, description="Speed preset of the video encoder (x264: ultrafast to placebo)."
+    )
     pixel_format: Annotated[str | None, Option("File", ("result",))] = Field(
         None, description="Pixel format of the output; by default the source's."
     )
     copy_untouched: Annotated[Copying, Option("File", ("result",))] = Field(
         "auto",
         description="Take groups of pictures without a restored face over as they are, not encoded again; auto does "
-        "unless codec, crf, preset or pixel format are given.",
+        "unless codec, crf, encoder preset or pixel format are given.",
     )
     deinterlace: Annotated[bool, Option("File", ("scan", "result"))] = Field(
         False, description="Turn interlaced video into progressive frames."
@@ -382,7 +384,7 @@ class RestoreConfig(BaseModel):
             or self.save_frames is not None
         ):
             return False
-        asked = self.codec or self.crf is not None or self.preset or self.pixel_format
+        asked = self.codec or self.crf is not None or self.encoder_preset or self.pixel_format
         return self.copy_untouched == "always" or not asked
 
     @property

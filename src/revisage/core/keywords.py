@@ -49,7 +49,7 @@ class RestoreOptions(TypedDict, total=False):
     ext: str | None
     codec: str | None
     crf: float | None
-    preset: str | None
+    encoder_preset: str | None
     pixel_format: str | None
     copy_untouched: Literal["auto", "always", "never"] | None
     deinterlace: bool | None

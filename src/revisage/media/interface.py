@@ -284,7 +284,7 @@ class EncodeOptions:
     Attributes:
         codec: name of an FFmpeg encoder or codec (``libx264``, ``h264``).
         crf: quality of the encoder, lower is better.
-        preset: speed preset of the encoder.
+        encoder_preset: speed preset of the encoder.
         pixel_format: FFmpeg's name of the output's pixel format.
         size_hw: upright size of the output in px; the source's when None.
         muxer: FFmpeg's name of the container; the ending of the output's name decides when None.
@@ -293,7 +293,7 @@ class EncodeOptions:
 
     codec: str | None = None
     crf: float | None = None
-    preset: str | None = None
+    encoder_preset: str | None = None
     pixel_format: str | None = None
     size_hw: tuple[int, int] | None = None
     muxer: str | None = None

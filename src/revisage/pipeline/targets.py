@@ -117,7 +117,7 @@ def make_target(source: Path, output: Path, info: MediaInfo, config: RestoreConf
     options = media.EncodeOptions(
         codec=config.codec,
         crf=config.crf,
-        preset=config.preset,
+        encoder_preset=config.encoder_preset,
         pixel_format=config.pixel_format,
         size_hw=size_hw,
     )
@@ -134,7 +134,7 @@ def _comparison(
     height, width = options.size_hw or (info.height, info.width)
     if path.suffix.lower() != output.suffix.lower():
         # What was asked of the output's encoder may mean nothing to that of another container.
-        options = replace(options, codec=None, crf=None, preset=None)
+        options = replace(options, codec=None, crf=None, encoder_preset=None)
     wide = replace(options, size_hw=(height, 2 * width))
     picture = path.suffix.lower() in media.IMAGE_SUFFIXES
     if by_segments and picture:

@@ -155,7 +155,7 @@ class PipeSink:
 
     Args:
         source: where they come from.
-        config: codec, crf, preset, pixel_format and ext are looked at.
+        config: codec, crf, encoder_preset, pixel_format and ext are looked at.
         name: for FFmpeg, or a path.
         is_raw: write bare pictures, whatever the source holds.
 
@@ -239,7 +239,7 @@ class PipeSink:
         if is_raw:
             return "rawvideo", {}, self._config.pixel_format or frame.layout.name
         config = self._config
-        asked = media.EncodeOptions(config.codec, config.crf, config.preset, config.pixel_format, frame.size_hw)
+        asked = media.EncodeOptions(config.codec, config.crf, config.encoder_preset, config.pixel_format, frame.size_hw)
         settled = media.resolve_options(info, Path(f"{self._source.said}.{ending}"), asked)
         return settled.codec or "", media.encoder_options(settled, info), settled.pixel_format or frame.layout.name
 

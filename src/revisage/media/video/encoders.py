@@ -261,10 +261,10 @@ def _check_settings(encoder: str, options: EncodeOptions) -> None:
             raise ConfigError(f"crf cannot be set for {encoder}, which has no such setting")
         if not low <= options.crf <= high:
             raise ConfigError(f"crf cannot be {options.crf:g} for {encoder}; it goes from {low:g} to {high:g}")
-    if options.preset is not None:
+    if options.encoder_preset is not None:
         if not settings.has_preset:
-            raise ConfigError(f"preset cannot be set for {encoder}, which has none")
-        _check_preset(encoder, options.preset)
+            raise ConfigError(f"encoder_preset cannot be set for {encoder}, which has none")
+        _check_preset(encoder, options.encoder_preset)
 
 
 _X26_PRESETS = [
@@ -285,7 +285,8 @@ def _check_preset(encoder: str, preset: str) -> None:
     known = [str(n) for n in range(14)] if encoder == "libsvtav1" else _X26_PRESETS
     if preset not in known:
         raise ConfigError(
-            f"preset cannot be '{preset}' for {encoder}{nearest(preset, known)}; choose one of {', '.join(known)}"
+            f"encoder_preset cannot be '{preset}' for {encoder}{nearest(preset, known)}; "
+            f"choose one of {', '.join(known)}"
         )
 
 
@@ -337,8 +338,8 @@ def _chosen(options: EncodeOptions, info: MediaInfo) -> dict[str, str]:
     values = dict(settings.options)
     if options.crf is not None and settings.quality:
         values[settings.quality] = f"{options.crf:g}"
-    if options.preset is not None:
-        values["preset"] = options.preset
+    if options.encoder_preset is not None:
+        values["preset"] = options.encoder_preset
         values.pop("subq", None)  # a part of the preset that stands in its place
     if encoder in _REORDERING and options.muxer is not None and not format_written_by(options.muxer).reorders:
         values["bf"] = "0"
