@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from revisage.api import ConfigLike, PathLike
+    from revisage.pipeline import Report
     from revisage.streams import LiveFrame, LiveSession, StreamTally
 
-__all__ = ["Stream", "live", "open_live", "restore_pipe"]
+__all__ = ["PipeOutcome", "Stream", "live", "open_live", "restore_pipe"]
 
 
 class Stream:
@@ -166,6 +168,19 @@ _OF_FILES = {"color", "c2pa_cert", "c2pa_key", "deinterlace", "end", "except_", 
 _CHUNK = 2**20
 
 
+@dataclass(frozen=True)
+class PipeOutcome:
+    """What came of a restoration from or into a pipe.
+
+    Attributes:
+        problems: what was wrong with the source or could not be restored, one line each.
+        report: of a video that was restored as a file is; None where it went through frame by frame.
+    """
+
+    problems: list[str]
+    report: Report | None = None
+
+
 def restore_pipe(
     input: PathLike,  # noqa: A002 - the name that users expect
     output: PathLike | None = None,
@@ -174,7 +189,7 @@ def restore_pipe(
     config: ConfigLike | None = None,
     cancel: CancelToken | None = None,
     **options: Unpack[RestoreOptions],
-) -> list[str]:
+) -> PipeOutcome:
     """Restore a video of which at least one end is a pipe, ``-``.
 
     From pipe to pipe in one pass from the past alone, frame by frame as they come. Else, and with ``buffer``, what
@@ -188,7 +203,7 @@ def restore_pipe(
         cancel: stops the work from another thread.
 
     Returns:
-        What was wrong with the source or could not be restored, one line each.
+        What came of it.
 
     Raises:
         UserError: the request cannot be carried out.
@@ -210,7 +225,7 @@ def restore_pipe(
         raise output_error(Path(settings.work_dir or tempfile.gettempdir()), error) from error
 
 
-def _restored_passing(settings: RestoreConfig, cancel: CancelToken) -> list[str]:
+def _restored_passing(settings: RestoreConfig, cancel: CancelToken) -> PipeOutcome:
     fields = RestoreConfig.model_fields
     of_files = [name for name in fields if name in {*_OF_FILES, *fields_about("side output")}]
     given = [name for name in of_files if getattr(settings, name) != fields[name].default]
@@ -228,7 +243,7 @@ def _restored_passing(settings: RestoreConfig, cancel: CancelToken) -> list[str]
     finally:
         sink.abort()
         source.close()
-    return [f"{source.said}: {text}" for text in source.warnings] + tally.failures
+    return PipeOutcome([f"{source.said}: {text}" for text in source.warnings] + tally.failures)
 
 
 def _spooled(folder: Path) -> Path:
@@ -242,9 +257,10 @@ def _spooled(folder: Path) -> Path:
 
 def _restored_whole(
     source: Path, folder: Path, output: PathLike | None, settings: RestoreConfig, cancel: CancelToken | None
-) -> list[str]:
+) -> PipeOutcome:
     target = folder / "restored.nut" if output is None else output
     report = restore(source, target, config=settings.model_copy(update={"ext": None}), cancel=cancel)
     if output is None:
         streams.send_file(Path(target), settings, like=media.probe(source))
-    return [*report.warnings, *(f"{entry.error}" for entry in report.failed)]
+    problems = [*report.warnings, *(f"{entry.error}" for entry in report.failed)]
+    return PipeOutcome(problems, report)

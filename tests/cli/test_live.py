@@ -39,6 +39,7 @@ def test_a_file_played_as_a_camera_is_recorded(clip: Path, tmp_path: Path, capsy
         (["{clip}", "--size", "large", "--port", "0"], "write width and height such as 640x360"),
         (["{clip}", "--to", "pipe", "--pipe-format", "gif"], "choose one of nut, matroska, raw"),
         (["{clip}", "--port", "0", "--strength", "2"], "strength"),
+        (["{clip}", "--to", "pipe", "--json"], "--json prints on stdout, where the video goes"),
     ],
 )
 def test_mistakes_are_one_line(words: list[str], says: str, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:

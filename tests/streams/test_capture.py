@@ -14,7 +14,7 @@ import pytest
 
 from revisage.core import InputError
 from revisage.streams import Capture, Place, find_place
-from sample_media import plain_frames, write_video
+from sample_media import face_frames, plain_frames, write_video
 
 
 class Counted:
@@ -125,6 +125,34 @@ def test_an_address_that_ends_is_waited_for_and_taken_up_again(clip: Path, monke
         server.shutdown()
         thread.join()
     assert states[:4] == ["lost", "back", "lost", "back"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"YUV4MPEG2 W64 H64 F25:1 Ip A1:1 C420jpeg\n", "the head of yuv4mpegpipe and no picture"),
+        (None, "gave no frame: the index of this MP4 may come last; name the file"),
+    ],
+)
+def test_a_pipe_without_a_frame_says_what_there_was(
+    content: bytes | None, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is an MP4 that is longer than what FFmpeg keeps of a pipe."""
+    if content is None:
+        content = write_video(tmp_path / "in.mp4", face_frames(10)).read_bytes()
+    here, there = os.pipe()
+    monkeypatch.setattr("revisage.streams.capture.find_place", lambda _: Place("pipe", f"pipe:{here}", "-", False))
+    writer = threading.Thread(target=_pour, args=(there, content), daemon=True)
+    writer.start()
+    with pytest.raises(InputError, match=says):
+        next(Capture("-").frames())
+    os.close(here)
+    writer.join(10)
+
+
+def _pour(pipe: int, content: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), os.fdopen(pipe, "wb") as file:
+        file.write(content)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of POSIX")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -172,3 +173,24 @@ def test_an_index_that_comes_last_is_told_of(pictures: list[np.ndarray], tmp_pat
     done, _ = piped(write_video(tmp_path / "in.mp4", pictures), tmp_path)
     assert done.returncode == 2
     assert done.stderr.decode().strip().endswith("which --buffer can read")
+
+
+def test_figures_do_not_go_where_the_video_goes(
+    face_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["restore", str(face_clip), "-", "--json"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "--json prints on stdout, where the video goes" in said.err
+
+
+def test_figures_of_what_came_by_a_pipe_are_printed(
+    y4m: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "out.mkv"
+    with y4m.open(encoding="latin-1") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert run(["restore", "-", str(target), "--strength", "0", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"][0]["input"]["width"] == 480
+    assert target.is_file()

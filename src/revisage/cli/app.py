@@ -143,7 +143,8 @@ def restore(
     ffmpeg ... -f nut - | revisage restore - - | ...  from pipe to pipe, as it comes
     """
     if "-" in (input, output):
-        return _restore_pipe(input, output, buffer, config, scan, cluster, options)
+        _refuse_for_pipes(output, scan=scan, cluster=cluster, as_json=as_json)
+        return _restore_pipe(input, output, buffer, config, as_json, options)
     with progress_bar(quiet) as progress:
         report = revisage.restore(
             input, output, config=config, scan=scan, progress=progress, cluster=cluster, **options
@@ -166,22 +167,31 @@ def _restore_pipe(
     output: str | None,
     buffer: bool,
     config: Path | None,
-    scan: Path | None,
-    cluster: str | None,
+    as_json: bool,
     options: dict[str, Any],
 ) -> int:
     from revisage.live_stream import restore_pipe  # it brings numpy
 
+    done = restore_pipe(input, output, buffer=buffer, config=config, **options)
+    for text in done.problems:
+        warn(f"warning: {text}")
+    if as_json and done.report is not None:
+        print_lines([done.report.to_json().rstrip()])
+    return _PARTLY if done.problems else 0
+
+
+def _refuse_for_pipes(output: str | None, *, scan: Path | None, cluster: str | None, as_json: bool) -> None:
+    """Refuse what does not go together with an end that is a pipe."""
     if scan is not None or cluster is not None:
         raise ConfigError(f"--{'scan' if scan is not None else 'cluster'} is for files; leave it out, or name a file")
-    if output in (None, "-") and sys.stdout.isatty():
+    if output not in (None, "-"):
+        return
+    if as_json:
+        raise ConfigError("--json prints on stdout, where the video goes; leave it out, or name an output file")
+    if sys.stdout.isatty():
         raise OutputError(
             "the video would go to this terminal; name an output, or pipe it on: revisage restore - - | ..."
         )
-    problems = restore_pipe(input, output, buffer=buffer, config=config, **options)
-    for text in problems:
-        warn(f"warning: {text}")
-    return _PARTLY if problems else 0
 
 
 @app.command()

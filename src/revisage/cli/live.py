@@ -70,6 +70,8 @@ def live(
     """
     from revisage.live_stream import open_live  # it brings numpy
 
+    if as_json and to == "pipe":
+        raise ConfigError("--json prints on stdout, where the video goes; leave it out, or choose another --to")
     display = _display(to, port=port, pipe_format=pipe_format, overwrite=overwrite)
     try:
         session = open_live(
@@ -87,7 +89,7 @@ def live(
         warn(f"watch {display.address} (Ctrl-C ends it)")
     started = time.monotonic()
     streams.show_session(session, display, streams.View(split=split, overlay=overlay))
-    _tell(session, time.monotonic() - started, quiet=quiet or to == "pipe", as_json=as_json and to != "pipe")
+    _tell(session, time.monotonic() - started, quiet=quiet or to == "pipe", as_json=as_json)
     return 0
 
 

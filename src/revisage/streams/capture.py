@@ -161,6 +161,7 @@ class Capture:
         self._problem: Exception | None = None
         self._stop = threading.Event()
         self._met = False
+        self._container = ""
 
     def frames(self) -> Iterator[Captured]:
         """The newest frame, again and again, until the source ends.
@@ -232,22 +233,31 @@ class Capture:
                     raise self._told(error) from None
             if not self.place.returns:
                 if not self._met:
-                    raise InputError(f"{self.place.said} ended before its first frame")
+                    raise InputError(f"{self.place.said} {self._without_a_frame()}")
                 return
             if frames:
                 self._on_state("lost")
             self._stop.wait(next(waits, _WAITS[-1]))
 
     def _told(self, error: Exception) -> InputError:
+        if "mp4" in self._container and not self._met and self.place.kind == "pipe":
+            return InputError(f"{self.place.said} {self._without_a_frame()}")
         reason = str(getattr(error, "strerror", None) or error).lower()
         what = {"camera": "cannot be opened", "address": "does not answer with video"}.get(
             self.place.kind, "holds no video that can be read"
         )
         return InputError(f"{self.place.said} {what}: {' '.join(reason.split())}")
 
+    def _without_a_frame(self) -> str:
+        """What there is to say of a pipe that was opened and gave no frame."""
+        if "mp4" in self._container:
+            return "gave no frame: the index of this MP4 may come last; name the file itself, or pipe NUT or Matroska"
+        return f"ended before its first frame: it held the head of {self._container} and no picture"
+
     def _opened(self) -> Iterator[Frame]:
         """Frames of a source that comes as it comes."""
         with _open(self.place, self._asked) as container:
+            self._container = container.format.name
             if not container.streams.video:
                 raise InputError(f"{self.place.said} holds no video")
             stream = container.streams.video[0]
