@@ -152,7 +152,9 @@ def _damaged(clean: Clean, level: str, folder: Path) -> Path:
     height, width = (side // FACTOR for side in clean.pictures[0].shape[:2])
     small = [cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA) for picture in clean.pictures]
     path = folder / "damaged.mp4"
-    options = {"preset": "medium", "crf": str(crf)}
+    # At such widths x264's macroblock tree reads memory that it never wrote: each process would damage the clip in its
+    # own way.
+    options = {"preset": "medium", "crf": str(crf), "x264-params": "mbtree=0"}
     _write(path, [_noisy(p, before, draw) for p in small], clean.pts, clean.time_base, "libx264", "yuv420p", options)
     if not after:
         return path

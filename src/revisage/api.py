@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from revisage import cluster as clusters
-from revisage import evaluate as evaluation
-from revisage import faces, media, pipeline, provenance, restorers
+from revisage import evaluation, faces, media, pipeline, provenance, restorers
 from revisage.core import (
     CancelToken,
     ConfigError,
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from revisage.cluster import RayRunner
-    from revisage.evaluate import Evaluation
+    from revisage.evaluation import Evaluation
     from revisage.faces import FaceDetector
     from revisage.media import Collection, MediaInfo
     from revisage.people import Analysis
@@ -517,7 +516,7 @@ def evaluate(
         input: what was restored, to be measured beside it.
         progress: told of each frame.
         cancel: stops the work from another thread.
-        **options: fields of :class:`revisage.evaluate.EvaluateSettings`: area, resize, match, every,
+        **options: fields of :class:`revisage.evaluation.EvaluateSettings`: area, resize, match, every,
             max_frames, samples, detector, weights, device.
 
     Returns:

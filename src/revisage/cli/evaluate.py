@@ -1,7 +1,4 @@
-"""``revisage evaluate``: measure restorations against the undamaged original, compare them, and ask people.
-
-The room ``revisage.evaluate`` shares its name with the function of ``revisage.api``, so it is called ``evaluation``.
-"""
+"""``revisage evaluate``: measure restorations against the undamaged original, compare them, and ask people."""
 
 from __future__ import annotations
 
@@ -12,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from revisage import evaluate as evaluation
-from revisage import measures
+from revisage import evaluation, measures
 from revisage.cli.options import JsonOption, OverwriteOption, QuietOption, option, plain_by_default, with_options
 from revisage.cli.show import counted, print_lines, print_table, progress_bar, warn
 from revisage.core import check_file, write_text
 
 if TYPE_CHECKING:
-    from revisage.evaluate import EvaluateSettings, Evaluation, FileEvaluation, Preference, StudyScore
+    from revisage.evaluation import EvaluateSettings, Evaluation, FileEvaluation, Preference, StudyScore
 
 __all__ = ["evaluate_app"]
 

@@ -1,4 +1,6 @@
-from .evaluation import (
+from .evaluator import evaluate_sides
+from .html_page import comparison_page
+from .results import (
     AREAS,
     EvaluateSettings,
     Evaluation,
@@ -13,8 +15,6 @@ from .evaluation import (
     rows,
     score_text,
 )
-from .evaluator import evaluate_sides
-from .html_page import comparison_page
 from .study import QUESTION, key_path, load_key, make_study
 from .study_score import Preference, StudyScore, load_answers, score_study
 

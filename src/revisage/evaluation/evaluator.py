@@ -26,9 +26,9 @@ from revisage.core import (
     Track,
     make_config,
 )
-from revisage.evaluate.evaluation import EvaluateSettings, Evaluation, FaceRegion, FileEvaluation, Side
-from revisage.evaluate.frame_scores import Comparison, FrameScores
-from revisage.evaluate.pairing import Pairs, pair_folders
+from revisage.evaluation.frame_scores import Comparison, FrameScores
+from revisage.evaluation.pairing import Pairs, pair_folders
+from revisage.evaluation.results import EvaluateSettings, Evaluation, FaceRegion, FileEvaluation, Side
 from revisage.faces import FaceDetector
 from revisage.measures import MEASURES, Instruments
 
@@ -60,7 +60,7 @@ def evaluate_sides(
     Raises:
         InputError: a file cannot be read, frames have no partner, or sizes differ and ``resize`` does not say how.
             In a folder such a file has an ``error`` in the result, and the others go on.
-        ConfigError: there is nothing to measure, or files and folders are mixed.
+        ConfigError: there is nothing to measure, a side is the reference itself, or files and folders are mixed.
         CancelledError: stopped through ``cancel``.
     """
     chosen = settings or EvaluateSettings()
@@ -87,6 +87,13 @@ def _entries(reference: Path, sides: Mapping[str, Path], settings: EvaluateSetti
     if other is not None:
         folder, single = (reference, other) if one_is_folder else (other, reference)
         raise ConfigError(f"{folder} is a folder and {single} is none; give files or folders, not both")
+    there = [path for path in sides.values() if path.exists() and reference.exists()]
+    own = next((path for path in there if path.samefile(reference)), None)
+    if own is not None:
+        what = "folder" if one_is_folder else "file"
+        raise ConfigError(
+            f"{own} is the reference itself; name the {what} of the restoration, and that of the original"
+        )
     return pair_folders(reference, sides, settings) if one_is_folder else [{"reference": reference, **sides}]
 
 

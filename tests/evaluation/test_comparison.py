@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from revisage.cli.app import run
 from revisage.core.errors import ConfigError
-from revisage.evaluate import FileEvaluation, Score, Side, name_methods, rows
-from revisage.evaluate.html_page import curves
+from revisage.evaluation import FileEvaluation, Score, Side, name_methods, rows
+from revisage.evaluation.html_page import curves
 from sample_media import plain_frames, write_video
 
 

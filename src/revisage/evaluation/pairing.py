@@ -11,7 +11,7 @@ from pathlib import Path
 
 from revisage import media
 from revisage.core import CancelToken, InputError
-from revisage.evaluate.evaluation import EvaluateSettings
+from revisage.evaluation.results import EvaluateSettings
 
 __all__ = ["Moment", "Pairs", "pair_folders"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from revisage import faces, media
 from revisage.core import Crop, Face, Image, MissingExtraError, Region
-from revisage.evaluate.evaluation import EvaluateSettings, Score
+from revisage.evaluation.results import EvaluateSettings, Score
 from revisage.measures import (
     FrameStep,
     Instruments,

@@ -13,8 +13,8 @@ from PIL import Image
 
 from revisage.cli.app import run
 from revisage.core.errors import InputError, OutputError
-from revisage.evaluate.study import StudyKey, key_path, load_key, make_study
-from revisage.evaluate.study_score import Answers, agreement, load_answers, score_study, wilson
+from revisage.evaluation.study import StudyKey, key_path, load_key, make_study
+from revisage.evaluation.study_score import Answers, agreement, load_answers, score_study, wilson
 from sample_media import plain_frames, write_video
 
 METHODS = ("alphamethod", "betamethod")

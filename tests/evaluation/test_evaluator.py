@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from PIL import Image as Pillow
 from revisage.api import evaluate
 from revisage.cli.app import run
 from revisage.core.errors import ConfigError, InputError
-from revisage.evaluate import Evaluation
-from revisage.evaluate.frame_scores import Series
+from revisage.evaluation import Evaluation
+from revisage.evaluation.frame_scores import Series
 from revisage.measures import MEASURES
 from sample_media import face_frames, plain_frames, write_video
 
@@ -86,8 +87,8 @@ def test_a_record_reads_back_from_its_json(face_result: Evaluation) -> None:
     assert Evaluation.model_validate_json(face_result.to_json()) == face_result
 
 
-def test_equal_files_are_identical_and_no_infinity_gets_out(clips: dict[str, Path]) -> None:
-    found = evaluate(clips["plain"], clips["plain"], samples=1)
+def test_equal_files_are_identical_and_no_infinity_gets_out(clips: dict[str, Path], tmp_path: Path) -> None:
+    found = evaluate(shutil.copy(clips["plain"], tmp_path), clips["plain"], samples=1)
     score = found.files[0].sides["restored"].whole["psnr"]
     assert (score.value, score.note, score.identical) == (None, "identical", 4)
     inside = found.files[0].sides["restored"].faces["psnr"]
@@ -173,10 +174,23 @@ def test_folders_pair_by_name_and_one_bad_file_spoils_nothing(tmp_path: Path) ->
         evaluate(restored / "c.png", clean)
 
 
+def test_nothing_is_compared_with_itself(clips: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "link.mkv").symlink_to(clips["plain"])
+    for restored in (clips["plain"], tmp_path / "link.mkv"):
+        with pytest.raises(ConfigError, match=r"is the reference itself; name the file of the restoration"):
+            evaluate(restored, clips["plain"])
+    shutil.copy(clips["plain"], tmp_path / "other.mkv")
+    with pytest.raises(ConfigError, match=r"name the folder of the restoration"):
+        evaluate(tmp_path / ".", tmp_path)
+    with pytest.raises(ConfigError, match="reference itself"):
+        evaluate(tmp_path / "other.mkv", clips["plain"], input=clips["plain"])
+
+
 def test_the_command_prints_json_and_a_table_and_keeps_room_for_others(
-    clips: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    clips: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["evaluate", str(clips["plain"]), "--reference", str(clips["plain"]), "--whole", "--max-frames", "2"]
+    copy = shutil.copy(clips["plain"], tmp_path)
+    words = ["evaluate", str(copy), "--reference", str(clips["plain"]), "--whole", "--max-frames", "2"]
     assert run([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["files"][0]["frames"] == [0, 1]
     assert run(words) == 0

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from revisage.core import ConfigError, InputError, parse_json
-from revisage.evaluate.study import StudyKey
+from revisage.evaluation.study import StudyKey
 
 __all__ = ["Answers", "Preference", "StudyScore", "agreement", "load_answers", "score_study", "wilson"]
 

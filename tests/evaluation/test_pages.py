@@ -12,7 +12,7 @@ import cv2
 import pytest
 
 from revisage.cli.app import run
-from revisage.evaluate.study import make_study
+from revisage.evaluation.study import make_study
 from sample_media import plain_frames, write_video
 
 READY = "[data-answer=left]:not(:disabled)"
@@ -51,7 +51,7 @@ class Visit:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("clips")
     frames = plain_frames(6)
-    kinds = {"clean": frames, "soft": [cv2.GaussianBlur(frame, (0, 0), 3) for frame in frames]}
+    kinds = {"clean": frames, "copy": frames, "soft": [cv2.GaussianBlur(frame, (0, 0), 3) for frame in frames]}
     return {name: write_video(folder / f"{name}.mp4", made) for name, made in kinds.items()}
 
 
@@ -60,7 +60,7 @@ def test_the_comparison_opens_and_its_slider_moves(
     browser: Any, clips: dict[str, Path], tmp_path: Path, width: int, scheme: str
 ) -> None:
     html = tmp_path / "report.html"
-    words = ["evaluate", "compare", str(clips["soft"]), f"copy={clips['clean']}", "--reference", str(clips["clean"])]
+    words = ["evaluate", "compare", str(clips["soft"]), f"copy={clips['copy']}", "--reference", str(clips["clean"])]
     assert run([*words, "--whole", "--samples", "1", "--html", str(html), "--quiet"]) == 0
     visit = Visit(browser, html, viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = visit.page

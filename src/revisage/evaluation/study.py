@@ -28,8 +28,8 @@ from revisage.core import (
     folder_beside,
     write_text,
 )
-from revisage.evaluate.evaluation import name_methods
-from revisage.evaluate.html_page import page_from, script_json
+from revisage.evaluation.html_page import page_from, script_json
+from revisage.evaluation.results import name_methods
 from revisage.media import BROWSER_SUFFIXES, MediaInfo, find_media, format_of, probe
 
 __all__ = ["StudyKey", "Trial", "key_path", "load_key", "make_study"]

@@ -190,7 +190,7 @@ class FileEvaluation(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """What :func:`revisage.api.evaluate` found.
+    """What :func:`revisage.evaluate` found.
 
     Attributes:
         revisage: version that measured.

@@ -21,7 +21,9 @@ import numpy as np
 
 from revisage._version import __version__
 from revisage.core import Image, InputError, Region
-from revisage.evaluate.evaluation import (
+from revisage.evaluation.evaluator import resized
+from revisage.evaluation.pairing import Pairs
+from revisage.evaluation.results import (
     AREAS,
     EvaluateSettings,
     Evaluation,
@@ -31,8 +33,6 @@ from revisage.evaluate.evaluation import (
     rows,
     score_text,
 )
-from revisage.evaluate.evaluator import resized
-from revisage.evaluate.pairing import Pairs
 from revisage.measures import MEASURES, Measure
 
 __all__ = [
@@ -179,7 +179,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 34
 
 def page_from(template: str, parts: Mapping[str, str]) -> str:
     """A page of this package with its ``{{NAME}}`` places filled in, and the common style sheet as ``{{CSS}}``."""
-    folder = resources.files("revisage.evaluate") / "data"
+    folder = resources.files("revisage.evaluation") / "data"
     text = (folder / template).read_text(encoding="utf-8")
     style = (folder / "page.css").read_text(encoding="utf-8")
     for name, value in {"CSS": style.rstrip(), **parts}.items():
