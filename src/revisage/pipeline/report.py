@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from fractions import Fraction
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -431,8 +431,7 @@ def machine() -> dict[str, Any]:
     """Processor, system and library versions: what a figure means nothing without."""
     cpu = engines.cpu_info()
     names = ("av", "numpy", "opencv-python-headless", "openvino", "pillow", "torch")
-    installed = {entry.name.lower(): entry.version for entry in distributions() if entry.name}
-    libraries = {name: installed.get(name, "unknown") for name in names}
+    libraries = {name: _version_of(name) for name in names}
     return {
         "processor": cpu.name,
         "features": list(cpu.features),
@@ -442,6 +441,13 @@ def machine() -> dict[str, Any]:
         "libraries": libraries,
         "revisage": __version__,
     }
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def sync_difference_ms(before: Path, after: Path, *, first: Fraction | None = None) -> float | None:
