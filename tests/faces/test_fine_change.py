@@ -106,3 +106,35 @@ def test_a_sharp_crop_is_shown_less_of_a_restorers_work_than_a_soft_one() -> Non
     assert rests(sharp) == [0.5, 0]
     assert rests(soft) == [1, 1]
     assert with_fine(sharp, large_face(sharp), np.zeros_like, 1.0).fine.rest == 1
+
+
+def test_a_clean_sharp_face_is_left_to_the_bit() -> None:
+    sharp = RgbFrame.noise(400, 500, 8)
+    face = align(sharp, face_at(250, 200, 1.4, 20), 128)
+    asked: list[tuple[int, ...]] = []
+
+    def hardly(picture: np.ndarray) -> np.ndarray:
+        asked.append(picture.shape)
+        return np.full(picture.shape, 0.5, np.float32)
+
+    left = with_fine(sharp, face, hardly, 1.0, sparing=True)
+    assert asked == [(128, 128, 3)]
+    assert left.is_left
+    assert np.array_equal(left.input, face.crop)
+    assert composite(sharp, [(left, left.input, 1.0)]) is sharp
+
+
+@pytest.mark.parametrize(("change", "shown"), [(1.0, 0.0), (1.85, 0.5), (4.0, 1.0)])
+def test_a_fine_change_comes_in_smoothly_with_what_there_is_to_do(change: float, shown: float) -> None:
+    frame = RgbFrame(np.full((400, 500, 3), 128, np.uint8), 8)
+    face = align(frame, face_at(250, 200, 1.4, 20), 128)
+
+    def dotted(picture: np.ndarray) -> np.ndarray:
+        signs = np.indices(picture.shape[:2]).sum(axis=0) % 2 * 2 - 1
+        return np.repeat((change * signs)[..., None], 3, axis=2).astype(np.float32)
+
+    fine = with_fine(frame, face, dotted, 1.0, sparing=True).fine
+    got = 0.0 if fine.delta is None else float(np.abs(fine.delta).mean() / change)
+    assert got == pytest.approx(shown, abs=0.02)
+    always = with_fine(frame, face, dotted, 1.0, sparing=True, always=True).fine
+    assert np.abs(always.delta).mean() == pytest.approx(change, rel=0.02)

@@ -181,7 +181,8 @@ def _done_lines(entry: FileReport) -> Iterator[str]:
     faces, timings = entry.faces, entry.timings
     assert entry.output is not None
     yield str(entry.output["path"])
-    yield f"  {counted(entry.frames, 'frame')}, {_people(entry)}, {counted(faces.restored, 'face')} restored"
+    clean = f", {faces.clean} of them clean and sharp already" if faces.clean else ""
+    yield f"  {counted(entry.frames, 'frame')}, {_people(entry)}, {counted(faces.restored, 'face')} restored{clean}"
     if faces.beyond:
         yield f"  {counted(faces.beyond, 'face')} left as found: more in one frame than --max-faces allows"
     if faces.left > faces.beyond:

@@ -65,13 +65,13 @@ class FineChange:
 
     Attributes:
         region: where.
-        delta: ``(h, w, 3) float32 RGB`` in 1/255, of the region's size, not masked.
+        delta: ``(h, w, 3) float32 RGB`` in 1/255, of the region's size, not masked; None: nothing is changed.
         crop: ``(size, size, 3) uint8 RGB``, the face's crop with that change in it.
         rest: 0 to 1, how much of what a restorer changes in that crop is shown.
     """
 
     region: Region
-    delta: NDArray[np.float32]
+    delta: NDArray[np.float32] | None
     crop: Crop
     rest: float = 1.0
 
@@ -111,6 +111,11 @@ class AlignedFace:
     def shows_restored(self) -> bool:
         """Whether anything of what a restorer makes of the crop is shown."""
         return self.fine is None or self.fine.rest > 0
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the face is clean and sharp already, so that nothing of it is changed."""
+        return self.fine is not None and self.fine.delta is None and self.fine.rest == 0
 
     @property
     def size(self) -> int:

@@ -128,22 +128,32 @@ def _change(
         raise ValueError(f"strength must lie between 0 and 1, got {strength}")
     if restored.shape != face.crop.shape or restored.dtype != np.uint8:
         raise ValueError(f"a restored crop is {face.crop.shape} uint8, got {restored.shape} {restored.dtype}")
-    if strength == 0 or (face.fine is None and np.array_equal(restored, face.crop)):
+    is_restored = face.shows_restored and not (face.fine is None and np.array_equal(restored, face.crop))
+    fine = face.fine if face.fine is not None and face.fine.delta is not None else None
+    if strength == 0 or not (is_restored or fine is not None):
         return None
     mask = landmark_mask(face.landmarks, face.size)
     to_frame = invert(scaled_affine(face.affine, factors))
     region = shown_region(mask, to_frame, size_hw)
     if region is None:
         return None
+    to_frame[:, 2] -= (region.left, region.top)
+    change = _Change(region, np.zeros((*region.size_hw, 3), np.float32), mask, to_frame)
+    if is_restored:
+        change = _with_restored(change, face, restored, strength, own_colours)
+    return change if fine is None else _with_fine(change, fine, strength, factors)
+
+
+def _with_restored(change: _Change, face: AlignedFace, restored: Crop, strength: float, own_colours: bool) -> _Change:
+    """The change of a face with what a restorer made of its crop."""
     if own_colours:
         difference = cv2.subtract(restored, face.base, dtype=cv2.CV_32F)
     else:
-        difference = matched_difference(face.base, restored, mask, face.steady)
+        difference = matched_difference(face.base, restored, change.mask, face.steady)
     shown = strength if face.fine is None else strength * face.fine.rest
-    weighted = cv2.multiply(difference, cv2.merge((mask, mask, mask)), scale=shown, dst=difference)
-    to_frame[:, 2] -= (region.left, region.top)
-    change = _Change(region, _warp(weighted, to_frame, region.size_hw, cv2.INTER_CUBIC), mask, to_frame)
-    return change if face.fine is None else _with_fine(change, face.fine, strength, factors)
+    weighted = cv2.multiply(difference, cv2.merge((change.mask,) * 3), scale=shown, dst=difference)
+    moved = _warp(weighted, change.to_region, change.region.size_hw, cv2.INTER_CUBIC)
+    return replace(change, delta=moved)
 
 
 def _with_fine(change: _Change, fine: FineChange, strength: float, factors: tuple[float, float]) -> _Change:
@@ -342,6 +352,15 @@ shown in full. Between, it grows smoothly, so that nothing switches while a face
 _CONTEXT = 32
 """The net looks at some 90 px around a pixel; beyond this many it finds next to nothing that it did not know."""
 
+_SAMPLE, _SAMPLE_EDGE = 128, 16
+"""Side of the window in the middle of a face that is looked at first, and the part on each side that does not count (px)."""
+
+_CLEAN, _DAMAGED = 1.6, 2.1
+"""Root mean square of the change in that window (1/255): up to the first nothing is changed, from the second on all."""
+
+_CODED_BLOCK = 16
+"""Blocks of codecs lie at multiples of this (px), with halved colours."""
+
 _TINT_CELL, _TINT_SIGMA = 8, 3.0
 """Low frequencies of a change: the side of a cell (px) and the deviation of a Gaussian in cells, 24 px together. Steps
 between the blocks of codecs, 8 and 16 px wide, are finer than that."""
@@ -360,7 +379,15 @@ def fine_share(face: AlignedFace) -> float:
     return _smooth_step((1 / crop_scale(face.affine) - _BEGINS) / (_WHOLE - _BEGINS))
 
 
-def with_fine(frame: Frame, face: AlignedFace, net: FineNet, share: float, *, sparing: bool = False) -> AlignedFace:
+def with_fine(
+    frame: Frame,
+    face: AlignedFace,
+    net: FineNet,
+    share: float,
+    *,
+    sparing: bool = False,
+    always: bool = False,
+) -> AlignedFace:
     """A face with the fine change of its part of the frame.
 
     Args:
@@ -368,7 +395,9 @@ def with_fine(frame: Frame, face: AlignedFace, net: FineNet, share: float, *, sp
         face: the face.
         net: says what to change.
         share: 0 to 1, how much of that is changed.
-        sparing: where the crop is sharp then, nothing of what a restorer makes of it is shown.
+        sparing: a face that the net would hardly change stays as it is, and where the crop is sharp then, nothing of
+            what a restorer makes of it is shown.
+        always: the first of these does not count.
 
     Returns:
         The face with its ``fine`` set; the face itself where the share is 0 or nothing of it lies in the frame.
@@ -378,10 +407,27 @@ def with_fine(frame: Frame, face: AlignedFace, net: FineNet, share: float, *, sp
     if shown is None:
         return face
     region = _with_context(shown, frame.size_hw)
-    delta = _without_tint(net(frame.rgb(region))) * np.float32(share)
-    crop = _changed_crop(face, region, delta)
+    needed = _need(net, frame, face, region) if sparing and not always else 1.0
+    delta = _without_tint(net(frame.rgb(region))) * np.float32(share * needed) if needed > 0 else None
+    crop = face.crop if delta is None else _changed_crop(face, region, delta)
     rest = 1 - share * _sharpness(crop) if sparing else 1.0
     return replace(face, fine=FineChange(region, delta, crop, rest))
+
+
+def _need(net: FineNet, frame: Frame, face: AlignedFace, region: Region) -> float:
+    """How much a face needs a fine change, 0 to 1, by what the net would change in its middle."""
+    if min(region.size_hw) < 2 * _SAMPLE:
+        return 1.0
+    middle = transform(invert(face.affine), [face.landmarks.mean(axis=0)])[0]
+    sides = []
+    for centre, least, most in zip(middle, (region.left, region.top), (region.right, region.bottom), strict=True):
+        first = round(float(centre)) - _SAMPLE // 2
+        sides.append(int(np.clip(first // _CODED_BLOCK * _CODED_BLOCK, least, most - _SAMPLE)))
+    left, top = sides
+    seen = net(frame.rgb(Region(left, top, left + _SAMPLE, top + _SAMPLE)))
+    inner = seen[_SAMPLE_EDGE:-_SAMPLE_EDGE, _SAMPLE_EDGE:-_SAMPLE_EDGE]
+    change = float(np.sqrt(np.mean(np.square(inner))))
+    return _smooth_step((change - _CLEAN) / (_DAMAGED - _CLEAN))
 
 
 def _sharpness(crop: NDArray[np.uint8]) -> float:

@@ -104,6 +104,7 @@ class FaceCounts(BaseModel):
         found: faces over all frames, filled-in ones included.
         restored: faces restored.
         carried: those of them that had hardly changed and took over what was restored in a frame before.
+        clean: those of them that were clean and sharp already: nothing of them was changed.
         left: faces left as they were on purpose (size, choice, strength 0, cut off by the frame's edge).
         beyond: those of them that were left because a frame held more than ``max_faces``.
         failed: faces whose restoration failed; their frames were kept as they were.
@@ -115,6 +116,7 @@ class FaceCounts(BaseModel):
     found: int = 0
     restored: int = 0
     carried: int = 0
+    clean: int = 0
     left: int = 0
     beyond: int = 0
     failed: int = 0
@@ -316,6 +318,7 @@ def face_counts(scan: Scan, plan: Plan, tally: Tally) -> FaceCounts:
         found=scan.faces,
         restored=tally.faces,
         carried=tally.carried,
+        clean=tally.clean,
         left=scan.faces - plan.faces,
         beyond=plan.beyond,
         failed=tally.failed,

@@ -171,8 +171,9 @@ def _to_images(batch: FloatArray, info: RestorerInfo) -> Crop:
 _STRIDE = 16
 """Sides that the networks take are multiples of this (px), as `revisage.nets.FINE_STRIDE` says, which needs torch."""
 
-_SHAPES = 2
-"""Shapes that the network is kept ready for: two faces in turn spare the runtime a preparation, 7 ms of a thread."""
+_SHAPES = 3
+"""Shapes that the network is kept ready for: the windows that are looked at first and two faces in turn spare the runtime
+a preparation, 7 ms of a thread."""
 
 
 class FineRestorer(Protocol):

@@ -100,6 +100,7 @@ class Tally:
         frames, changed: frames finished, and those with a restored face.
         restored: for each track id (as text, as JSON has it) how many faces, and the sum of their strengths.
         carried: of those faces, how many took over what was restored in a frame before.
+        clean: of those faces, how many were clean and sharp already, so that nothing of them was changed.
         failed: faces given up.
         failures: one line for each frame kept as it was.
         seconds: of work by stage.
@@ -113,6 +114,7 @@ class Tally:
     changed: int = 0
     restored: dict[str, tuple[int, float]] = field(default_factory=dict)
     carried: int = 0
+    clean: int = 0
     failed: int = 0
     failures: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -142,12 +144,13 @@ class Tally:
             return
         self.changed += bool(item.planned)
         self.carried += item.carried
+        self.clean += sum(face.is_left for _, face in item.faces)
         for planned in item.planned:
             self._restored(str(planned.track), 1, planned.strength)
 
     def add(self, other: Tally) -> None:
         """Take in what became of other frames."""
-        for name in ("frames", "changed", "carried", "failed", "failures", "full", "got", "measured"):
+        for name in ("frames", "changed", "carried", "clean", "failed", "failures", "full", "got", "measured"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.quality.add(other.quality)
         for track, sums in other.likeness.items():
@@ -285,7 +288,8 @@ class FaceWork:
         if net is None:
             return face
         # Measured on the embedded restorer; whoever chooses another one wants all of its work.
-        return with_fine(frame, face, net, share, sparing=restorer.info.name == "compact")
+        spares = restorer.info.name == "compact"
+        return with_fine(frame, face, net, share, sparing=spares, always=self._always_fine)
 
     def canvas(self, frame: Frame) -> Frame:
         """The frame at the output's size, background restored where that was asked for."""
@@ -344,6 +348,8 @@ class FaceWork:
             mask = landmark_mask(before.landmarks, before.size)
             inside = mask > 0.9
             change = matched_difference(before.base, restored, mask, before.steady)
+            if before.fine is not None:
+                change *= before.fine.rest
             change += before.base.astype(np.int16) - before.crop
             full = np.abs(change[inside]).mean()
             got = np.abs(after[inside].astype(np.int16) - before.crop[inside]).mean()
