@@ -353,7 +353,7 @@ _CONTEXT = 32
 """The net looks at some 90 px around a pixel; beyond this many it finds next to nothing that it did not know."""
 
 _SAMPLE, _SAMPLE_EDGE = 128, 16
-"""Side of the window in the middle of a face that is looked at first, and the part on each side that does not count (px)."""
+"""Side of the window in a face's middle that is looked at first, and what does not count of it on each side (px)."""
 
 _CLEAN, _DAMAGED = 1.6, 2.1
 """Root mean square of the change in that window (1/255): up to the first nothing is changed, from the second on all."""

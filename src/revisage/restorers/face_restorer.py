@@ -172,8 +172,8 @@ _STRIDE = 16
 """Sides that the networks take are multiples of this (px), as `revisage.nets.FINE_STRIDE` says, which needs torch."""
 
 _SHAPES = 3
-"""Shapes that the network is kept ready for: the windows that are looked at first and two faces in turn spare the runtime
-a preparation, 7 ms of a thread."""
+"""Shapes that the network is kept ready for: windows that are looked at first, and two faces in turn. Another one costs
+the runtime a preparation, 7 ms of a thread."""
 
 
 class FineRestorer(Protocol):
