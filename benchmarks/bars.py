@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -116,13 +116,15 @@ class Command:
         tree: the checkout.
         folder: for its outputs and its caches.
         cores: that it may use; all when empty.
+        more: further variables of its environment.
     """
 
-    def __init__(self, tree: Path, folder: Path, cores: set[int]) -> None:
+    def __init__(self, tree: Path, folder: Path, cores: set[int], more: Mapping[str, str] | None = None) -> None:
         self._folder, self._cores = folder, cores
         folder.mkdir()
         paths = os.pathsep.join((str(tree / "src"), str(tree.parent / "more")))
         self._environment = {**os.environ, "PYTHONPATH": paths, "REVISAGE_CACHE": str(folder / "cache")}
+        self._environment |= more or {}
 
     def __call__(self, source: Path, options: tuple[str, ...]) -> tuple[float, float]:
         """Seconds by the clock and of processor time."""
