@@ -27,7 +27,7 @@ from revisage.core.values import Face
 from revisage.engines import cpu_info
 from revisage.faces.alignment import ffhq_template
 from revisage.measures import Embedder, Vggd, cosine, niqe, psnr, ssim
-from revisage.restorers import load_upscaler
+from revisage.restorers import load_restorer, load_upscaler
 from revisage.train.images import FaceSource, load_images
 from revisage.train.restorer import pairs as levels
 
@@ -42,17 +42,16 @@ def main() -> int:
     options = _options()
     torch.set_num_threads(options.threads)
     path = options.model or models.local_path("compact")
-    net = _load(path)
-    size = net.config.size
+    restore, size = _restorer(path, options.precision)
     images = _faces(options.faces, options.count)
     measure = Measures(options.weights)
     clean = [levels.reduce(image, size) for image in images]
-    report = {"clean": {"source": measure(clean, clean), "restored": measure(levels.restore(clean, net), clean)}}
+    report = {"clean": {"source": measure(clean, clean), "restored": measure(restore(clean), clean)}}
     rows: list[Image] = []
     for level in ("mild", "medium", "heavy", "paper"):
         pairs = list(levels.degraded_pairs(images, level, size, seed=SEED))
         inputs, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        methods = {"input": inputs, "restored": levels.restore(inputs, net)} | _others(inputs, level, options)
+        methods = {"input": inputs, "restored": restore(inputs)} | _others(inputs, level, options)
         report[level] = {name: measure(results, targets) for name, results in methods.items()}
         shown = range(0, len(images), max(1, len(images) // 8))
         rows += [np.hstack([pictures[i] for i in shown]) for pictures in (inputs, methods["restored"], targets)]
@@ -70,12 +69,23 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--faces", type=Path, required=True, help="folder of aligned faces, 512 px")
     parser.add_argument("--weights", type=Path, required=True, help="folder of the measures' networks")
     parser.add_argument("--model", type=Path, help="a compact safetensors file; default: the embedded one")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "int8"), help="the embedded one as OpenVINO runs it")
     parser.add_argument("--count", type=int, default=48, help="faces, spread over the folder")
     parser.add_argument("--alone", action="store_true", help="without the other methods")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--grid", type=Path, help="write a picture: input, restored, source, level by level")
     return parser.parse_args()
+
+
+def _restorer(path: Path, precision: str | None) -> tuple[Callable[[list[Image]], list[Image]], int]:
+    """What restores crops, and their side: the net in torch, or the embedded one as a user gets it."""
+    if precision is not None:
+        restorer = load_restorer("compact", precision=precision)
+        print(restorer.info)
+        return lambda images: list(restorer(np.stack(images))), restorer.size
+    net = _load(path)
+    return lambda images: levels.restore(images, net), net.config.size
 
 
 def _load(path: Path) -> torch.nn.Module:

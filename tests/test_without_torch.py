@@ -83,6 +83,27 @@ def test_embedded_files_are_what_the_export_makes_of_the_weights(name: str, tmp_
         assert notes["weights_sha256"] == weights.sha256
 
 
+def test_the_embedded_int8_form_is_of_the_weights() -> None:
+    weights = models.verify("compact")
+    file = models.compiled_path("compact", weights.sha256, "int8")
+    assert file is not None
+    model = engines.read_model(file, weights.path)
+    assert engines.model_notes(model)["weights_sha256"] == weights.sha256
+    assert engines.is_quantised(model)
+    assert file.with_suffix(".constants").stat().st_size < 0.1 * weights.path.stat().st_size
+
+
+@pytest.mark.slow
+def test_the_embedded_int8_form_is_what_the_export_makes(shared: Path, tmp_path: Path) -> None:
+    from revisage.train import export_model
+
+    faces = shared / "faces" / "train256"
+    [ours] = export_model("compact", tmp_path / "compact.int8.xml", shared=True, int8=True, faces=faces)
+    theirs = models.local_path("compact").with_name(ours.name)
+    # NNCF's statistics are sums in floating point, which another machine may round otherwise.
+    assert abs(ours.stat().st_size - theirs.stat().st_size) < 1000
+
+
 def test_a_network_that_shares_its_weights_computes_the_same(tmp_path: Path) -> None:
     from revisage.train import export_model
 

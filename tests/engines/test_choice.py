@@ -9,6 +9,8 @@ from revisage.engines import Choice, CpuInfo, choice, resolve
 
 NEW = CpuInfo("New", ("avx512_bf16", "avx2"), 2)
 OLD = CpuInfo("Old", ("avx2",), 2)
+LAPTOP = CpuInfo("Laptop", ("avx_vnni", "avx2"), 2)
+SERVER = CpuInfo("Server", ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni", "avx512f", "avx2"), 2)
 
 
 @pytest.fixture
@@ -37,6 +39,17 @@ def test_auto_takes_bf16_only_where_it_agrees(machine) -> None:
     machine(NEW)
     assert settled(resolve(bf16_agrees=True)) == ("cpu", "openvino", "bf16")
     assert settled(resolve()) == ("cpu", "openvino", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("cpu", "precision"), [(OLD, "fp32"), (NEW, "bf16"), (LAPTOP, "int8"), (SERVER, "bf16")], ids=lambda each: str(each)
+)
+def test_auto_takes_int8_where_it_is_the_fastest(machine, cpu: CpuInfo, precision: str) -> None:
+    machine(cpu)
+    assert resolve(bf16_agrees=True, int8_agrees=True).precision == precision
+    assert resolve(bf16_agrees=True, int8_agrees=True, precision="fp32").precision == "fp32"
+    assert resolve(int8_agrees=True, engine="torch").precision == "fp32"
+    assert resolve().precision == "fp32"
 
 
 def test_auto_with_a_gpu(machine) -> None:

@@ -25,3 +25,9 @@ def test_crops_are_cut_as_the_run_cuts_them_whatever_the_networks_were_loaded_fo
         return found
 
     assert np.array_equal(crops(make_config(config.about("networks"))), crops(config))
+
+
+def test_only_a_restorer_that_does_not_ship_in_int8_is_made_for_the_footage(tiny_model: Path) -> None:
+    assert not Networks(make_config(precision="int8")).calibrates
+    assert Networks(make_config(precision="int8", model=str(tiny_model))).calibrates
+    assert not Networks(make_config(model=str(tiny_model))).calibrates

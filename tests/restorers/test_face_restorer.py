@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -21,6 +22,7 @@ from revisage.models import registry
 from revisage.nets import build
 from revisage.restorers import NetRestorer, RestorerInfo, load_restorer
 from revisage.train.export import write_onnx
+from revisage.train.restorer.pairs import degraded_pairs
 
 Images = Callable[..., np.ndarray]
 
@@ -219,10 +221,20 @@ def test_the_embedded_restorer_and_its_auto_precision(faces: np.ndarray) -> None
     assert (restorer.size, restorer.info.name) == (256, "compact")
     assert agreement(wanted, faces) < 45, "it changes nothing"
     assert np.abs(wanted.astype(int) - fp32).max() <= 1
-    assert agreement(auto, wanted) > 50
+    assert agreement(auto, wanted) > 44
     assert np.array_equal(auto, restorer(faces))
     singles = np.concatenate([restorer(faces[i : i + 1]) for i in range(len(faces))])
     assert np.abs(singles.astype(int) - auto).max() <= 1
+
+
+@pytest.mark.parametrize("level", ["medium", "heavy", "paper"])
+def test_the_embedded_int8_form_agrees_on_damaged_faces(level: str, shared: Path) -> None:
+    files = sorted((shared / "faces" / "test512").glob("*.webp"))[5::60]
+    pairs = degraded_pairs([cv2.imread(str(file))[..., ::-1] for file in files], level, 256, seed=11)
+    crops = np.stack([damaged for damaged, _ in pairs])
+    restorer = load_restorer(device="cpu", precision="int8")
+    assert (restorer.info.name, restorer.info.precision) == ("compact", "int8")
+    assert agreement(restorer(crops), load_restorer(device="cpu", precision="fp32")(crops)) >= 44
 
 
 @pytest.mark.slow

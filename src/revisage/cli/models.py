@@ -139,7 +139,8 @@ def export(
         if value is not None and value not in allowed:
             raise ConfigError(f"{name} cannot be '{value}': choose one of {', '.join(allowed)}")
     if not run.exists() and str(run) in {entry.name for entry in models.entries()}:
-        print_lines(str(path) for path in train.export_model(str(run), output, shared=shared, overwrite=overwrite))
+        paths = train.export_model(str(run), output, shared=shared, int8=int8, faces=faces, overwrite=overwrite)
+        print_lines(str(path) for path in paths)
         return
     lines: list[str] = []
     written = train.export_run(

@@ -1,23 +1,18 @@
 from .choice import Choice, cuda_devices, make_engine, resolve
 from .engine import Engine
 from .openvino_engine import (
-    MINIMUM_CROPS,
-    WANTED_CROPS,
-    WANTED_DB,
     OpenVinoEngine,
-    agreement_db,
     compile_model,
     convert,
     core,
     load_openvino,
     model_notes,
-    quantise,
     read_model,
     share_weights,
-    split,
     write_model,
 )
 from .processor import CpuInfo, cpu_info
+from .quantisation import MINIMUM_CROPS, WANTED_CROPS, WANTED_DB, agreement_db, is_quantised, quantise, split
 
 __all__ = [
     "MINIMUM_CROPS",
@@ -33,6 +28,7 @@ __all__ = [
     "core",
     "cpu_info",
     "cuda_devices",
+    "is_quantised",
     "load_openvino",
     "make_engine",
     "model_notes",

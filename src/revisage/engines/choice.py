@@ -13,6 +13,7 @@ from revisage.core import ConfigError, DeviceError, MissingExtraError
 from revisage.engines.engine import Engine, FloatArray, TorchEngine
 from revisage.engines.openvino_engine import make_openvino_engine
 from revisage.engines.processor import CpuInfo, cpu_info
+from revisage.engines.quantisation import is_quantised
 
 if TYPE_CHECKING:
     import openvino
@@ -47,18 +48,25 @@ class Choice:
 
 
 def resolve(
-    device: str = "auto", engine: str = "auto", precision: str = "auto", *, bf16_agrees: bool = False
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "auto",
+    *,
+    bf16_agrees: bool = False,
+    int8_agrees: bool = False,
 ) -> Choice:
     """Settle device, engine and precision for this machine.
 
-    ``auto`` means: CUDA where there is a GPU, else the CPU; OpenVINO on the CPU, torch elsewhere; bf16 where the CPU
-    has it in hardware **and** ``bf16_agrees``, else fp32. MPS only runs when asked for, as nothing was measured on it.
+    ``auto`` means: CUDA where there is a GPU, else the CPU; OpenVINO on the CPU, torch elsewhere; int8 by
+    OpenVINO where the CPU prefers it **and** ``int8_agrees``, bf16 where the CPU has it in hardware **and**
+    ``bf16_agrees``, else fp32. MPS only runs when asked for, as nothing was measured on it.
 
     Args:
         device: auto, cpu, cuda, mps, or GPUs by their numbers as in cuda:0,1, of which the first is taken.
         engine: auto, torch or openvino.
         precision: auto, fp32, bf16 or int8.
         bf16_agrees: the network's bf16 result was measured to agree with fp32; see `revisage.nets.Architecture`.
+        int8_agrees: there is an int8 form of the network that was measured so.
 
     Raises:
         ConfigError: a value is unknown, or they do not go together.
@@ -76,7 +84,8 @@ def resolve(
     cpu = cpu_info()
     device = _gpu(numbered) if numbered else _device(device, engine, precision)
     engine = _engine(device, engine, precision)
-    precision = _precision(device, precision, cpu, bf16_agrees)
+    int8_agrees = int8_agrees and engine == "openvino"
+    precision = _precision(device, precision, cpu, bf16_agrees, int8_agrees)
     return Choice(device, engine, precision, _hardware(device, cpu))
 
 
@@ -133,7 +142,9 @@ def _engine(device: str, engine: str, precision: str) -> str:
     return engine
 
 
-def _precision(device: str, precision: str, cpu: CpuInfo, bf16_agrees: bool) -> str:
+def _precision(device: str, precision: str, cpu: CpuInfo, bf16_agrees: bool, int8_agrees: bool) -> str:
+    if precision == "auto" and int8_agrees and cpu.prefers_int8:
+        return "int8"
     if precision == "auto":
         return "bf16" if device == "cpu" and cpu.native_bf16 and bf16_agrees else "fp32"
     if precision == "bf16" and device == "cpu" and not cpu.native_bf16:
@@ -215,7 +226,7 @@ def make_engine(
             knows that an image comes out asks for less.
         cache_key: names the weights (their hash); the converted network is then kept in the cache folder, which
             saves seconds at the next start. None: no cache.
-        calibration: (N, 3, H, W) float32 real inputs for int8.
+        calibration: (N, 3, H, W) float32 real inputs for int8, where the network is not in such a form already.
         sizes: how many shapes of batches it sees in turn. OpenVINO prepares itself anew for a shape that is not the
             last one; so many copies of the network (fp32 and bf16) spare it that, for their memory.
 
@@ -226,8 +237,12 @@ def make_engine(
         ProcessingError: the int8 network does not agree with fp32.
     """
     choice = resolve(device, engine, precision)
-    if choice.precision == "int8" and calibration is None:
+    if choice.precision == "int8" and calibration is None and not _is_int8(net):
         raise ConfigError("precision int8 needs real inputs to calibrate on: hand them in, or choose fp32 or bf16")
     if choice.engine == "torch":
         return TorchEngine(cast("nn.Module", net), size_hw, device=choice.device, precision=choice.precision)
     return make_openvino_engine(net, size_hw, choice.precision, cache_key, calibration, sizes)
+
+
+def _is_int8(net: nn.Module | openvino.Model) -> bool:
+    return hasattr(net, "get_ops") and is_quantised(cast("openvino.Model", net))

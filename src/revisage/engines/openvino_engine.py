@@ -16,9 +16,7 @@ import contextlib
 import functools
 import hashlib
 import inspect
-import io
 import json
-import logging
 import os
 import re
 import shutil
@@ -27,7 +25,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,40 +33,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage import __version__, models
-from revisage.core import ConfigError, MissingExtraError, ModelError, ProcessingError, file_sha256
+from revisage.core import ModelError, file_sha256
 from revisage.engines.engine import FloatArray, check_batch
 from revisage.engines.processor import cpu_info
+from revisage.engines.quantisation import check_agreement, quantise, split, without_telemetry
 
 if TYPE_CHECKING:
     import openvino
     from torch import nn
 
 __all__ = [
-    "MINIMUM_CROPS",
-    "WANTED_CROPS",
-    "WANTED_DB",
     "OpenVinoEngine",
-    "agreement_db",
-    "check_agreement",
     "compile_model",
     "convert",
     "core",
     "load_openvino",
     "make_openvino_engine",
     "model_notes",
-    "quantise",
     "read_model",
     "share_weights",
-    "split",
     "threads",
     "write_model",
 ]
-
-WANTED_DB = 40.0
-"""Agreement of int8 with fp32; below it the rounding shows in smooth skin."""
-WANTED_CROPS = 24
-MINIMUM_CROPS = 4
-"""Crops that a run hands in to calibrate on, and the fewest that will do: one of four is held out to judge by."""
 
 _FILES = ("net.xml", "net.bin")
 _SUMS = "sha256"
@@ -79,24 +65,6 @@ _KEPT_BYTES = 2 * 2**30
 _PART = ".part-"
 _PART_SECONDS = 3600
 """Nobody takes longer to write a network: what is older was left by a crash."""
-
-
-@contextlib.contextmanager
-def _without_telemetry() -> Iterator[None]:
-    """Imports inside find no `openvino_telemetry`.
-
-    OpenVINO and NNCF report their use over the network from the moment they are imported; a program that works without
-    a network, on people's faces, must not. Both accept that the package is absent.
-    """
-    before = sys.modules.get("openvino_telemetry")
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if before is None:
-            del sys.modules["openvino_telemetry"]
-        else:
-            sys.modules["openvino_telemetry"] = before
 
 
 _CONSTANTS = ".constants"
@@ -115,7 +83,7 @@ _EXTERNAL = re.compile(rb"\x0a(?:\x08|\x88\x80*\x00)location")
 
 def load_openvino() -> Any:
     """The `openvino` package, without its telemetry."""
-    with _without_telemetry():
+    with without_telemetry():
         import openvino
     return openvino
 
@@ -146,7 +114,7 @@ def convert(net: nn.Module, size_hw: tuple[int, int] | None) -> openvino.Model:
     height, width = size_hw or (128, 160)
     example = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (2, 3, height, width)).astype(np.float32))
     net = net.eval().requires_grad_(False).float().cpu()
-    with warnings.catch_warnings(), torch.inference_mode(), _without_telemetry():
+    with warnings.catch_warnings(), torch.inference_mode(), without_telemetry():
         warnings.simplefilter("ignore")  # the tracer's remarks about Python values; the outputs are compared in tests
         # Left to do it itself, convert_model runs the net three times more to check the trace.
         traced = torch.jit.trace(net, example, check_trace=False, strict=False)
@@ -316,12 +284,16 @@ def _scale(values: FloatArray, rows: FloatArray) -> FloatArray | None:
     return np.select(exact, near).astype(np.float32) if np.logical_or.reduce(exact).all() else None
 
 
+def _runs_bf16(precision: str) -> bool:
+    return precision == "bf16" or (precision == "int8" and cpu_info().native_bf16)
+
+
 def _settings(precision: str) -> dict[str, Any]:
     ov = load_openvino()
     hints, properties = ov.properties.hint, ov.properties
     return {
         # Left to itself the CPU plugin takes bf16 (x86) or fp16 (ARM) wherever the hardware has it.
-        hints.inference_precision: ov.Type.bf16 if precision == "bf16" else ov.Type.f32,
+        hints.inference_precision: ov.Type.bf16 if _runs_bf16(precision) else ov.Type.f32,
         properties.num_streams: 1,
         properties.inference_num_threads: threads(),
         # Pinned threads of several processes would all sit on the same first cores.
@@ -330,7 +302,7 @@ def _settings(precision: str) -> dict[str, Any]:
 
 
 def compile_model(model: openvino.Model, precision: str) -> openvino.CompiledModel:
-    """A model ready to run on the CPU in fp32 or bf16; an int8 model keeps its own int8 parts."""
+    """A model ready to run on the CPU in fp32 or bf16; what an int8 one has not in int8 runs in what is faster."""
     return core().compile_model(model, "CPU", _settings(precision))
 
 
@@ -404,15 +376,14 @@ def make_openvino_engine(
             return net
         return _cached(name, lambda: convert(net, size_hw))
 
-    if precision != "int8":
+    if precision != "int8" or calibration is None:
         model = converted()
         copies = [lambda: compile_model(model, precision)] * (sizes - 1)
         return OpenVinoEngine(compile_model(model, precision), size_hw, precision, copies)
-    assert calibration is not None
     known = calibration
     name_int8 = None if name is None else _with_calibration(name, known)
     quantised = _cached(name_int8, lambda: _checked_int8(converted(), known))
-    return OpenVinoEngine(compile_model(quantised, "fp32"), size_hw, precision)
+    return OpenVinoEngine(compile_model(quantised, precision), size_hw, precision)
 
 
 def _cached(name: str | None, build: Callable[[], openvino.Model]) -> openvino.Model:
@@ -431,77 +402,6 @@ def _checked_int8(model: openvino.Model, calibration: FloatArray) -> openvino.Mo
     exact, rough = (OpenVinoEngine(compile_model(m, "fp32"), size_hw, "fp32")(held_out)[0] for m in (model, quantised))
     check_agreement(exact, rough)
     return quantised
-
-
-def split(crops: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Inputs to calibrate on, and every fourth held out to judge by.
-
-    Raises:
-        ConfigError: fewer than `MINIMUM_CROPS`.
-    """
-    if len(crops) < MINIMUM_CROPS:
-        raise ConfigError(
-            f"precision int8 needs at least {MINIMUM_CROPS} faces to calibrate on and got {len(crops)}: "
-            "choose fp32 or bf16"
-        )
-    held_out = np.arange(len(crops)) % 4 == 3
-    return crops[~held_out], crops[held_out]
-
-
-def quantise(model: openvino.Model, crops: FloatArray) -> openvino.Model:
-    """The int8 form of a converted network; the fp32 one is left as it is.
-
-    Args:
-        model: an OpenVINO model with one input.
-        crops: (N, 3, H, W) float32 inputs whose ranges are representative.
-
-    Raises:
-        MissingExtraError: NNCF is not installed.
-    """
-    with _quiet_nncf() as nncf:
-        dataset = nncf.Dataset([crops[i : i + 1] for i in range(len(crops))])
-        # MIXED: asymmetric activations, for leaky ReLUs and residuals that go both ways from zero.
-        return nncf.quantize(model, dataset, preset=nncf.QuantizationPreset.MIXED, subset_size=len(crops))
-
-
-def agreement_db(reference: FloatArray, other: FloatArray, span: float = 2.0) -> float:
-    """Peak signal-to-noise ratio in dB of two outputs whose full range is ``span``; infinite when equal."""
-    error = float(np.mean(np.square(reference.astype(np.float64) - other)))
-    return float("inf") if error == 0 else 10 * float(np.log10(span**2 / error))
-
-
-def check_agreement(reference: FloatArray, quantised: FloatArray) -> None:
-    """Refuse int8 outputs that agree with the fp32 ones to less than `WANTED_DB`.
-
-    Raises:
-        ProcessingError: they do.
-    """
-    found = agreement_db(np.clip(reference, -1, 1), np.clip(quantised, -1, 1))
-    if not found >= WANTED_DB:
-        raise ProcessingError(
-            f"int8 agrees with fp32 to {found:.1f} dB on this footage and {WANTED_DB:.0f} dB are wanted: "
-            "choose precision bf16 or fp32"
-        )
-
-
-@contextlib.contextmanager
-def _quiet_nncf() -> Iterator[Any]:
-    """NNCF, imported without its telemetry; its logging, progress bars and warnings are kept away.
-
-    Its progress bars go to standard output, which belongs to the program's own result (``--json``).
-    """
-    loggers = [logging.getLogger(name) for name in ("nncf", "torch.utils.cpp_extension")]
-    with warnings.catch_warnings(), _without_telemetry(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            import nncf
-        except ImportError:
-            raise MissingExtraError("precision int8", "export") from None
-        # Its import sets the level anew; its own function would quieten everybody's handlers that listen to it.
-        loggers[0].setLevel(logging.ERROR)
-        yield nncf
 
 
 def _cache_folder() -> Path:

@@ -425,7 +425,7 @@ def _scan_or_saved(run: Run) -> Scan:
 
 def _calibrate(run: Run) -> None:
     """Settle the networks to restore with: int8 is made with faces of the footage, and needs some."""
-    if run.config.precision != "int8" or not run.plan.faces:
+    if not run.networks.calibrates or not run.plan.faces:
         return
     crops = calibration_crops(run.source, run.scan, run.plan, run.config, run.networks, run.cancel)
     if crops is None:

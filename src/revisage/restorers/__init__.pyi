@@ -1,5 +1,5 @@
 from .face_restorer import FaceRestorer, FineRestorer, NetFineRestorer, NetRestorer, load_fine_restorer, load_restorer
-from .network_files import RestorerInfo, check_model, describe, load_weights
+from .network_files import RestorerInfo, check_model, describe, load_weights, ships_int8
 from .upscaler import NetUpscaler, Upscaler, load_upscaler
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "load_restorer",
     "load_upscaler",
     "load_weights",
+    "ships_int8",
 ]

@@ -16,7 +16,15 @@ import numpy.typing as npt
 
 from revisage.core import Crop, Image, ProcessingError
 from revisage.engines import Engine, make_engine, resolve
-from revisage.restorers.network_files import RestorerInfo, compiled_file, describe, load_compiled, load_weights
+from revisage.restorers.network_files import (
+    INT8,
+    RestorerInfo,
+    compiled_file,
+    describe,
+    load_compiled,
+    load_weights,
+    ships_int8,
+)
 
 __all__ = ["FaceRestorer", "FineRestorer", "NetFineRestorer", "NetRestorer", "load_fine_restorer", "load_restorer"]
 
@@ -109,9 +117,10 @@ def load_restorer(
         device: auto, cpu, cuda or mps.
         engine: auto, torch or openvino.
         precision: auto, fp32, bf16 or int8. ``auto`` is bf16 where the CPU has it in hardware and this architecture
-            was measured to agree with fp32 to 40 dB or better in it, else fp32.
-        calibration: for int8, (N, size, size, 3) uint8 RGB crops of the footage at hand, about 24 and at least 4; every
-            fourth is held out, and int8 must agree with fp32 to 40 dB on those.
+            was measured to agree with fp32 to 40 dB or better in it, else fp32; where the CPU runs int8 faster, it is
+            int8 for a model that ships so (``compact``).
+        calibration: for int8 of other models, (N, size, size, 3) uint8 RGB crops of the footage at hand, about 24 and
+            at least 4; every fourth is held out, and int8 must agree with fp32 to 40 dB on those.
         settings: of the network's own, by the names of its architecture; only some networks have any.
 
     Raises:
@@ -129,11 +138,13 @@ def load_restorer(
         return NetRestorer(
             loaded.engine, loaded.size, loaded.info, one_by_one=loaded.one_by_one, unit_range=loaded.unit_range
         )
-    weights = load_weights(name_or_path, "face restorer", changes=settings or {}, compiled=settled.engine == "openvino")
+    by_openvino, int8 = settled.engine == "openvino", calibration is None and not settings and ships_int8(name_or_path)
+    part = INT8 if resolve(device, engine, precision, int8_agrees=int8).precision == "int8" and int8 else ""
+    weights = load_weights(name_or_path, "face restorer", changes=settings or {}, compiled=by_openvino, part=part)
     size = weights.size
     if calibration is not None:
         _check_crops(calibration, size)
-    choice = resolve(device, engine, precision, bf16_agrees=weights.bf16_agrees)
+    choice = resolve(device, engine, precision, bf16_agrees=weights.bf16_agrees, int8_agrees=int8)
     made = make_engine(
         weights.net,
         (size, size),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from revisage.engines import Choice, Engine
 
 __all__ = [
+    "INT8",
     "Compiled",
     "RestorerInfo",
     "Weights",
@@ -30,11 +31,14 @@ __all__ = [
     "describe",
     "load_compiled",
     "load_weights",
+    "ships_int8",
 ]
 
 COMPILED_SUFFIXES = (".onnx", ".xml")
 _RUN_AS_THEY_ARE = "gfpgan-onnx"
 """Architecture of the models of the registry that are such files. In bf16 GFP-GAN agrees with fp32 as in torch."""
+INT8 = "int8"
+"""Part of a model's name that is its int8 form."""
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 _NOT_STATED = "not stated in the file"
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -158,6 +162,7 @@ def load_weights(
     *,
     changes: Mapping[str, Any] = _NONE,
     compiled: bool = False,
+    part: str = "",
 ) -> Weights:
     """The network of a registry name (fetched when it is absent) or of a .safetensors or .pth file.
 
@@ -168,6 +173,7 @@ def load_weights(
         architectures: those that can do it; None: all whose role it is.
         changes: settings of the network to make other than the file says.
         compiled: whether the OpenVINO file of an embedded model will do, which needs no torch.
+        part: which one, ``int8`` for that form.
 
     Raises:
         ModelError: the model is unknown, absent, damaged, or of another kind.
@@ -178,16 +184,22 @@ def load_weights(
     if _is_file(path):
         return _from_file(path, architectures, what, changes)
     entry = models.find(str(name_or_path))
-    shipped = _shipped(entry, what) if compiled and not changes else None
+    shipped = _shipped(entry, what, part) if compiled and not changes else None
     return shipped or _from_registry(entry, architectures, what, changes)
 
 
-def _shipped(entry: models.ModelEntry, role: str) -> Weights | None:
+def ships_int8(name_or_path: str | Path) -> bool:
+    """Whether a model is embedded in an int8 form too, which needs nothing to be calibrated on."""
+    known = not _is_file(Path(name_or_path).expanduser()) and models.find(str(name_or_path))
+    return bool(known) and known.embedded and models.compiled_path(known, models.verify(known).sha256, INT8) is not None
+
+
+def _shipped(entry: models.ModelEntry, role: str, part: str) -> Weights | None:
     """The OpenVINO form of an embedded model, where it is there and of the weights that are."""
     if not entry.embedded:
         return None
     weights = models.verify(entry)
-    path = models.compiled_path(entry, weights.sha256)
+    path = models.compiled_path(entry, weights.sha256, part)
     if path is None:
         return None
     model = engines.read_model(path, weights.path)
@@ -301,11 +313,11 @@ def load_compiled(file: CompiledFile, choice: Choice) -> Compiled:
     model = engines.read_model(path)
     notes = engines.model_notes(model)
     size = _side(model, path)
-    quantised = any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
+    quantised = engines.is_quantised(model)
     if choice.precision == "int8" and not quantised:
         raise ConfigError(f"{path} is not an int8 file: export it with --int8, or leave precision out")
     precision = "int8" if quantised else choice.precision
-    compiled = engines.compile_model(model, "fp32" if quantised else precision)
+    compiled = engines.compile_model(model, precision)
     engine = engines.OpenVinoEngine(compiled, (size, size), precision)
     info = RestorerInfo(
         name=path.name if entry is None else entry.name,

@@ -117,9 +117,14 @@ class Networks:
         return {"device": config.device, "engine": config.engine, "precision": precision}
 
     @cached_property
+    def calibrates(self) -> bool:
+        """Whether the restorer is to be made for the footage: in int8, and it does not ship so."""
+        return self.config.precision == "int8" and not restorers.ships_int8(self.config.model)
+
+    @cached_property
     def uncalibrated(self) -> Networks:
         """These networks as far as they can be made before the footage is known: int8 is left to ``auto``."""
-        if self.config.precision != "int8":
+        if not self.calibrates:
             return self
         return Networks(self.config.model_copy(update={"precision": "auto"}))
 
@@ -153,7 +158,7 @@ class Networks:
         restorer = self.uncalibrated.restorer.info
         return {
             "restorer": [restorer.sha256, restorer.engine, restorer.precision, restorer.device],
-            "calibrated": self.config.precision == "int8",
+            "calibrated": self.calibrates,
             "fine": None if (fine := self.fine or self.denoiser) is None else fine.info.sha256,
             "upscaler": None if self.upscaler is None else self.upscaler.info.sha256,
             "people": [[known.name, known.identity.tobytes().hex()] for known in self.known_people],
