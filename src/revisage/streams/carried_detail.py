@@ -1,8 +1,9 @@
 """What a restorer made of a face in one frame, carried along the motion to the frames that follow.
 
-The restorer takes longer than a frame lasts. What it added (the restored crop less the crop that it was shown) is moved
-along the optical flow from the frame that it belongs to straight to the frame now shown, so no error adds up on the
-way, and it is shown as far as both frames surely show the same. Where they do not, a mouth that has opened since, the
+The restorer takes longer than a frame lasts. What it made is carried on as files carry it
+(:func:`revisage.temporal.carried`), straight from the frame that it belongs to to the frame now shown, so no error
+adds up on the way. A file's face is restored anew once it has changed; here nobody can wait for that, so what is
+carried is shown as far as both frames surely show the same. Where they do not, a mouth that has opened since, the
 frame is shown as it is, averaged along its own motion like all frames.
 """
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from revisage.temporal import FlowEstimator, Motion
 
 __all__ = ["CarriedFace", "Shown"]
-
-_INPUT_SHARE, _RESTORED_SHARE = 0.8, 0.6
-"""Of the past in the averages of what the restorer is shown and of what is shown: as in files."""
 
 _PATIENCE = 3.0
 """Detail is carried over some five frames, in which a face moves farther than between two."""
@@ -55,10 +53,10 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class _Detail:
-    """What the restorer added: ``(size, size, 3) float32``."""
+    """What the restorer made of a face, ``(size, size, 3) uint8 RGB``."""
 
     source: Shown
-    added: NDArray[np.float32]
+    restored: Crop
 
 
 class CarriedFace:
@@ -72,8 +70,8 @@ class CarriedFace:
     def __init__(self, flow: Callable[[], FlowEstimator], *, averages: bool) -> None:
         self._flow = flow
         self._averages = averages
-        self._input = temporal.Recursion(_INPUT_SHARE)
-        self._output = temporal.Recursion(_RESTORED_SHARE)
+        self._input = temporal.Recursion(temporal.INPUT_SHARE)
+        self._output = temporal.Recursion(temporal.RESTORED_SHARE)
         self._sharpness = temporal.Sharpness()
         self._detail: _Detail | None = None
         self._former: _Detail | None = None
@@ -118,7 +116,7 @@ class CarriedFace:
         if self._detail is None:
             at_once = self._now is not None and shown.number == self._first == self._now.number
             self._shown = 1.0 if at_once else 0.0
-        self._former, self._detail = self._detail, _Detail(shown, cv2.subtract(restored, shown.crop, dtype=cv2.CV_32F))
+        self._former, self._detail = self._detail, _Detail(shown, restored)
         self._blended = 0 if self._former is not None else _BLEND
 
     def picture(self, lapse: float, scale: float) -> tuple[AlignedFace, Crop, float] | None:
@@ -142,20 +140,22 @@ class CarriedFace:
     def _carried(self) -> Crop:
         """The newest crop with the detail that belongs to it."""
         assert self._now is not None and self._detail is not None
-        added = self._moved(self._detail)
+        added = self._added(self._detail)
         self._blended += 1
         if self._former is not None and self._blended < _BLEND:
             part = self._blended / _BLEND
-            added = cv2.addWeighted(added, part, self._moved(self._former), 1 - part, 0)
+            added = cv2.addWeighted(added, part, self._added(self._former), 1 - part, 0)
         else:
             self._former = None
         return cv2.add(self._now.crop.astype(np.float32), added, dtype=cv2.CV_8U)
 
-    def _moved(self, detail: _Detail) -> NDArray[np.float32]:
+    def _added(self, detail: _Detail) -> NDArray[np.float32]:
+        """What it adds to the newest crop, ``(size, size, 3) float32``."""
         assert self._now is not None
-        if detail.source.number == self._now.number:
-            return detail.added
-        size = self._now.crop.shape[0]
-        motion = temporal.onward_motion(self._flow(), detail.source.grey, self._now.grey, size, patience=_PATIENCE)
-        added = temporal.warp(detail.added, motion.flow, interpolation=cv2.INTER_CUBIC)
+        crop, source = self._now.crop, detail.source
+        if source.number == self._now.number:
+            return cv2.subtract(detail.restored, crop, dtype=cv2.CV_32F)
+        motion = temporal.onward_motion(self._flow(), source.grey, self._now.grey, len(crop), patience=_PATIENCE)
+        made = temporal.carried(detail.restored, source.crop, crop, motion.flow)
+        added = cv2.subtract(made, crop, dtype=cv2.CV_32F)
         return cv2.multiply(added, cv2.merge((motion.trust,) * 3), dst=added)

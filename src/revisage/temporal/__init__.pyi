@@ -1,10 +1,12 @@
 from .carrying import LastRestored, carried
 from .flow import DisFlow, Flow, FlowEstimator, consistent, load_raft, warp
 from .landmark_smoothing import LandmarkSmoother, smooth_track
-from .recursion import Motion, Recursion, Sharpness, motions, onward_motion, reduced
+from .recursion import INPUT_SHARE, RESTORED_SHARE, Motion, Recursion, Sharpness, motions, onward_motion, reduced
 from .spots import spot_changes
 
 __all__ = [
+    "INPUT_SHARE",
+    "RESTORED_SHARE",
     "DisFlow",
     "Flow",
     "FlowEstimator",

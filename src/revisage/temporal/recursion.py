@@ -24,9 +24,22 @@ from numpy.typing import NDArray
 from revisage.core import Crop
 from revisage.temporal.flow import Flow, FlowEstimator, disagreement, squared_lengths, warp
 
-__all__ = ["GRID", "Motion", "Recursion", "Sharpness", "motions", "onward_motion", "reduced"]
+__all__ = [
+    "GRID",
+    "INPUT_SHARE",
+    "RESTORED_SHARE",
+    "Motion",
+    "Recursion",
+    "Sharpness",
+    "motions",
+    "onward_motion",
+    "reduced",
+]
 
 Picture = NDArray[np.float32]
+
+INPUT_SHARE, RESTORED_SHARE = 0.8, 0.6
+"""Of the past in the averages of what a restorer is shown, and of what it made."""
 
 GRID = 128
 """Flow is estimated on crops of this side (px): noise is halved in a crop of 256 px, and the cost is a quarter."""

@@ -18,12 +18,19 @@ from numpy.typing import NDArray
 from revisage.core import Crop
 from revisage.faces import crop_scale
 from revisage.pipeline.restoration.frame_stages import Block, FrameInWork, StageClock
-from revisage.temporal import FlowEstimator, Motion, Recursion, Sharpness, motions, onward_motion, reduced
+from revisage.temporal import (
+    INPUT_SHARE,
+    RESTORED_SHARE,
+    FlowEstimator,
+    Motion,
+    Recursion,
+    Sharpness,
+    motions,
+    onward_motion,
+    reduced,
+)
 
 __all__ = ["average_inputs", "average_restored"]
-
-_INPUT_SHARE, _RESTORED_SHARE = 0.8, 0.6
-"""Of the past in the averages before and behind the restorer."""
 
 _Moved = tuple[Motion, Motion | None]
 """What brings the face of the frame before onto this one, and this one onto the frame before where that is wanted."""
@@ -82,7 +89,7 @@ class _Running:
         before, self._recursions = self._recursions, {}
         steady = []
         for (planned, _), motion, crop in zip(item.faces, moved, crops, strict=True):
-            recursion = before.get(planned.track) or Recursion(_INPUT_SHARE)
+            recursion = before.get(planned.track) or Recursion(INPUT_SHARE)
             self._recursions[planned.track] = recursion
             steady.append(recursion(crop, motion, lapse))
         return steady
@@ -179,7 +186,7 @@ class _Shown:
 
     def __init__(self, block: Block | None) -> None:
         self.block = block
-        self._recursion, self._sharpness = Recursion(_RESTORED_SHARE), Sharpness()
+        self._recursion, self._sharpness = Recursion(RESTORED_SHARE), Sharpness()
 
     def __call__(self, crop: Crop, motion: Motion | None, lapse: float, scale: float) -> Crop:
         return self._sharpness(self._recursion(crop, motion, lapse), crop, scale)
