@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from making import make_video
 from passing import pass_through, times
+from PIL import Image
 
 from revisage.core import InputError, OutputError
 from revisage.media import (
@@ -104,6 +105,25 @@ def test_a_folder_s_unwritable_files_get_the_nearest_container(tmp_path: Path) -
     assert default_output(tmp_path / "none.ogv") == tmp_path / "none_restored.ogv"
     assert format_notes(tmp_path / "tape.mov", tmp_path / "tape.mp4") == []
     assert "OGV cannot be written; the result is MKV" in format_notes(tmp_path / "film.ogv", tmp_path / "a.mkv")[0]
+
+
+def test_what_a_file_holds_decides_about_its_output_where_the_name_is_wrong(tmp_path: Path) -> None:
+    image, clip = Image.new("RGB", (32, 24)), make_video(tmp_path / "clip.mkv")
+    image.save(tmp_path / "photo.mp4", "jpeg")
+    image.save(tmp_path / "photo.gif", "png")
+    image.save(tmp_path / "moving.jpg", "gif", save_all=True, append_images=[image.rotate(9)])
+    (tmp_path / "film.png").write_bytes(clip.read_bytes())
+    made = {path.name: default_output(path).name for path in tmp_path.iterdir()}
+    assert made == {
+        "clip.mkv": "clip_restored.mkv",
+        "photo.mp4": "photo_restored.jpg",
+        "photo.gif": "photo_restored.png",
+        "moving.jpg": "moving_restored.gif",
+        "film.png": "film_restored.mkv",
+    }
+    (note,) = format_notes(tmp_path / "photo.mp4", tmp_path / "photo_restored.jpg")
+    assert note == "photo.mp4 holds JPEG, whatever its name says; the result is JPEG"
+    assert format_notes(clip, tmp_path / "clip_restored.mkv") == []
 
 
 def test_ivf_is_read_and_written(tmp_path: Path) -> None:

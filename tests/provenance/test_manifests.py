@@ -86,12 +86,13 @@ def test_a_change_afterwards_is_told(suffix: str, chain: Chain, tmp_path: Path) 
     assert not revisage.verify(output).sound
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("name", ["still.jpg", "still.png", "still.webp", "still.tif", "moving.png", "moving.gif"])
 def test_the_sources_manifest_is_kept_within_the_new_one_and_never_stale(
-    suffix: str, chain: Chain, tmp_path: Path, tiny_model: Path
+    name: str, chain: Chain, tmp_path: Path, tiny_model: Path
 ) -> None:
-    source = tmp_path / f"talk{suffix}"
-    Image.fromarray(face_frames(1)[0]).save(source)
+    source, suffix = tmp_path / name, Path(name).suffix
+    more = [Image.fromarray(np.roll(face_frames(1)[0], 2, axis=1))] if name.startswith("moving") else []
+    Image.fromarray(face_frames(1)[0]).save(source, **({"save_all": True, "append_images": more} if more else {}))
     label_output(source, SAID, source, config_of(chain))
     keys = {"c2pa_key": chain.key, "c2pa_cert": chain.certificate}
     revisage.restore(source, tmp_path / f"plain{suffix}", model=str(tiny_model))
@@ -104,6 +105,17 @@ def test_the_sources_manifest_is_kept_within_the_new_one_and_never_stale(
     assert found.manifest.statements[0] == found.statements[-1]
     with c2pa.Reader(tmp_path / f"signed{suffix}") as reader:
         assert len(json.loads(reader.json())["manifests"]) == 2
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".gif"])
+def test_a_copy_to_the_byte_keeps_its_manifest(suffix: str, chain: Chain, tmp_path: Path, tiny_model: Path) -> None:
+    source, output = media_file(tmp_path / f"noise{suffix}"), tmp_path / f"out{suffix}"
+    label_output(source, SAID, source, config_of(chain))
+    revisage.restore(source, output, model=str(tiny_model))
+    assert output.read_bytes() == source.read_bytes()
+    found = read_manifest(output)
+    assert found is not None
+    assert found.state == "Valid"
 
 
 def test_a_restored_video_is_signed_and_the_command_tells(

@@ -13,7 +13,15 @@ from pathlib import Path
 
 from revisage.core import InputError, OutputError, check_file
 from revisage.media import animation, still, video
-from revisage.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Format, format_of, format_of_content, written_suffix
+from revisage.media.formats import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Format,
+    format_of,
+    format_of_content,
+    sniff_file,
+    written_suffix,
+)
 from revisage.media.interface import EncodeOptions, Extent, MediaInfo, Sink, Source
 from revisage.media.locations import as_path, is_address, local_copy
 
@@ -207,7 +215,8 @@ def default_output(source: Path, *, suffix: str = "_restored", ext: str | None =
 
 
 def output_name(source: Path, *, suffix: str = "", ext: str | None = None) -> str:
-    """The source's name, with the ending of the nearest format where the source's own cannot be written.
+    """The source's name, with the ending of the nearest format where the source's own cannot be written, and with that
+    of what it holds where it is a photo that is named like a video or an animation, or the reverse.
 
     Args:
         source: a media file.
@@ -219,13 +228,27 @@ def output_name(source: Path, *, suffix: str = "", ext: str | None = None) -> st
 
 
 def _with_own_ending(source: Path) -> str:
-    own = format_of(source.suffix)
+    held = _misnamed(source)
+    own = held or format_of(source.suffix)
+    suffix = source.suffix if held is None else held.suffixes[0]
     if own is not None and own.writer is not None:
-        return source.name
+        return source.with_suffix(suffix).name
     try:
-        return source.with_suffix(written_suffix(source.suffix, probe(source))).name
+        return source.with_suffix(written_suffix(suffix, probe(source))).name
     except InputError:
         return source.name  # said when it is the source's turn
+
+
+def _misnamed(source: Path) -> Format | None:
+    """The format of a file that is named as what it is not: a photo like a video or an animation, or the reverse."""
+    named = format_of(source.suffix)
+    if named is None or is_address(source):
+        return None
+    try:
+        held = sniff_file(source)
+    except InputError:
+        return None  # said when it is the source's turn, if it is one that can be read at all
+    return None if held.kind in named.kinds else format_of(f".{held.format}")
 
 
 def check_output(
@@ -256,8 +279,10 @@ def check_output(
 
 
 def format_notes(source: Path, output: Path) -> list[str]:
-    """What there is to say where an output has another format because the source's cannot be written."""
-    own, made = format_of(source.suffix), format_of(output.suffix)
+    """What there is to say where an output has another format than the source's name tells."""
+    own, made, held = format_of(source.suffix), format_of(output.suffix), _misnamed(source)
+    if held is not None and made is not None:
+        return [f"{source.name} holds {held.name.upper()}, whatever its name says; the result is {made.name.upper()}"]
     if own is None or own.writer is not None or made is None:
         return []
     what = "a bare stream" if own.name in ("h264", "m2v") else own.name.upper()

@@ -30,6 +30,9 @@ def written(path: Path) -> Iterator[None]:
         raise output_error(path, error) from None
 
 
+_PIECE = 1 << 20
+
+
 class ImageFile:
     """A file open for writing that can be patched at places and taken back.
 
@@ -40,7 +43,7 @@ class ImageFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with written(path):
-            self._file = path.open("wb")
+            self._file = path.open("w+b")
         self._closed = False
 
     def write(self, data: bytes) -> None:
@@ -59,6 +62,30 @@ class ImageFile:
             self._file.seek(offset)
             self._file.write(data)
             self._file.seek(end)
+
+    def holds_what(self, other: Path) -> bool:
+        """Whether all that was written is what another file holds."""
+        with written(self.path):
+            end = self._file.tell()
+            self._file.seek(0)
+            with other.open("rb") as file:
+                same = end == other.stat().st_size and all(
+                    piece == self._file.read(len(piece)) for piece in iter(lambda: file.read(_PIECE), b"")
+                )
+            self._file.seek(end)
+        return same
+
+    def cut(self, start: int, stop: int) -> None:
+        """Take bytes out that were written before; what was written behind them closes up."""
+        with written(self.path):
+            end = self._file.tell()
+            for at in range(stop, end, _PIECE):
+                self._file.seek(at)
+                piece = self._file.read(min(_PIECE, end - at))
+                self._file.seek(at - stop + start)
+                self._file.write(piece)
+            self._file.seek(end - stop + start)
+            self._file.truncate()
 
     def close(self) -> None:
         """Finish the file."""

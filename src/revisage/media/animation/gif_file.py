@@ -37,11 +37,13 @@ __all__ = [
     "nearest",
     "pack",
     "parse_gif",
+    "seals_in",
     "with_comment",
 ]
 
 DISPOSE_NONE, DISPOSE_BACKGROUND, DISPOSE_PREVIOUS = 1, 2, 3
 TRAILER = b";"
+_SEAL = b"!\xff\x0bC2PA_GIF"
 
 
 @dataclass(frozen=True)
@@ -296,6 +298,17 @@ def header_block(
 def loop_block(repetitions: int) -> bytes:
     """The application extension that makes a GIF repeat; 0 is for ever."""
     return b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", min(repetitions, 0xFFFF)) + b"\0"
+
+
+def seals_in(extensions: bytes) -> list[tuple[int, int]]:
+    """Where C2PA manifests begin and end among extension blocks."""
+    file, found = io.BytesIO(extensions), []
+    while (start := file.tell()) < len(extensions):
+        file.read(2)
+        _skip_sub_blocks(file, len(extensions))
+        if extensions.startswith(_SEAL, start):
+            found.append((start, file.tell()))
+    return found
 
 
 def with_comment(gif: bytes, text: bytes) -> bytes:

@@ -33,6 +33,7 @@ from revisage.media.animation.gif_file import (
     nearest,
     pack,
     parse_gif,
+    seals_in,
 )
 from revisage.media.animation.sink import AnimationSink, rgba_of
 from revisage.media.frame import Frame
@@ -134,7 +135,8 @@ class GifPatcher:
         )
 
     def picture(self, index: int, target: Pixels) -> bytes:
-        """The blocks of picture ``index`` showing ``target``, ``(H, W, 4) uint8 RGBA``, alpha 0 or 255.
+        """The blocks of picture ``index`` showing ``target``, ``(H, W, 4) uint8 RGBA``, alpha 0 or 255, without its
+        further extensions.
 
         ``index`` must grow from call to call; pictures in between may be left out.
         """
@@ -154,7 +156,7 @@ class GifPatcher:
             block, area = self._patched(frame, indices, target, covered, kept, unchanged)
         self._spent += len(block) + len(frame.extensions)
         self._dispose(frame.disposal, area, below)
-        return frame.extensions + block
+        return block
 
     def _read(self, index: int) -> tuple[GifFrame, Pixels, Pixels]:
         """Draw the source up to ``index``: its picture, the indices, and the screen before it."""
@@ -417,7 +419,8 @@ class GifSink(AnimationSink):
         else:
             self._painter = GifPainter(*first.size_hw)
             header = self._painter.header(_binary(first))
-        self._file.write(header + self._first_extensions(first))
+        self._file.write(header)
+        self._write_extensions(self._first_extensions(first))
 
     def _first_extensions(self, first: Frame) -> bytes:
         """Repetitions and comments, unless they will come with the source's first picture."""
@@ -433,6 +436,8 @@ class GifSink(AnimationSink):
         target = _binary(frame)
         extensions = b""
         if self._patcher is not None:
+            assert self._gif is not None
+            self._write_extensions(self._gif.frames[frame.index].extensions)
             self._file.write(self._patcher.picture(frame.index, target))
             return
         assert self._painter is not None
@@ -443,14 +448,21 @@ class GifSink(AnimationSink):
             start, end = (round(100 * time) for time in self._span(frame, following))
             delay = max(end - start, self._shortest)
         next_target = None if following is None else _binary(following)
-        self._file.write(extensions + self._painter.picture(target, next_target, delay))
+        self._write_extensions(extensions)
+        self._file.write(self._painter.picture(target, next_target, delay))
+
+    def _write_extensions(self, extensions: bytes) -> None:
+        at = self._file.tell()
+        self._seals += [(at + start, at + stop) for start, stop in seals_in(extensions)]
+        self._file.write(extensions)
 
     def _finish(self) -> None:
         if self._dropped:
             self.notes.append(
                 f"{self._dropped} frames were left out, as a GIF shows at most 50 a second; the others kept their times"
             )
-        self._file.write((self._gif.trailing if self._gif is not None else b"") + TRAILER)
+        self._write_extensions(self._gif.trailing if self._gif is not None else b"")
+        self._file.write(TRAILER)
 
 
 def _binary(frame: Frame) -> NDArray[np.uint8]:

@@ -74,6 +74,8 @@ class AnimationSink(ABC):
         self._shortest = 0  # 1/100 s between two frames; nearer ones are left out
         self._source: BinaryIO | None = None
         self._file = ImageFile(path)
+        self._seals: list[tuple[int, int]] = []
+        """Where C2PA manifests of the source's stand in what was written."""
 
     def write(self, frame: Frame) -> None:
         """Take one frame.
@@ -110,6 +112,7 @@ class AnimationSink(ABC):
         self._emit(self._pending, None)
         self._pending = None
         self._finish()
+        self._drop_void_seals()
         self._release()
         self._file.close()
 
@@ -118,6 +121,12 @@ class AnimationSink(ABC):
         self._pending = None
         self._file.abort()
         self._release()
+
+    def _drop_void_seals(self) -> None:
+        """Take the source's C2PA manifests out: any change makes them void. A copy to the byte keeps them."""
+        if self._seals and not self._file.holds_what(self._info.path):
+            for start, stop in reversed(self._seals):
+                self._file.cut(start, stop)
 
     def _matches_source(self, frame: Frame) -> bool:
         """Whether the frames are those of an animation of this format, at its own size."""
@@ -269,10 +278,16 @@ class ApngSink(AnimationSink):
         self._file.write(self._control())
         for kind, data in self._png.head if self._png is not None else []:
             if source is not None or kind not in _COLOUR_CHUNKS:
-                self._file.write(png_chunks.chunk(kind, data))
+                self._write_chunk(kind, data)
         self._apart = source is not None and source.still_apart
         if source is not None and source.still is not None and self._apart and self._source is not None:
             self._file.write(png_chunks.chunk(b"IDAT", png_chunks.read_data(self._source, source.still)))
+
+    def _write_chunk(self, kind: bytes, data: bytes) -> None:
+        start = self._file.tell()
+        self._file.write(png_chunks.chunk(kind, data))
+        if kind == png_chunks.SEAL:
+            self._seals.append((start, self._file.tell()))
 
     def _control(self) -> bytes:
         plays = 0 if self._info.kind == "video" else 1 if self._info.loop is None else self._info.loop
@@ -315,7 +330,7 @@ class ApngSink(AnimationSink):
 
     def _finish(self) -> None:
         for kind, data in self._png.tail if self._png is not None else []:
-            self._file.write(png_chunks.chunk(kind, data))
+            self._write_chunk(kind, data)
         self._file.write(png_chunks.chunk(b"IEND", b""))
         self._file.patch(self._count_at, self._control())
 

@@ -394,7 +394,8 @@ def encode_bmp(samples: Samples, metadata: Metadata) -> bytes:
 
 _WHITE_IS_GREATEST, _TIFF_RGB, _CMYK = 1, 2, 5
 _UNCOMPRESSED, _DEFLATE = 1, 8
-_EXIF, _GPS = 34665, 34853
+_EXIF, _GPS, _SEAL = 34665, 34853, 52545
+"""The last is a C2PA manifest, which is void as soon as anything else in the file changes."""
 _STRUCTURE = frozenset(
     (254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 318, 319, 320, 322, 323, 324)
 ).union((325, 330, 332, 334, 338, 339, 340, 341, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532))
@@ -406,7 +407,7 @@ def kept_tags(image: TiffImageFile) -> ImageFileDirectory_v2:
     kept = ImageFileDirectory_v2()
     exif = image.getexif()
     for tag in image.tag_v2:
-        if tag in _STRUCTURE:
+        if tag in _STRUCTURE or tag == _SEAL:
             continue
         single = ImageFileDirectory_v2()
         try:
