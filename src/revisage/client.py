@@ -15,9 +15,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from revisage.core import InputError, MissingExtraError, RevisageError, check_absent, written_beside
 
@@ -95,16 +96,56 @@ class Client:
 
         Args:
             file: a video, an animation or a photo.
-            config: fields of RestoreConfig as JSON values.
-            scan: of :meth:`scan`, perhaps with fewer tracks.
+            config: fields of RestoreConfig as JSON values. Photos that ``who`` names are uploaded too, and deleted with
+                the job: ``{"who": ["Ann=photos/ann.jpg"], "only": ["Ann"]}``.
+            scan: of :meth:`scan`, or of an analysis, perhaps with fewer tracks.
             compare, playable: what else to make.
             idempotency_key: submitting again with the same key gives the same job.
         """
-        fields = {"config": json.dumps(dict(config or {})), "compare": str(compare), "playable": str(playable)}
+        fields = {"compare": str(compare), "playable": str(playable)}
+        return self._queued(file, config, fields, scan, idempotency_key)
+
+    def analyze(
+        self,
+        file: str | Path,
+        config: Mapping[str, Any] | None = None,
+        *,
+        scan: Mapping[str, Any] | None = None,
+        every: float = 0.2,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Upload a file and ask who is in it when; gives the job.
+
+        When it is done, :meth:`download` writes ``people.json``, ``people.csv``, ``people.vtt`` and ``people.html``;
+        :meth:`people_scan` gives what :meth:`submit` takes as ``scan``.
+
+        Args:
+            file: a video, an animation or a photo.
+            config: fields of RestoreConfig as JSON values; ``who`` as for :meth:`submit`.
+            scan: of :meth:`scan`, to save looking for faces again.
+            every: seconds between two looks at a face.
+            idempotency_key: as for :meth:`submit`.
+        """
+        fields = {"kind": "analyze", "every": str(every)}
+        return self._queued(file, config, fields, scan, idempotency_key)
+
+    def people_scan(self, job_id: str) -> dict[str, Any]:
+        """The scan of an analysis that is done, with the person of each track."""
+        answer: dict[str, Any] = self._request("GET", f"/v1/jobs/{job_id}/scan").json()
+        return answer
+
+    def _queued(
+        self,
+        file: str | Path,
+        config: Mapping[str, Any] | None,
+        fields: dict[str, str],
+        scan: Mapping[str, Any] | None,
+        idempotency_key: str | None,
+    ) -> dict[str, Any]:
         if scan is not None:
             fields["scan"] = json.dumps(dict(scan))
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
-        answer: dict[str, Any] = self._post("/v1/jobs", file, fields, headers).json()
+        answer: dict[str, Any] = self._post("/v1/jobs", file, fields, config, headers).json()
         return answer
 
     def job(self, job_id: str) -> dict[str, Any]:
@@ -159,7 +200,13 @@ class Client:
                     yield json.loads(line.removeprefix("data: "))
 
     def download(self, job_id: str, target: str | Path, file: str = "output") -> Path:
-        """Write a result (output, report, compare, playable) to ``target``; it appears when it is complete.
+        """Write a result to ``target``; it appears when it is complete.
+
+        Args:
+            job_id: of a job that is done.
+            target: the file.
+            file: output, report, compare or playable; of an analysis people.json, people.csv, people.vtt, people.html
+                or scan.
 
         Raises:
             OutputExistsError: it exists.
@@ -200,7 +247,7 @@ class Client:
 
     def scan(self, file: str | Path, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """All faces of a file, without restoring them."""
-        answer: dict[str, Any] = self._post("/v1/scan", file, {"config": json.dumps(dict(config or {}))}).json()
+        answer: dict[str, Any] = self._post("/v1/scan", file, {}, config).json()
         return answer
 
     def verify(self, file: str | Path) -> dict[str, Any]:
@@ -209,19 +256,23 @@ class Client:
         return answer
 
     def restore_image(self, file: str | Path, config: Mapping[str, Any] | None = None) -> bytes:
-        """Restore a photo or a GIF at once; gives the bytes of a file of the same format."""
-        return self._post("/v1/images", file, {"config": json.dumps(dict(config or {}))}).content
+        """Restore a photo or a GIF at once; gives the bytes of a file of the same format. Takes ``who``, too."""
+        return self._post("/v1/images", file, {}, config).content
 
     def _post(
-        self, path: str, file: str | Path, fields: dict[str, str], headers: dict[str, str] | None = None
+        self,
+        path: str,
+        file: str | Path,
+        fields: dict[str, str],
+        config: Mapping[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> httpx.Response:
-        source = Path(file)
-        try:
-            with source.open("rb") as stream:
-                files = {"file": (source.name, stream)}
-                return self._request("POST", path, data=fields, files=files, headers=headers, timeout=None)
-        except OSError as error:
-            raise InputError(f"{source} cannot be read: {error.strerror or error}") from None
+        source, (values, photos) = Path(file), _with_photos(config or {})
+        with ExitStack() as stack:
+            files = [("file", (source.name, stack.enter_context(_opened(source))))]
+            files += [("photo", (name, stack.enter_context(_opened(photo)))) for name, photo in photos.items()]
+            data = {**fields, **({"config": json.dumps(values)} if values else {})}
+            return self._request("POST", path, data=data, files=files, headers=headers, timeout=None)
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -230,6 +281,26 @@ class Client:
             raise ServiceError(f"the service does not answer ({type(error).__name__})") from None
         _check(answer)
         return answer
+
+
+def _with_photos(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The config with names of uploads in ``who``, and the photo that each of these stands for."""
+    names: dict[Path, str] = {}
+    who = []
+    for text in config.get("who", ()):
+        name, _, place = str(text).partition("=")
+        photo = Path(place.strip()).expanduser()
+        # Photos of several folders may have one name.
+        names.setdefault(photo, photo.name if photo.name not in names.values() else f"{len(names)}-{photo.name}")
+        who.append(f"{name}={names[photo]}")
+    return {**config, **({"who": who} if who else {})}, {name: photo for photo, name in names.items()}
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def _check(answer: httpx.Response) -> None:

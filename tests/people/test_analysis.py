@@ -47,7 +47,7 @@ def test_names_come_from_photos_and_whom_nobody_looks_like_is_told() -> None:
     analysis = find_people(film(SHOTS), recogniser(), known=people)
     assert [p.label for p in analysis.people] == ["Ann", "person 1", "person 2"]
     assert analysis.people[0].likeness == pytest.approx(1, abs=0.05)
-    assert analysis.notes == ["nobody in film.mp4 looks like Zoe"]
+    assert analysis.notes == ["nobody looks like Zoe"]
 
 
 def test_one_name_joins_groups_but_not_two_people_in_one_frame() -> None:
@@ -59,7 +59,7 @@ def test_one_name_joins_groups_but_not_two_people_in_one_frame() -> None:
 def test_shadows_that_tell_nothing_are_joined_to_nobody() -> None:
     analysis = find_people(film([["shadow"], ["red"], ["shadow"]]), recogniser(), known=[known("Ann", (90, 99, 90))])
     assert [p.tracks for p in analysis.people] == [[0], [1], [2]]
-    assert analysis.notes == ["nobody in film.mp4 looks like Ann"]
+    assert analysis.notes == ["nobody looks like Ann"]
 
 
 def test_profiles_tell_nothing() -> None:

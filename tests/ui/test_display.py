@@ -8,7 +8,16 @@ import pytest
 pytest.importorskip("streamlit", reason="the extra `ui` is not installed")
 
 from revisage.ui import display
-from revisage.ui.display import a_while, before_after, bytes_of, measures_in_words, plain, seconds_of, what_it_is
+from revisage.ui.display import (
+    a_while,
+    before_after,
+    bytes_of,
+    likeness_in_words,
+    measures_in_words,
+    plain,
+    seconds_of,
+    what_it_is,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +59,14 @@ def test_sizes_and_files() -> None:
     assert what_it_is("image", 10, 20, None, 1) == "Photo, 10 × 20"
     assert seconds_of({"duration": "149/50"}) == 2.98
     assert seconds_of({"duration": None}) == 0
+
+
+def test_who_was_moved_away_from_themselves_is_told() -> None:
+    text, is_same = likeness_in_words({"identity": 0.91, "expression_kept": 0.75})
+    kept = "eyes and mouth as far open as before in 75 % of the faces compared"
+    assert (is_same, text) == (True, f"Still the same person (likeness 0.91 of 1); {kept}.")
+    text, is_same = likeness_in_words({"identity": 0.31})
+    assert (is_same, text[:28]) == (False, "Looks like somebody else now")
 
 
 def test_measures_leave_out_what_was_not_measured() -> None:

@@ -84,7 +84,7 @@ def button(page: Any, name: str) -> Any:
 
 
 def choose(page: Any, *files: Path) -> None:
-    page.locator("input[type=file]").set_input_files([str(file) for file in files])
+    page.locator("input[type=file]").first.set_input_files([str(file) for file in files])
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +254,36 @@ def test_a_job_survives_a_reload_and_can_be_cancelled(page: Any, shared: Path) -
     page.get_by_text(re.compile(r"s18\.mp4: (Waiting|Looking|Restoring)")).wait_for()
     button(page, "Cancel").click()
     page.get_by_text("s18.mp4: stopped. Nothing was kept").wait_for()
+
+
+def test_people_get_names_by_photos_and_by_typing_and_ticks_choose(
+    page: Any, data: Path, face_clip: Path, tmp_path: Path
+) -> None:
+    photo = tmp_path / "ann.jpg"
+    cv2.imwrite(str(photo), cv2.cvtColor(face_frames(1)[0], cv2.COLOR_RGB2BGR))
+    choose(page, face_clip)
+    page.get_by_role("img", name="Portrait of person 1").wait_for()
+    page.get_by_role("group", name="Who is in view when").wait_for()
+    page.get_by_text("Names by photos (0)").click()
+    page.get_by_label("Whose photos").fill("Ann")
+    people_chooser(page).set_input_files(str(photo))
+    button(page, "Look for this person").click()
+    page.get_by_role("img", name="Portrait of Ann").wait_for()
+    assert list((data / "jobs").glob("*/photo-*")) == []
+    assert list((data / "uploads").iterdir()) == []
+    page.get_by_label("Name of Ann").fill("Ann Lee")
+    page.get_by_label("Name of Ann").press("Enter")
+    page.locator(".whoiswhen .name", has_text="Ann Lee").wait_for()
+    button(page, "Restore").click()
+    button(page, "Download video").wait_for()
+    page.get_by_text(re.compile(r"^Ann Lee, ")).wait_for()
+    page.get_by_text(re.compile(r"^Still the same person|^Looks like somebody else")).first.wait_for()
+
+
+def people_chooser(page: Any) -> Any:
+    """The chooser of photos, which is not the one of files."""
+    place = page.locator("[data-testid=stFileUploader]").filter(has_text="Photos of this person")
+    return place.locator("input[type=file]")
 
 
 def test_nobody_in_the_picture(page: Any, tmp_path: Path) -> None:

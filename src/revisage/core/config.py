@@ -65,7 +65,7 @@ class Option:
             found), ``result`` (pixels and file), ``side output`` (files beside the output), ``run switch`` (how the
             run goes about it; the output is the same).
         served: whether a request to a service may set it: not where it names a file of the server's, or is about
-            the server's own processes and files.
+            the server's own processes and files. The photos of ``who`` are those that came with the request.
         metavar: what stands for the value in help, where the type does not tell.
         live: whether it means something to frames that are restored as they come in.
         of_net: whether it is a setting of the restorer's network, by its name there; only some networks have it.
@@ -208,13 +208,13 @@ class RestoreConfig(BaseModel):
     only_center_face: Annotated[bool, Option("Faces", ("result",), live=True)] = Field(
         False, description="Restore only the face nearest to the centre."
     )
-    who: Annotated[tuple[str, ...], Option("Faces", ("result",), served=False, metavar="NAME=PHOTO")] = Field(
+    who: Annotated[tuple[str, ...], Option("Faces", ("result",), metavar="NAME=PHOTO")] = Field(
         (), description="Who is who: a name and a photo of its bearer. Repeat it for more photos and people."
     )
-    only: Annotated[tuple[str, ...], Option("Faces", ("result",), served=False, metavar="NAME")] = Field(
+    only: Annotated[tuple[str, ...], Option("Faces", ("result",), metavar="NAME")] = Field(
         (), description="Restore this person's faces and nobody else's; may be repeated."
     )
-    except_: Annotated[tuple[str, ...], Option("Faces", ("result",), served=False, metavar="NAME")] = Field(
+    except_: Annotated[tuple[str, ...], Option("Faces", ("result",), metavar="NAME")] = Field(
         (), description="Leave this person's faces as they are; may be repeated."
     )
     reader: Annotated[str, Option("Faces", ("networks", "result"), served=False)] = Field(

@@ -1,6 +1,6 @@
 from .analysis import CAUTION, Analysis, Appearance, Person, Samples, find_people
 from .grouping import group
-from .html_page import analysis_page
+from .html_page import analysis_page, timeline
 from .known_people import KnownPerson, photos_by_name, read_people
 from .observation import Footage, TrackReading, observe
 
@@ -19,4 +19,5 @@ __all__ = [
     "observe",
     "photos_by_name",
     "read_people",
+    "timeline",
 ]

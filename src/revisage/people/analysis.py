@@ -95,6 +95,10 @@ class Person(BaseModel):
         """``(256, 256, 3) uint8 RGB`` faces, the best of some appearances; not kept in JSON."""
         return self._portraits
 
+    @portraits.setter
+    def portraits(self, faces: list[Crop]) -> None:
+        self._portraits = faces
+
 
 class Analysis(BaseModel):
     """The people of a source, whoever is in view longest first.
@@ -124,6 +128,16 @@ class Analysis(BaseModel):
     people: list[Person]
     caution: str = CAUTION
     notes: list[str] = []
+
+    def renamed(self, names: Mapping[str, str]) -> Analysis:
+        """This analysis with other names for the people of these labels; two of one name stay two."""
+        people = [
+            person.model_copy(update={"label": names[person.label], "name": names[person.label]})
+            if person.label in names
+            else person
+            for person in self.people
+        ]
+        return self.model_copy(update={"people": people})
 
     @property
     def labels(self) -> dict[int, str]:
@@ -227,7 +241,7 @@ def find_people(
         frames=len(footage.pts),
         shots=[(round(footage.seconds(a), 3), round(footage.seconds(b), 3)) for a, b in footage.shots],
         people=people,
-        notes=[f"nobody in {footage.path.name} looks like {name}" for name in sorted(lacking)],
+        notes=[f"nobody looks like {name}" for name in sorted(lacking)],
     )
 
 

@@ -13,16 +13,17 @@ from revisage.core import Crop, format_seconds
 from revisage.people.analysis import Analysis, Person, Samples, per_second
 from revisage.readers import EXPRESSIONS
 
-__all__ = ["analysis_page"]
+__all__ = ["analysis_page", "timeline"]
 
-_WIDTH, _LEFT, _ROW = 960, 150, 26
-"""Of the drawings in px: whole width, what names take of it, a row of the timeline."""
+_WIDTH, _LEFT = 960, 150
+"""Of the drawings in px: whole width, what names take of it."""
 _CURVE, _STACK = 110, 70
 """Height of a diagram of curves, and of one of expressions (px)."""
 _PORTRAIT = 112
 _MOST_POINTS, _MOST_BARS = 1500, 400
 """More than that shows no more at this width."""
-_TICKS = 8
+_TICKS, _TIMES = 8, 4
+"""Parts of the time below drawings, and below the timeline, which is read on narrow screens too."""
 _COLOURS = ("#8a94a0", "#e0a100", "#3f78c9", "#c8372d", "#8353b5", "#5d8a2f", "#e3701b")
 """Of :data:`EXPRESSIONS`, distinct on light and dark."""
 
@@ -37,11 +38,46 @@ p { margin: .3rem 0 } .faint { color: var(--faint) }
 .caution { border-left: 4px solid #c98a00; padding: .4rem .8rem; margin: 1rem 0 }
 .faces img { width: 84px; height: 84px; border-radius: 6px; margin: .3rem .3rem .3rem 0 }
 svg { width: 100%; height: auto; display: block; margin: .2rem 0 } svg text { font: 12px system-ui, sans-serif;
-  fill: var(--faint) } svg .who { fill: var(--ink) } .grid { stroke: var(--line); fill: none } .bar { fill: var(--bar) }
-.cut { stroke: var(--line); stroke-dasharray: 2 3 } .curve { fill: none; stroke-width: 1.4 }
+  fill: var(--faint) } .grid { stroke: var(--line); fill: none } .curve { fill: none; stroke-width: 1.4 }
 .key { font-size: .85rem } .key i { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 .9em;
   border-radius: 2px }
 """
+
+
+_TIMELINE_STYLE = """
+.whoiswhen { display: grid; grid-template-columns: minmax(4.5rem, 20%) 1fr; gap: .3rem .6rem; align-items: center }
+.whoiswhen .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
+.whoiswhen .track { position: relative; height: 1rem; border-radius: 3px; background: rgba(128, 128, 128, .18) }
+.whoiswhen .track i { position: absolute; top: 0; bottom: 0; min-width: 2px; border-radius: 3px; background: #3f7fc4 }
+.whoiswhen .track b { position: absolute; top: 0; bottom: 0; width: 1px; background: rgba(128, 128, 128, .55) }
+.whoiswhen .times { display: flex; justify-content: space-between; font-size: .8rem; opacity: .75 }
+"""
+
+
+def timeline(analysis: Analysis) -> str:
+    """Who is in view when, as a piece of HTML with its style: a row for each person, a line at each cut, the time
+    below. It is as wide as its place."""
+    rows = "".join(_row(person, analysis) for person in analysis.people)
+    moments = (format_seconds(analysis.seconds * number / _TIMES) for number in range(_TIMES + 1))
+    times = "".join(f"<span>{moment}</span>" for moment in moments)
+    return (
+        f'<div class="whoiswhen" role="group" aria-label="Who is in view when">'
+        f'{rows}<span></span><span class="times">{times}</span></div><style>{_TIMELINE_STYLE}</style>'
+    )
+
+
+def _row(person: Person, analysis: Analysis) -> str:
+    whole = max(analysis.seconds, 1e-6)
+    marks = [f'<b style="left:{100 * start / whole:.2f}%"></b>' for start, _ in analysis.shots[1:]]
+    for one in person.appearances:
+        says = f"{person.label}: {format_seconds(one.start)} to {format_seconds(one.end)}"
+        left, width = 100 * one.start / whole, 100 * (one.end - one.start) / whole
+        marks.append(f'<i style="left:{left:.2f}%;width:{width:.2f}%" title="{escape(says)}"></i>')
+    told = ", ".join(f"{format_seconds(one.start)} to {format_seconds(one.end)}" for one in person.appearances)
+    return (
+        f'<span class="name">{escape(person.label)}</span>'
+        f'<span class="track" role="img" aria-label="{escape(person.label)}: {escape(told)}">{"".join(marks)}</span>'
+    )
 
 
 def analysis_page(analysis: Analysis) -> str:
@@ -58,7 +94,7 @@ def analysis_page(analysis: Analysis) -> str:
         f'<p class="faint">{about}</p>',
         *(f"<p>{escape(note)}.</p>" for note in analysis.notes),
         f'<p class="caution">{escape(analysis.caution)}</p>',
-        _timeline(analysis) if analysis.people else "<p>No face was found.</p>",
+        timeline(analysis) if analysis.people else "<p>No face was found.</p>",
         *itertools.chain.from_iterable(_about(person, analysis) for person in analysis.people),
     ]
     head = (
@@ -75,31 +111,6 @@ def _counted(number: int, one: str, several: str) -> str:
 
 def _x(seconds: float, analysis: Analysis) -> float:
     return round(_LEFT + (_WIDTH - _LEFT - 4) * seconds / max(analysis.seconds, 1e-6), 1)
-
-
-def _timeline(analysis: Analysis) -> str:
-    height = _ROW * len(analysis.people)
-    cuts = "".join(
-        f'<line class="cut" x1="{_x(start, analysis)}" x2="{_x(start, analysis)}" y1="0" y2="{height}"/>'
-        for start, _ in analysis.shots[1:]
-    )
-    rows = "".join(_row(row, person, analysis) for row, person in enumerate(analysis.people))
-    return _svg(height, cuts + rows + _ticks(height, analysis), "Who is in view when")
-
-
-def _row(number: int, person: Person, analysis: Analysis) -> str:
-    top = number * _ROW
-    bars = []
-    for one in person.appearances:
-        start, end = _x(one.start, analysis), _x(one.end, analysis)
-        says = f"{person.label}: {format_seconds(one.start)} to {format_seconds(one.end)}"
-        width = max(1.0, round(end - start, 1))
-        bars.append(
-            f'<rect class="bar" x="{start}" y="{top + 5}" width="{width}" height="{_ROW - 10}" rx="2">'
-            f"<title>{escape(says)}</title></rect>"
-        )
-    name = person.label if len(person.label) <= 20 else person.label[:19] + "…"
-    return f'<text class="who" x="0" y="{top + _ROW - 9}">{escape(name)}</text>{"".join(bars)}'
 
 
 def _ticks(height: int, analysis: Analysis) -> str:

@@ -12,7 +12,7 @@ from .batch import (
 from .file_restoration import restore_file
 from .image_restoration import restored_image
 from .plan import LONGEST, place_weight
-from .report import FileReport, Report, TrackLikeness, detector_summary, machine
+from .report import FileReport, Report, TrackLikeness, TrackSummary, detector_summary, machine
 from .restoration import (
     Block,
     FrameInWork,
@@ -57,6 +57,7 @@ __all__ = [
     "SerialRunner",
     "Tally",
     "TrackLikeness",
+    "TrackSummary",
     "batch_files",
     "check_side_folders",
     "check_store",

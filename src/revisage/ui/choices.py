@@ -12,6 +12,7 @@ import streamlit as st
 from revisage.core import ConfigError, RestoreConfig, RevisageError, make_config, write_text
 from revisage.service import InputFile, JobStore
 from revisage.ui.display import alert, plain
+from revisage.ui.people_panel import forget_people
 from revisage.ui.uploads import take_upload
 
 __all__ = ["LOOKS", "USUAL_THRESHOLD", "ask_settings", "choose_files", "chosen_files", "take_in"]
@@ -62,7 +63,8 @@ def _row(store: JobStore, file: InputFile) -> None:
     # In words: a picture alone has no name for those who hear the page.
     if removing.button("Take out", help=f"Take out {plain(file.name)}", key=f"out-{file.id}"):
         chosen_files().remove(file)
-        store.delete_input(file.id)
+        forget_people(file)
+        store.forget(file.id)
         st.rerun()
 
 

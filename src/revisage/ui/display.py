@@ -18,6 +18,7 @@ import streamlit as st
 
 from revisage.core import Image
 from revisage.media import media_type
+from revisage.readers import SAME_PERSON
 
 __all__ = [
     "a_while",
@@ -26,6 +27,7 @@ __all__ = [
     "bytes_of",
     "counted",
     "data_url",
+    "likeness_in_words",
     "measures_in_words",
     "moving_picture",
     "picture",
@@ -100,6 +102,17 @@ def measures_in_words(measures: dict[str, Any], *, faces: int, frames: int, seco
     if fpa is not None:
         rows.append(("Eyes, nose and mouth are where they were before", f"{100 * fpa:.0f} %"))
     return rows
+
+
+def likeness_in_words(likeness: Mapping[str, Any]) -> tuple[str, bool]:
+    """What a report says of a restored face beside what it was, and whether it still looks like the same person."""
+    identity, kept = likeness["identity"], likeness.get("expression_kept")
+    is_same = identity >= SAME_PERSON
+    text = "Still the same person" if is_same else "Looks like somebody else now"
+    text += f" (likeness {identity:.2f} of 1)"
+    if kept is not None:
+        text += f"; eyes and mouth as far open as before in {100 * kept:.0f} % of the faces compared"
+    return text + ("." if is_same else ". Look closely; lower the strength, or take the tick away."), is_same
 
 
 def _rate(measures: dict[str, Any]) -> tuple[str, str] | None:
@@ -313,20 +326,23 @@ def moving_picture(path: Path, *, alt: str) -> None:
     _show_picture(path, alt, "width: 100%")
 
 
-def picture(path: Path, *, alt: str, width: int | None = None) -> None:
+def picture(shown: Path | Image, *, alt: str, width: int | None = None) -> None:
     """A picture with a text for those who cannot see it (Streamlit's own has none).
 
     Args:
-        path: of a JPEG, PNG or WebP that the project made.
+        shown: (H, W, 3) uint8 RGB, or the path of a JPEG, PNG or WebP that the project made.
         alt: what it shows.
         width: in px; by default as wide as its place.
     """
-    _show_picture(path, alt, f"width: {width}px" if width else "width: 100%")
+    _show_picture(shown, alt, f"width: {width}px" if width else "width: 100%")
 
 
-def _show_picture(path: Path, alt: str, style: str) -> None:
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    source = f"data:{media_type(path.suffix)};base64,{data}"
+def _show_picture(shown: Path | Image, alt: str, style: str) -> None:
+    if isinstance(shown, Path):
+        data = base64.b64encode(shown.read_bytes()).decode("ascii")
+        source = f"data:{media_type(shown.suffix)};base64,{data}"
+    else:
+        source = data_url(shown)
     st.html(f'<img src="{source}" alt="{html.escape(alt, quote=True)}" style="{style}; border-radius: 0.5rem">')
 
 

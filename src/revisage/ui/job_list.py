@@ -16,6 +16,7 @@ __all__ = ["show_history", "watch"]
 _STAGES = {
     "waiting": "Waiting for its turn",
     "scan": "Looking for faces",
+    "people": "Telling people apart",
     "restore": "Restoring",
     "finish": "Putting the file together",
     "done": "Done",

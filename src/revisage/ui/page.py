@@ -21,7 +21,8 @@ from revisage.ui.choices import ask_settings, choose_files, chosen_files, take_i
 from revisage.ui.display import alert, plain
 from revisage.ui.job_list import show_history, watch
 from revisage.ui.live import show_live
-from revisage.ui.preview import chosen_scan, show_file
+from revisage.ui.people_panel import chosen_scan
+from revisage.ui.preview import show_file
 from revisage.ui.result import show_result
 from revisage.ui.verify_panel import ask_what_was_restored
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import cv2
@@ -13,13 +12,11 @@ from revisage.core import RevisageError
 from revisage.service import InputFile, Job, JobStore
 from revisage.ui.choices import USUAL_THRESHOLD
 from revisage.ui.display import a_while, alert, before_after, bytes_of, counted, picture, plain, seconds_of, what_it_is
+from revisage.ui.people_panel import pick_people, problem_of
 
-__all__ = ["EAGER_THRESHOLD", "chosen_scan", "show_file"]
+__all__ = ["EAGER_THRESHOLD", "show_file"]
 
 EAGER_THRESHOLD = 0.30
-_SCAN_AT_ONCE = 20.0
-"""Films up to so many seconds are searched for everybody at once; longer ones when asked."""
-
 _SEARCH_FIELDS = ("detector", "detection_threshold", "start", "end", "aligned", "deinterlace")
 _VIEWS = ("Faces found", "Before and after")
 
@@ -27,9 +24,9 @@ _VIEWS = ("Faces found", "Before and after")
 def show_file(store: JobStore, file: InputFile, config: dict[str, Any]) -> None:
     """Show a file: the view with its time bar, what was found, and everybody in it with a box to tick."""
     with st.spinner(f"Looking at {plain(file.name)} …"):
-        seen = _finished(store, file, "look", config)
+        seen = _looked_at(store, file, config)
     if seen is None or seen.status != "done":
-        alert(_problem(seen, file))
+        alert(problem_of(seen, file))
         return
     view = st.segmented_control(
         "What to show", _VIEWS, default=_VIEWS[0], key=f"view-{file.id}", label_visibility="collapsed", required=True
@@ -44,28 +41,27 @@ def show_file(store: JobStore, file: InputFile, config: dict[str, Any]) -> None:
     if not seen.result["faces"]:
         _offer_eager_look()
     st.markdown("**Whom to restore**")
-    _pick_faces(store, file, seen, config)
+    info = seen.result["info"]
+    pick_people(store, file, seconds_of(info) if info["kind"] != "image" else 0.0, _search(config))
 
 
-def _finished(store: JobStore, file: InputFile, kind: str, config: dict[str, Any]) -> Job | None:
-    """The finished look or scan of a file; asked for once per file and settings."""
-    search = {name: config[name] for name in _SEARCH_FIELDS if name in config}
-    asked: dict[tuple[str, str, str], str] = st.session_state.setdefault("asked", {})
-    key = (kind, file.id, repr(sorted(search.items())))
+def _search(config: dict[str, Any]) -> dict[str, Any]:
+    """What of the settings decides which faces are found."""
+    return {name: config[name] for name in _SEARCH_FIELDS if name in config}
+
+
+def _looked_at(store: JobStore, file: InputFile, config: dict[str, Any]) -> Job | None:
+    """The finished look at a file; asked for once per file and settings."""
+    search = _search(config)
+    asked: dict[tuple[str, str], str] = st.session_state.setdefault("asked", {})
+    key = (file.id, repr(sorted(search.items())))
     try:
         if key not in asked:
-            ask = service.look if kind == "look" else service.scan
-            asked[key] = ask(store, file.id, search, keep_seconds=3600.0).id
+            asked[key] = service.look(store, file.id, search, keep_seconds=3600.0).id
         return service.wait(store, asked[key], timeout=store.settings.max_quick_seconds)
     except RevisageError:
         asked.pop(key, None)
         return None
-
-
-def _problem(job: Job | None, file: InputFile) -> str:
-    if job is not None and job.error:
-        return job.error
-    return f"{file.name} could not be looked at in time; choose it again, or try a shorter part of it"
 
 
 def _ask_moment(seen: Job, file: InputFile) -> float:
@@ -140,54 +136,3 @@ def _offer_eager_look() -> None:
 
 def _search_eagerly() -> None:
     st.session_state.threshold = EAGER_THRESHOLD
-
-
-def _pick_faces(store: JobStore, file: InputFile, seen: Job, config: dict[str, Any]) -> None:
-    """Everybody in the file with a box to tick; long films are searched when asked."""
-    info, wanted = seen.result["info"], f"search-{file.id}"
-    if info["kind"] != "image" and seconds_of(info) > _SCAN_AT_ONCE and wanted not in st.session_state:
-        st.button("Find everybody in it", on_click=lambda: st.session_state.update({wanted: True}))
-        return
-    with st.spinner("Finding everybody …"):
-        job = _finished(store, file, "scan", config)
-    if job is None or job.status != "done":
-        alert(_problem(job, file))
-        return
-    st.session_state[f"scan-{file.id}"] = job.id
-    _tick_tracks(store, job, file)
-
-
-def _tick_tracks(store: JobStore, job: Job, file: InputFile) -> None:
-    tracks = job.result["tracks"]
-    if not tracks:
-        st.write("Nobody was found.")
-        return
-    columns = st.columns(min(4, len(tracks)))
-    for at, track in enumerate(tracks):
-        with columns[at % len(columns)]:
-            face = service.result_path(store, job, track["picture"])
-            if face is not None:
-                picture(face, alt=track["description"], width=112)
-            span = "" if file.kind == "image" else f", {track['first_seconds']:.1f}–{track['last_seconds']:.1f} s"
-            st.checkbox(plain(track["description"] + span), True, key=_tick_key(file, track["id"]))
-
-
-def _tick_key(file: InputFile, track: int) -> str:
-    return f"face-{file.id}-{track}"
-
-
-def chosen_scan(store: JobStore, file: InputFile) -> dict[str, Any] | None:
-    """The scan of a file without the faces whose tick was taken away; None when all stay, or none was searched."""
-    job_id = st.session_state.get(f"scan-{file.id}")
-    if job_id is None:
-        return None
-    job = store.job(job_id)
-    unticked = {
-        track["id"] for track in job.result["tracks"] if not st.session_state.get(_tick_key(file, track["id"]), True)
-    }
-    path = service.result_path(store, job, "scan")
-    if not unticked or path is None:
-        return None
-    scan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    scan["tracks"] = [track for track in scan["tracks"] if track["id"] not in unticked]
-    return scan

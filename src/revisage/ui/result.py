@@ -12,7 +12,16 @@ import streamlit as st
 from revisage import media, service
 from revisage.core import Image, InputError, RevisageError
 from revisage.service import Job, JobStore
-from revisage.ui.display import alert, before_after, measures_in_words, moving_picture, picture, plain, videos_in_step
+from revisage.ui.display import (
+    alert,
+    before_after,
+    likeness_in_words,
+    measures_in_words,
+    moving_picture,
+    picture,
+    plain,
+    videos_in_step,
+)
 from revisage.ui.film_ranges import Side, film_address
 
 __all__ = ["frame_at", "show_result"]
@@ -184,7 +193,20 @@ def _show_face(store: JobStore, job: Job, face: dict[str, Any]) -> None:
         if path is not None:
             with column:
                 picture(path, alt=f"Face {face['number']} {name}: {face['description']}")
-    st.caption(plain(face["description"]))
+    parts = [face.get("person"), face["description"]]
+    st.caption(plain(", ".join(part for part in parts if part)))
+    _show_likeness(face.get("likeness"))
+
+
+def _show_likeness(likeness: dict[str, Any] | None) -> None:
+    """Whether it is still the same person with the same look."""
+    if likeness is None:
+        return
+    text, is_same = likeness_in_words(likeness)
+    if is_same:
+        st.caption(text)
+    else:
+        st.warning(text, icon=":material/person_alert:")
 
 
 def _show_measures(entry: dict[str, Any]) -> None:

@@ -21,10 +21,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from revisage import service
-from revisage.core import RevisageError
+from revisage.core import InputError, RevisageError
 from revisage.service import InputFile, JobStore
 
-__all__ = ["UploadsToDisk", "take_upload"]
+__all__ = ["UploadsToDisk", "take_photo", "take_upload"]
 
 _ADDRESS = re.compile(r"/_stcore/upload_file/[^/]+/[^/]+$")
 _TOKEN_BYTES = 64
@@ -86,10 +86,10 @@ class _Replaced:
 
     async def _written(self) -> _Upload:
         async with service.read_form(self._request, _store(), file_field=None) as form:
-            if form.part is None:
+            if form.file is None:
                 raise RevisageError("the browser sent no file; try again")
-            part, form.part = form.part, None
-            return _Upload(part, form.name, form.sha256)
+            file, form.file = form.file, None
+            return _Upload(file.part, file.name, file.sha256)
 
     async def _drain(self) -> None:
         """Let the browser finish sending: it listens for an answer only then."""
@@ -111,6 +111,21 @@ def _keep(token: bytes, what: _Upload | RevisageError) -> None:
     _KEPT[token] = what
     while len(_KEPT) > _MOST_KEPT:  # of pages that were closed; the store deletes their files
         _KEPT.popitem(last=False)
+
+
+def take_photo(store: JobStore, stream: BinaryIO, name: str) -> bytes:
+    """The content of a photo that Streamlit's chooser was given; nothing of it stays on the disk.
+
+    Raises:
+        TooLargeError, InputError, QuotaError, DiskFullError: see :func:`take_upload`.
+    """
+    file = take_upload(store, stream, name)
+    try:
+        if file.kind != "image":
+            raise InputError(f"{file.name} is {file.format.upper()}, no photo: choose a photo that shows one face")
+        return store.local_input(file).read_bytes()
+    finally:
+        store.delete_input(file.id)
 
 
 def take_upload(store: JobStore, stream: BinaryIO, name: str) -> InputFile:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["Networks", "drop_networks", "kept_networks"]
 
 
+_SHARED = frozenset({"_fine", "detector", "flow", "recogniser", "restorer", "upscaler"})
+"""What two sets of networks with the same settings hold in common once it is loaded."""
+
+
 class Networks:
     """Detector, restorer and upscaler as a config asks for them.
 
@@ -128,10 +132,20 @@ class Networks:
             return self
         return Networks(self.config.model_copy(update={"precision": "auto"}))
 
+    def knowing(self, who: tuple[str, ...]) -> Networks:
+        """These networks, and the people whose photos ``who`` gives: what stays loaded from run to run knows nobody."""
+        if who == self.config.who:
+            return self
+        other = Networks(self.config.model_copy(update={"who": who}), self.calibration)
+        if who:
+            _ = self.detector, self.recogniser
+        other.__dict__.update({name: value for name, value in self.__dict__.items() if name in _SHARED})
+        return other
+
     def calibrated(self, crops: Crop) -> Networks:
         """These networks with a restorer in int8, made for the footage that ``crops`` were cut from."""
         other = Networks(self.config, crops)
-        for name in {"_fine", "detector", "flow", "known_people", "recogniser", "upscaler"} & self.__dict__.keys():
+        for name in (_SHARED - {"restorer"} | {"known_people"}) & self.__dict__.keys():
             other.__dict__[name] = self.__dict__[name]
         return other
 
@@ -180,11 +194,11 @@ def kept_networks(config: RestoreConfig) -> Networks:
     state = model.stat() if model.is_file() else None
     key = json.dumps([config.about("networks"), state and [state.st_mtime_ns, state.st_size]], sort_keys=True)
     with _keeping:
-        networks = _kept.pop(key, None) or Networks(config)
+        networks = _kept.pop(key, None) or Networks(config.model_copy(update={"who": ()}))
         _kept[key] = networks
         while len(_kept) > _KEPT:
             _kept.popitem(last=False)
-    return networks
+    return networks.knowing(config.who)
 
 
 def drop_networks() -> None:

@@ -7,11 +7,12 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -23,10 +24,14 @@ from revisage import media, pipeline
 from revisage.core import RevisageError, ScanMismatchError, parse_json
 from revisage.service.http.schemas import ProblemError
 from revisage.service.jobs import (
+    LONG_KINDS,
     InputFile,
     Job,
     JobStore,
+    Kind,
     NotFoundError,
+    Photo,
+    check_people,
     check_size,
     check_token,
     checked_config,
@@ -44,7 +49,9 @@ __all__ = [
     "digest_of",
     "finished",
     "input_of",
+    "kind_of",
     "params_of",
+    "photos_of",
     "read_form",
 ]
 
@@ -81,13 +88,13 @@ Owner = Annotated[str | None, Depends(_owner_of)]
 
 
 def _own_job(store: Store, job_id: str, owner: Owner) -> Job:
-    """A restore job of whoever asks.
+    """A job of whoever asks, unless it is one of those that are answered at once.
 
     Raises:
         NotFoundError: there is none of this id, or it is somebody else's.
     """
     job = store.job(job_id)
-    if job.kind != "restore" or (owner is not None and job.owner != owner):
+    if job.lane != "restore" or (owner is not None and job.owner != owner):
         raise NotFoundError("there is no such job; it may have been deleted")
     return job
 
@@ -97,7 +104,24 @@ OwnJob = Annotated[Job, Depends(_own_job)]
 _FLUSH = 2**20
 _FIELD_BYTES = {"scan": 32 * 2**20}
 _SMALL_FIELD = 64 * 2**10
-_MOST_PARTS = 16
+_MOST_PARTS = 80
+_PHOTO = "photo"
+
+
+@dataclass
+class Upload:
+    """A file that came with a request.
+
+    Attributes:
+        part: where it lies complete, for :meth:`JobStore.add_upload`.
+        name: at its owner's.
+        sha256, size: of its content.
+    """
+
+    part: Path
+    name: str
+    sha256: str = ""
+    size: int = 0
 
 
 @dataclass
@@ -106,16 +130,13 @@ class Form:
 
     Attributes:
         fields: small values by name.
-        part: the complete upload, for :meth:`JobStore.add_upload`; None when no file came.
-        name: of the file at its owner's.
-        sha256, size: of its content.
+        file: the file to work on; None when none came. Whoever takes it over sets it to None.
+        photos: of people who are named in the config, as far as they were not taken over.
     """
 
     fields: dict[str, str] = field(default_factory=dict)
-    part: Path | None = None
-    name: str = ""
-    sha256: str = ""
-    size: int = 0
+    file: Upload | None = None
+    photos: list[Upload] = field(default_factory=list)
 
 
 _TURNS = asyncio.Semaphore(2)
@@ -123,13 +144,16 @@ _TURNS = asyncio.Semaphore(2)
 
 
 @asynccontextmanager
-async def read_form(request: Request, store: JobStore, *, file_field: str | None = "file") -> AsyncIterator[Form]:
-    """Read a multipart request. A file that nobody took in is deleted when the block ends.
+async def read_form(
+    request: Request, store: JobStore, *, file_field: str | None = "file", photos: bool = False
+) -> AsyncIterator[Form]:
+    """Read a multipart request. Files that nobody took in are deleted when the block ends.
 
     Args:
         request: whose body was not read yet.
-        store: in whose data folder the file is written as it arrives.
+        store: in whose data folder files are written as they arrive.
         file_field: name of the field that holds the file; None: a file may come in any.
+        photos: whether photos of people may come with it, in fields ``photo``.
 
     Raises:
         ProblemError: it is no multipart request, or malformed.
@@ -139,7 +163,7 @@ async def read_form(request: Request, store: JobStore, *, file_field: str | None
     length = int(request.headers.get("content-length") or 0)
     check_size(store.settings, length - sum(_FIELD_BYTES.values()))
     await asyncio.to_thread(store.check_room, length)
-    reader = _Reader(store, boundary, file_field)
+    reader = _Reader(store, boundary, file_field, photos)
     try:
         async for chunk in request.stream():
             reader.feed(chunk)
@@ -151,8 +175,8 @@ async def read_form(request: Request, store: JobStore, *, file_field: str | None
         yield reader.form
     finally:
         reader.close()
-        if reader.form.part is not None:
-            reader.form.part.unlink(missing_ok=True)
+        for upload in (*reader.form.photos, *filter(None, [reader.form.file])):
+            upload.part.unlink(missing_ok=True)
 
 
 async def _flush(reader: _Reader) -> None:
@@ -168,22 +192,45 @@ def _boundary(request: Request) -> bytes:
     return options[b"boundary"]
 
 
+class _Arriving:
+    """A file on its way to the disk."""
+
+    def __init__(self, upload: Upload) -> None:
+        self.upload, self._digest = upload, hashlib.sha256()
+        try:
+            self._stream = upload.part.open("xb")
+        except OSError as error:
+            raise no_room(error) from error
+
+    def write(self, pieces: list[bytes]) -> None:
+        try:
+            for piece in pieces:
+                self._digest.update(piece)
+                self._stream.write(piece)
+            self._stream.flush()
+        except OSError as error:
+            raise no_room(error) from error
+        self.upload.sha256 = self._digest.hexdigest()
+
+    def close(self) -> None:
+        self._stream.close()
+
+
 class _Reader:
     """Takes the pieces of a request apart."""
 
-    def __init__(self, store: JobStore, boundary: bytes, file_field: str | None) -> None:
+    def __init__(self, store: JobStore, boundary: bytes, file_field: str | None, photos: bool) -> None:
         self.form = Form()
         self._store = store
-        self._file_field = file_field
+        self._file_field, self._photos = file_field, photos
         self._parts = 0
         self._header = b""
         self._headers: dict[bytes, bytes] = {}
         self._key = ""
         self._in_file = False
         self._value = bytearray()
-        self._pieces: list[bytes] = []
-        self._stream: Any = None
-        self._digest = hashlib.sha256()
+        self._files: list[tuple[_Arriving, list[bytes]]] = []
+        """Each with the pieces of it that are held in memory; the last is the one that comes now."""
         self._ended = False
         callbacks: Any = {
             "on_part_begin": self._part_begins,
@@ -201,7 +248,7 @@ class _Reader:
     @property
     def waiting(self) -> int:
         """Bytes that are held in memory."""
-        return sum(map(len, self._pieces))
+        return sum(len(piece) for _, pieces in self._files for piece in pieces)
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the request."""
@@ -217,22 +264,15 @@ class _Reader:
 
     def flush(self) -> None:
         """Write what is held. May wait for the disk: not for the event loop."""
-        pieces, self._pieces = self._pieces, []
-        if self._stream is None:
-            return
-        try:
-            for piece in pieces:
-                self._digest.update(piece)
-                self._stream.write(piece)
-            self._stream.flush()
-        except OSError as error:
-            raise no_room(error) from error
-        self.form.sha256 = self._digest.hexdigest()
+        for arriving, pieces in self._files:
+            held, pieces[:] = list(pieces), []
+            if held or not arriving.upload.sha256:
+                arriving.write(held)
 
     def close(self) -> None:
-        """Close the file."""
-        if self._stream is not None:
-            self._stream.close()
+        """Close the files."""
+        for arriving, _ in self._files:
+            arriving.close()
 
     def _part_begins(self) -> None:
         self._parts += 1
@@ -254,28 +294,35 @@ class _Reader:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         self._key = options.get(b"name", b"").decode("utf-8", "replace")
         self._value = bytearray()
-        self._in_file = b"filename" in options or self._key == self._file_field
+        self._in_file = b"filename" in options or self._key == self._file_field or self._is_photo
         if self._in_file:
             self._begin_file(options.get(b"filename", b"").decode("utf-8", "replace"))
         elif self._key in self.form.fields:
             raise ProblemError(400, "malformed", f"the field '{self._key}' came twice")
 
+    @property
+    def _is_photo(self) -> bool:
+        return self._photos and self._key == _PHOTO
+
     def _begin_file(self, name: str) -> None:
-        if self._file_field not in (None, self._key):
+        is_photo = self._is_photo
+        if not is_photo and self._file_field not in (None, self._key):
             raise ProblemError(422, "bad_request", f"send the file in the field '{self._file_field}'")
-        if self._stream is not None:
+        if not is_photo and self.form.file is not None:
             raise ProblemError(422, "bad_request", "send one file at a time")
-        self.form.part, self.form.name = self._store.folder.new_part(), name
-        try:
-            self._stream = self.form.part.open("xb")
-        except OSError as error:
-            raise no_room(error) from error
+        upload = Upload(self._store.folder.new_part(), name)
+        if is_photo:
+            self.form.photos.append(upload)
+        else:
+            self.form.file = upload
+        self._files.append((_Arriving(upload), []))
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._in_file:
-            self.form.size += end - start
-            check_size(self._store.settings, self.form.size)
-            self._pieces.append(data[start:end])
+            arriving, pieces = self._files[-1]
+            arriving.upload.size += end - start
+            check_size(self._store.settings, sum(each.upload.size for each, _ in self._files))
+            pieces.append(data[start:end])
             return
         self._value += data[start:end]
         if len(self._value) > _FIELD_BYTES.get(self._key, _SMALL_FIELD):
@@ -301,8 +348,9 @@ if _FORKS:  # what measures is loaded once, not for each file
     _PROCESSES.set_forkserver_preload([__name__, "revisage.service.http.measuring"])
 
 
-async def check_limits(store: JobStore, file: InputFile) -> None:
-    """Refuse a file that says it is larger or longer than allowed.
+async def check_limits(store: JobStore, find: Callable[[], Path]) -> None:
+    """Refuse a file that says it is larger or longer than allowed. ``find`` gives its path; an OSError leaves it to the
+    workers.
 
     A short-lived process finds out: the server itself opens no medium. Only what the file says of itself is read,
     nothing is decoded. Whatever this cannot tell a worker will: it looks again.
@@ -311,15 +359,15 @@ async def check_limits(store: JobStore, file: InputFile) -> None:
         MediumTooLargeError: it does; in the words that a worker would use.
     """
     async with _AT_ONCE:
-        refusal = await asyncio.to_thread(_refusal, store, file)
+        refusal = await asyncio.to_thread(_refusal, store, find)
     if refusal is not None:
         raise MediumTooLargeError(refusal)
 
 
-def _refusal(store: JobStore, file: InputFile) -> str | None:
+def _refusal(store: JobStore, find: Callable[[], Path]) -> str | None:
     """Why a file is refused; None also when nothing could be found out in time."""
     try:
-        path = store.local_input(file)
+        path = find()
     except OSError:
         return None
     answer, question = _PROCESSES.Pipe(duplex=False)
@@ -360,8 +408,7 @@ def config_of(form: Form) -> dict[str, Any]:
     Raises:
         ConfigError, ModelError: see :func:`revisage.service.jobs.intake.checked_config`.
     """
-    values = _json_object(form, "config")
-    return checked_config(values)
+    return checked_config(_json_object(form, "config"), photos=[photo.name for photo in form.photos])
 
 
 def _json_object(form: Form, name: str) -> dict[str, Any]:
@@ -374,19 +421,50 @@ def _json_object(form: Form, name: str) -> dict[str, Any]:
     return values
 
 
-def params_of(form: Form) -> dict[str, Any]:
-    """What else a restore request asks for.
+def kind_of(form: Form) -> Kind:
+    """Which kind of job a request asks for.
+
+    Raises:
+        ProblemError: there is none of that name.
+    """
+    kind = form.fields.get("kind") or "restore"
+    if kind not in LONG_KINDS:
+        raise ProblemError(422, "bad_request", f"the field 'kind' should be one of {', '.join(LONG_KINDS)}")
+    return cast(Kind, kind)
+
+
+def params_of(form: Form, kind: Kind, config: dict[str, Any]) -> dict[str, Any]:
+    """What else a request for a job of this kind, with a checked config, asks for.
 
     Raises:
         ProblemError: an unknown field, or a value that is not allowed.
         ScanMismatchError: the scan is not one.
+        ConfigError: somebody is asked for whom nobody can know.
     """
-    for name in form.fields.keys() - {"config", "path", "scan", *_SWITCHES}:
-        raise ProblemError(422, "bad_request", f"unknown field '{name}'")
-    params: dict[str, Any] = {name: _switch(form, name) for name in _SWITCHES}
+    own = ("every",) if kind == "analyze" else _SWITCHES
+    for name in form.fields.keys() - {"config", "path", "scan", "kind", *own}:
+        raise ProblemError(422, "bad_request", f"unknown field '{name}'" + _elsewhere(name, kind))
+    params: dict[str, Any] = {"every": _every(form)} if kind == "analyze" else {}
+    params |= {name: _switch(form, name) for name in _SWITCHES if name in own}
     if form.fields.get("scan"):
         params["scan"] = _checked_scan(_json_object(form, "scan"))
+    if kind == "restore":
+        check_people(config, params.get("scan"))
     return params
+
+
+def _elsewhere(name: str, kind: Kind) -> str:
+    return f"; a job of the kind '{kind}' has none" if name in ("every", *_SWITCHES) else ""
+
+
+def _every(form: Form) -> float:
+    try:
+        every = float(form.fields.get("every") or 0.2)
+    except ValueError:
+        every = 0.0
+    if not 0 < every <= 3600:
+        raise ProblemError(422, "bad_request", "the field 'every' should be seconds, above 0 and up to 3600")
+    return every
 
 
 def _switch(form: Form, name: str) -> bool:
@@ -405,7 +483,9 @@ def _checked_scan(values: dict[str, Any]) -> dict[str, Any]:
 
 def digest_of(form: Form, config: dict[str, Any], params: dict[str, Any]) -> str:
     """Of all that a request asks for: two with one Idempotency-Key must agree in it."""
-    parts = [form.sha256, form.fields.get("path"), config, params]
+    sha256 = "" if form.file is None else form.file.sha256
+    photos = [[photo.name, photo.sha256] for photo in form.photos]
+    parts = [sha256, form.fields.get("path"), form.fields.get("kind") or "restore", config, params, photos]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -419,25 +499,38 @@ async def input_of(store: JobStore, form: Form) -> InputFile:
     """
     file = await _taken_in(store, form)
     try:
-        await check_limits(store, file)
+        await check_limits(store, lambda: store.local_input(file))
     except BaseException:
         await asyncio.to_thread(store.delete_input, file.id)
         raise
     return file
 
 
+async def photos_of(store: JobStore, form: Form) -> list[Photo]:
+    """The photos of people that came with a request; a job takes them over.
+
+    Raises:
+        InputError: one is no photo.
+        MediumTooLargeError: one says that it is larger than the service allows.
+    """
+    found = []
+    for upload in form.photos:
+        found.append(await asyncio.to_thread(store.photo, upload.part, upload.name))
+        await check_limits(store, partial(Path, upload.part))
+    return found
+
+
 async def _taken_in(store: JobStore, form: Form) -> InputFile:
-    path = form.fields.get("path")
-    if (form.part is None) == (path is None):
+    path, upload = form.fields.get("path"), form.file
+    if (upload is None) == (path is None):
         raise ProblemError(422, "no_file", "send a file in the field 'file' (or name one in the field 'path')")
     if path is not None:
         return await asyncio.to_thread(lambda: store.add_path(_allowed(store, path)))
-    part, form.part = form.part, None
-    assert part is not None
-    if not form.size:
-        part.unlink(missing_ok=True)
+    assert upload is not None
+    if not upload.size:
         raise ProblemError(422, "no_file", "the file is empty")
-    return await asyncio.to_thread(store.add_upload, part, form.name, form.sha256)
+    form.file = None
+    return await asyncio.to_thread(store.add_upload, upload.part, upload.name, upload.sha256)
 
 
 def _allowed(store: JobStore, text: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.background import BackgroundTask
@@ -27,7 +28,9 @@ from revisage.service.http.requests import (
     digest_of,
     finished,
     input_of,
+    kind_of,
     params_of,
+    photos_of,
     read_form,
 )
 from revisage.service.http.schemas import (
@@ -42,8 +45,7 @@ from revisage.service.http.schemas import (
     job_body,
     problem_response,
 )
-from revisage.service.jobs import InputFile, Job, JobStore, Kind, NotFoundError, Status, result_path
-from revisage.service.jobs import preview as ask_preview
+from revisage.service.jobs import InputFile, Job, JobStore, Kind, NotFoundError, Status, check_people, result_path
 
 __all__ = ["router"]
 
@@ -52,10 +54,12 @@ router = APIRouter(prefix="/v1", responses=doc.PROBLEMS)
 _LOOK = 0.5
 """Seconds between two looks at a job whose events somebody follows."""
 
-_MARKS = {"output": "restored", "report": "report", "compare": "compared", "playable": "restored"}
+_MARKS = {"output": "restored", "report": "report", "compare": "compared", "playable": "restored", "scan": "scan"}
 """What is added to the name of the input, by the result that is fetched."""
 
-File = Literal["output", "report", "compare", "playable"]
+File = Literal[
+    "output", "report", "compare", "playable", "people.json", "people.csv", "people.vtt", "people.html", "scan"
+]
 Key = Annotated[
     str | None,
     Header(min_length=1, max_length=128, description="A second request with the same key makes no second job."),
@@ -75,22 +79,25 @@ Root = Annotated[str, Depends(_root_of)]
 async def create_job(
     request: Request, response: Response, store: Store, root: Root, owner: Owner, idempotency_key: Key = None
 ) -> JobBody:
-    """Queue the restoration of a file.
+    """Queue the restoration of a file, or the analysis of who is in it (`kind`).
 
-    The file is the form field `file`; `config` holds options as JSON. The answer comes when the upload is complete;
-    follow `links.events` or ask for `links.self` until the status is done, failed or cancelled.
+    The file is the form field `file`; `config` holds options as JSON. Photos of people whom `who` names come in fields
+    `photo`, each under the file name that `who` has, and are deleted with the job. The answer comes when the upload is
+    complete; follow `links.events` or ask for `links.self` until the status is done, failed or cancelled.
     """
-    async with read_form(request, store) as form:
-        config, params = await asyncio.to_thread(lambda: (config_of(form), params_of(form)))
+    async with read_form(request, store, photos=True) as form:
+        kind = kind_of(form)
+        config = await asyncio.to_thread(config_of, form)
+        params = await asyncio.to_thread(params_of, form, kind, config)
         digest = digest_of(form, config, params)
         known = await asyncio.to_thread(store.job_of_key, owner, idempotency_key, digest)
         if known is not None:
             response.status_code = 200
             return job_body(known, root)
+        photos = await photos_of(store, form)
         file = await input_of(store, form)
-        job = await asyncio.to_thread(
-            _queued, store, file, config=config, params=params, owner=owner, key=idempotency_key, digest=digest
-        )
+        asked = {"kind": kind, "config": config, "params": params, "photos": photos, "owner": owner}
+        job = await asyncio.to_thread(lambda: _queued(store, file, key=idempotency_key, digest=digest, **asked))
     body = job_body(job, root)
     response.headers["Location"] = body.links["self"]
     return body
@@ -113,12 +120,13 @@ def list_jobs(
     store: Store,
     root: Root,
     owner: Owner,
+    kind: Annotated[Literal["restore", "analyze"] | None, Query(description="Both where it is left out.")] = None,
     status: Status | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     after: Annotated[str | None, Query(max_length=32, description="`next` of the page before.")] = None,
 ) -> JobList:
     """Jobs, the newest first, a page at a time."""
-    page = store.jobs(status=status, owner=owner, limit=limit, after=after)
+    page = store.jobs(kind=kind, status=status, owner=owner, limit=limit, after=after)
     return JobList(jobs=[job_body(job, root) for job in page.jobs], next=page.next)
 
 
@@ -199,6 +207,24 @@ def job_face(store: Store, job: OwnJob, track: int, moment: Literal["before", "a
 
 
 @router.api_route(
+    "/jobs/{job_id}/people/{number}",
+    methods=["GET", "HEAD"],
+    response_class=FileResponse,
+    responses=doc.picture("image/jpeg"),
+    tags=["results"],
+)
+def job_person(store: Store, job: OwnJob, number: Annotated[int, PathParameter(ge=0)]) -> FileResponse:
+    """Portraits of somebody whom an analysis found, the person of this place (from 0) in `result.people`: up to six
+    squares beside each other, the clearest first."""
+    portraits = job.result.get("portraits", [])
+    name = portraits[number] if number < len(portraits) else None
+    path = None if name is None else result_path(store, job, name)
+    if path is None:
+        raise ProblemError(404, "not_found", "there is no such picture")
+    return _file(path)
+
+
+@router.api_route(
     "/jobs/{job_id}/preview",
     methods=["GET", "HEAD"],
     response_class=FileResponse,
@@ -223,13 +249,16 @@ async def job_preview(
 
 def _ask(store: JobStore, job: Job, time: float | None) -> Job:
     """The quick job that makes a picture of a job's file; the same one for the same picture."""
-    attempt = 0
+    attempt, config = 0, job.config
+    params: dict[str, Any] = {} if time is None else {"time": time}
+    if job.kind == "analyze":  # its photos are deleted when it is done
+        config = {name: value for name, value in config.items() if name not in ("who", "only", "except_")}
+    elif "photos" in job.params:
+        params |= {"photos": job.params["photos"], "photos_of": job.id}
     while True:
         key = f"preview {job.id} {time} {attempt}"
-        if time is None:
-            quick = store.create_job(job.input.id, kind="look", config=job.config, idempotency_key=key)
-        else:
-            quick = ask_preview(store, job.input.id, time, job.config, idempotency_key=key)
+        kind: Kind = "look" if time is None else "preview"
+        quick = store.create_job(job.input.id, kind=kind, config=config, params=params, idempotency_key=key)
         if quick.status not in ("failed", "cancelled"):
             return quick
         store.delete(quick.id)
@@ -244,9 +273,11 @@ def _ask(store: JobStore, job: Job, time: float | None) -> Job:
     tags=["results"],
 )
 def job_file(store: Store, job: OwnJob, file: File) -> FileResponse:
-    """A result: the output, the report (JSON), the side-by-side, or a copy that browsers play. Ranges are answered."""
+    """A result: of a restoration the output, the report (JSON), the side-by-side, or a copy that browsers play; of an
+    analysis the people as JSON, CSV, WebVTT or a page, and the scan (JSON) with the person of each track, which a
+    restoration takes. Ranges are answered."""
     path = _result(store, job, file)
-    return _file(path, f"{Path(job.input.name).stem}_{_MARKS[file]}{path.suffix}")
+    return _file(path, f"{Path(job.input.name).stem}_{_MARKS.get(file, 'people')}{path.suffix}")
 
 
 def _result(store: JobStore, job: Job, name: str) -> Path:
@@ -296,12 +327,12 @@ class _RangedFile(FileResponse):
     "/images",
     response_class=FileResponse,
     responses=doc.picture("image/png"),
-    openapi_extra=doc.QUICK_REQUEST,
+    openapi_extra=doc.IMAGE_REQUEST,
     tags=["at once"],
 )
 async def restore_image(request: Request, store: Store, owner: Owner) -> FileResponse:
     """Restore a photo or a GIF: an image in, the restored image out, in the same format."""
-    job, path = await _at_once(request, store, "image", owner, "output")
+    job, path = await _at_once(request, store, "image", owner, "output", photos=True)
     name = f"{Path(job.input.name).stem}_restored{path.suffix}"
     answer = _file(path, name, BackgroundTask(store.forget, job.input.id))
     answer.headers["X-Revisage-Faces"] = str(job.result["faces_restored"])
@@ -328,15 +359,20 @@ async def verify_file(request: Request, store: Store, owner: Owner) -> Provenanc
     return Provenance.model_validate_json(found)
 
 
-async def _at_once(request: Request, store: JobStore, kind: Kind, owner: str | None, name: str) -> tuple[Job, Path]:
+async def _at_once(
+    request: Request, store: JobStore, kind: Kind, owner: str | None, name: str, *, photos: bool = False
+) -> tuple[Job, Path]:
     """A quick job on an upload, done, and its result of this name."""
-    async with read_form(request, store) as form:
+    async with read_form(request, store, photos=photos) as form:
         config = await asyncio.to_thread(config_of, form)
+        if kind == "image":
+            await asyncio.to_thread(check_people, config, None)
+        asked = {"kind": kind, "config": config, "photos": await photos_of(store, form), "owner": owner}
         file = await input_of(store, form)
         try:
             if kind == "image" and file.kind == "video":
                 raise ProblemError(415, "bad_input", f"{file.name} is a video; POST /v1/jobs restores videos")
-            job = await asyncio.to_thread(lambda: store.create_job(file.id, kind=kind, config=config, owner=owner))
+            job = await asyncio.to_thread(lambda: store.create_job(file.id, **asked))
             job = await finished(request, store, job)
         except BaseException:
             await asyncio.to_thread(store.forget, file.id)

@@ -21,8 +21,10 @@ from revisage.core import (
     served_fields,
 )
 from revisage.service.jobs import (
+    LONG_KINDS,
     Job,
     JobProgress,
+    Kind,
     Status,
     error_code,
     error_status,
@@ -32,6 +34,7 @@ from revisage.service.jobs import (
 
 __all__ = [
     "FILES",
+    "IMAGE_REQUEST",
     "JOB_REQUEST",
     "PROBLEMS",
     "QUICK_REQUEST",
@@ -168,6 +171,7 @@ class ErrorBody(BaseModel):
 
 _JOB = {
     "id": _ID,
+    "kind": "restore",
     "status": "running",
     "progress": {
         "fraction": 0.61,
@@ -196,12 +200,16 @@ class JobBody(BaseModel):
     model_config = _example(**_JOB)
 
     id: str
+    kind: Kind
     status: Status
     progress: JobProgress
     error: ErrorBody | None
     input: InputBody
     config: dict[str, Any] = Field(description="The RestoreConfig fields that were given.")
-    result: dict[str, Any] = Field(description="When it is done: frames, faces_restored, seconds, measures …")
+    result: dict[str, Any] = Field(
+        description="When it is done: frames, faces_restored, seconds, measures …; of an analysis frames, shots, "
+        "people (label, name, likeness, seconds, appearances, tracks), notes."
+    )
     attempts: int = Field(description="How often a worker began with it; above 1 after a worker died.")
     created_at: str
     started_at: str | None
@@ -233,6 +241,11 @@ class FaceBody(BaseModel):
     strength: float | None = Field(description="As set in the scan that came with the job.")
     quality: str | None = None
     description: str | None = None
+    person: str | None = Field(None, description="Whom it shows, where that is known.")
+    likeness: dict[str, Any] | None = Field(
+        None,
+        description="Restored faces beside what they were: `identity` (1: the same), `expression_kept`, …",
+    )
     pictures: dict[str, str] = Field({}, description="Addresses of JPEGs, before and after.")
 
 
@@ -320,6 +333,7 @@ def job_body(job: Job, root: str = "") -> JobBody:
     error = None if job.error is None else ErrorBody(code=job.error_code or "failed", message=job.error)
     return JobBody(
         id=job.id,
+        kind=job.kind,
         status=job.status,
         progress=job.progress,
         error=error,
@@ -327,7 +341,7 @@ def job_body(job: Job, root: str = "") -> JobBody:
             name=job.input.name, format=job.input.format, bytes=job.input.bytes, sha256=job.input.sha256 or None
         ),
         config=job.config,
-        result={name: value for name, value in job.result.items() if not _is_file(value)},
+        result={name: value for name, value in job.result.items() if name != "portraits" and not _is_file(value)},
         attempts=job.attempts,
         created_at=iso(job.created) or "",
         started_at=iso(job.started),
@@ -343,8 +357,11 @@ def _is_file(value: Any) -> bool:
 def _links(job: Job, root: str) -> dict[str, str]:
     base = f"{root}/v1/jobs/{job.id}"
     links = {"self": base, "events": f"{base}/events", "preview": f"{base}/preview"}
-    files = ("output", "report", "faces", "compare", "playable")
+    files = ("output", "report", "faces", "compare", "playable", *_OF_ANALYSIS)
     return links | {name: f"{base}/{name}" for name in files if name in job.result}
+
+
+_OF_ANALYSIS = ("people.json", "people.csv", "people.vtt", "people.html", "scan")
 
 
 _ABOUT = {
@@ -392,20 +409,40 @@ def _form(required: list[str], **fields: dict[str, Any]) -> dict[str, Any]:
 
 
 _SWITCH = {"type": "boolean", "default": False}
+_PHOTOS = {
+    "type": "array",
+    "items": {"type": "string", "format": "binary"},
+    "description": "Photos of people, one field `photo` for each. `who` of `config` gives them names by their file "
+    'names: `{"who": ["Ann=ann.jpg"], "only": ["Ann"]}`. They are deleted with the job, '
+    "those of an analysis when it is done.",
+}
 JOB_REQUEST = _form(
     [],
     file=_FILE,
     path={"type": "string", "description": "Instead of `file`: a file of the server's, in a folder that it allows."},
+    kind={
+        "type": "string",
+        "enum": list(LONG_KINDS),
+        "default": "restore",
+        "description": "`analyze`: who is in it when, how heads are held, what faces show; nothing is restored.",
+    },
     config=_CONFIG,
+    photo=_PHOTOS,
     scan={
         "type": "string",
         "contentMediaType": "application/json",
-        "description": "`scan` of POST /v1/scan, perhaps with fewer tracks: restore these faces only.",
+        "description": "`scan` of POST /v1/scan or of an analysis, perhaps with fewer tracks: these faces only.",
+    },
+    every={
+        "type": "number",
+        "default": 0.2,
+        "description": "Of an analysis: seconds between two looks at a face.",
     },
     compare=_SWITCH | {"description": "Also make a labelled side-by-side."},
     playable=_SWITCH | {"description": "Also make a copy that browsers play, where they do not play the output."},
 )
 QUICK_REQUEST = _form(["file"], file=_FILE, config=_CONFIG)
+IMAGE_REQUEST = _form(["file"], file=_FILE, config=_CONFIG, photo=_PHOTOS)
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 FILES: dict[int | str, dict[str, Any]] = {

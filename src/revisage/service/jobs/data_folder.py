@@ -29,7 +29,7 @@ class DataFolder:
 
     uploads/ID.part      on its way in
     inputs/ID.EXT        complete
-    jobs/ID/             results of a job, and its work folder
+    jobs/ID/             photos of people that came with a job, its results, and its work folder
 
     With a store, inputs and results lie there under the same names, and what is here is on its way there or a copy of
     it. A result's name holds the number of the attempt that made it, and is never written again: copies stay true.
@@ -102,6 +102,18 @@ class DataFolder:
         if self.storage is not None:
             _send(part, self.input_path(file))
         part.replace(place)
+
+    def add_photo(self, job_id: str, part: Path, name: str) -> None:
+        """Give a complete photo its place in the folder of a job, with which it is deleted.
+
+        Raises:
+            OutputError: the store does not take it.
+        """
+        folder, place = self.job_folder(job_id), self.stored_job(job_id)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if place is not None:
+            _send(part, place / name)
+        part.replace(folder / name)
 
     def keep(self, job_id: str, files: Sequence[Path]) -> None:
         """Send the results of a job, which lie complete in its folder, to where they belong.

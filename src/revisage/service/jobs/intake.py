@@ -14,6 +14,9 @@ What jobs of each kind leave in ``job.result`` (names are of files in the job's 
              ``seconds_per_frame`` and ``estimate_seconds`` for the whole file on this machine.
 ``scan``     ``scan`` (a Scan as JSON), ``frames``, ``shots``, ``tracks`` (id, first_seconds, last_seconds, frames,
              seen, mean_size, mean_score, quality, description, picture: JPEG of the face).
+``analyze``  ``people.json``, ``people.csv``, ``people.vtt``, ``people.html`` (an Analysis), ``scan`` (a Scan with the
+             person of each track), ``people`` (label, name, likeness, seconds, tracks, appearances), ``portraits`` (of
+             each a JPEG with up to six squares beside each other, or ``null``), ``frames``, ``shots``, ``notes``.
 ``preview``  ``before`` and ``after`` (PNG of the whole frame at ``time``), ``faces`` restored, ``seconds`` it took.
 ``image``    ``output``, ``report``.
 ``restore``  ``output``, ``report`` (JSON), ``faces`` (JSON: as ``tracks`` above, with ``before`` and ``after`` JPEGs),
@@ -25,7 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,17 +37,21 @@ from revisage.core import ConfigError, OutputError, RestoreConfig, make_config, 
 from revisage.service.jobs.job import (
     InputFile,
     Job,
+    Photo,
     TooLargeError,
 )
-from revisage.service.jobs.job_store import JobStore
+from revisage.service.jobs.job_store import JobStore, clean_name
 from revisage.service.settings import ServiceSettings
 
 __all__ = [
+    "analyze",
+    "check_people",
     "check_size",
     "checked_config",
     "look",
     "no_room",
     "open_store",
+    "photo_of",
     "preview",
     "receive",
     "restore",
@@ -67,11 +74,16 @@ def open_store(**options: Any) -> JobStore:
     return JobStore(ServiceSettings.load(**options))
 
 
-def checked_config(values: Mapping[str, Any]) -> dict[str, Any]:
+def checked_config(values: Mapping[str, Any], photos: Sequence[str] = ()) -> dict[str, Any]:
     """RestoreConfig fields as JSON values, checked: those that a service takes, models by name only.
 
+    Args:
+        values: the fields.
+        photos: names of the photos that came with the request, which ``who`` gives names to.
+
     Raises:
-        ConfigError: an unknown key, a value that is not allowed, or a field that is not for requests.
+        ConfigError: an unknown key, a value that is not allowed, or a field that is not for requests; or ``who`` and
+            the photos do not belong together.
         ModelError: no model of this name.
     """
     for key in values:
@@ -80,7 +92,47 @@ def checked_config(values: Mapping[str, Any]) -> dict[str, Any]:
     config = make_config(values)
     if "model" in values:
         models.find(config.model)
+    _check_photos(config, [clean_name(name) for name in photos])
     return config.model_dump(mode="json", exclude_unset=True)
+
+
+def photo_of(text: str) -> tuple[str, str]:
+    """Name and photo of an entry of ``who``; the photo as its upload is called.
+
+    Raises:
+        ConfigError: it has another form.
+    """
+    name, _, photo = text.partition("=")
+    if not name.strip() or not photo.strip():
+        raise ConfigError(f"who cannot be {text!r}: write NAME=photo.jpg")
+    return name.strip(), clean_name(photo)
+
+
+def _check_photos(config: RestoreConfig, photos: Sequence[str]) -> None:
+    twice = next((name for name in photos if photos.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"who cannot be told: two photos are called {twice}; give each a name of its own")
+    named = {photo_of(text)[1] for text in config.who}
+    lacking, idle = sorted(named - set(photos)), sorted(set(photos) - named)
+    if lacking:
+        raise ConfigError(f"who cannot be told: {lacking[0]} did not come with the request; send it in a field 'photo'")
+    if idle:
+        raise ConfigError(f"who cannot be told: nobody is given the photo {idle[0]}; add 'NAME={idle[0]}' to who")
+
+
+def check_people(config: Mapping[str, Any], scan: Mapping[str, Any] | None) -> None:
+    """Refuse a restoration of certain people where nothing can tell who they are.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    known = any(track.get("person") for track in (scan or {}).get("tracks", ()))
+    for option in ("only", "except_"):
+        if config.get(option) and not config.get("who") and not known:
+            raise ConfigError(
+                f"{option} cannot be told: nobody has said who is who; send photos with 'who', or the scan of a job "
+                "of the kind 'analyze'"
+            )
 
 
 def receive(store: JobStore, stream: BinaryIO, name: str) -> InputFile:
@@ -132,6 +184,36 @@ def look(store: JobStore, input_id: str, config: Mapping[str, Any] | None = None
 def scan(store: JobStore, input_id: str, config: Mapping[str, Any] | None = None, **options: Any) -> Job:
     """Ask for all faces of a file, tracked from frame to frame."""
     return store.create_job(input_id, kind="scan", config=checked_config(config or {}), **options)
+
+
+def analyze(
+    store: JobStore,
+    input_id: str,
+    config: Mapping[str, Any] | None = None,
+    *,
+    photos: Sequence[Photo] = (),
+    scan: Mapping[str, Any] | None = None,
+    every: float = 0.2,
+    **options: Any,
+) -> Job:
+    """Ask who is in a file when, how heads are held, and what faces show.
+
+    Args:
+        store: the job store.
+        input_id: of a file in it.
+        config: fields of RestoreConfig; ``who`` gives the photos names.
+        photos: of people; they are deleted when the job is done, or with it.
+        scan: as a scan job left it, to save looking for faces again.
+        every: seconds between two looks at a face.
+        **options: of JobStore.create_job.
+
+    Raises:
+        ConfigError: see :func:`checked_config`.
+        NotFoundError, BusyError: see :meth:`JobStore.create_job`.
+    """
+    params: dict[str, Any] = {"every": every} | ({} if scan is None else {"scan": dict(scan)})
+    checked = checked_config(config or {}, [photo.name for photo in photos])
+    return store.create_job(input_id, kind="analyze", config=checked, params=params, photos=photos, **options)
 
 
 def verify(store: JobStore, input_id: str, **options: Any) -> Job:

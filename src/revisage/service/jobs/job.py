@@ -28,6 +28,7 @@ from revisage.service.settings import MediumTooLargeError
 __all__ = [
     "ACTIVE",
     "FINISHED",
+    "LONG_KINDS",
     "QUICK_KINDS",
     "BusyError",
     "InputFile",
@@ -38,6 +39,7 @@ __all__ = [
     "Lease",
     "NotFoundError",
     "OutOfTimeError",
+    "Photo",
     "QuotaError",
     "ReusedKeyError",
     "Status",
@@ -53,12 +55,14 @@ __all__ = [
 ]
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
-Kind = Literal["restore", "look", "scan", "preview", "image", "verify"]
+Kind = Literal["restore", "analyze", "look", "scan", "preview", "image", "verify"]
 Lane = Literal["restore", "quick"]
 
 ACTIVE: tuple[Status, ...] = ("queued", "running")
 FINISHED: tuple[Status, ...] = ("done", "failed", "cancelled")
-QUICK_KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind != "restore")
+LONG_KINDS: tuple[Kind, ...] = ("restore", "analyze")
+"""Kinds of work on a whole file, which somebody asks for and comes back to."""
+QUICK_KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind not in LONG_KINDS)
 """Kinds that somebody waits for. A worker of their own runs them, so that none waits behind a film."""
 
 
@@ -94,7 +98,24 @@ class InputFile:
     created: float
 
 
-Stage = Literal["waiting", "scan", "restore", "finish", "done"]
+@dataclass(frozen=True)
+class Photo:
+    """A photo of somebody who has a name in a job's config, before a job has it.
+
+    Attributes:
+        name: what its owner calls it, and the config.
+        format: what its first bytes say.
+        bytes: its size.
+        part: where it lies complete.
+    """
+
+    name: str
+    format: str
+    bytes: int
+    part: Path
+
+
+Stage = Literal["waiting", "scan", "people", "restore", "finish", "done"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +124,7 @@ class JobProgress:
 
     Attributes:
         fraction: 0 to 1 over all stages; never falls while one worker is at it.
-        stage: ``waiting``, ``scan``, ``restore``, ``finish`` or ``done``.
+        stage: ``waiting``, ``scan``, ``people``, ``restore``, ``finish`` or ``done``.
         done, total: frames of this stage; total is None while unknown.
         faces: met so far in this stage.
         fps: frames per second in this stage.
@@ -125,7 +146,8 @@ class Job:
 
     Attributes:
         id: hexadecimal, made by the store.
-        kind: ``restore``, or one of the quick kinds.
+        kind: ``restore``, ``analyze``, or one of the quick kinds.
+        lane: whose workers take it. A file is kept for the jobs of the lane ``restore``.
         status: ``queued``, ``running``, ``done``, ``failed`` or ``cancelled``.
         input: the file it works on.
         config: the RestoreConfig fields that were given, as JSON values.
@@ -144,6 +166,7 @@ class Job:
 
     id: str
     kind: Kind
+    lane: Lane
     status: Status
     input: InputFile
     config: dict[str, Any]

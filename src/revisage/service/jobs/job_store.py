@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,11 +22,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from revisage.core import InputError
 from revisage.media import Sniffed, sniff, sniff_file
 from revisage.service.jobs.data_folder import DataFolder
 from revisage.service.jobs.database import Database, inputs, jobs, workers
 from revisage.service.jobs.job import (
     ACTIVE,
+    LONG_KINDS,
     QUICK_KINDS,
     BusyError,
     InputFile,
@@ -35,6 +37,7 @@ from revisage.service.jobs.job import (
     Kind,
     Lane,
     NotFoundError,
+    Photo,
     QuotaError,
     ReusedKeyError,
     Status,
@@ -43,9 +46,12 @@ from revisage.service.jobs.job import (
 )
 from revisage.service.settings import ServiceSettings
 
-__all__ = ["JobStore", "Page", "job_of", "job_query"]
+__all__ = ["JobStore", "Page", "clean_name", "job_of", "job_query"]
 
 _NAME_LENGTH = 200
+_OWNS = jobs.c.lane == "restore"
+"""Jobs that a file is kept for: what somebody looked at in passing goes with it."""
+
 _QUICK_KEPT = 3600.0
 """Seconds that results of quick jobs are kept."""
 
@@ -128,6 +134,19 @@ class JobStore:
             connection.execute(inputs.insert().values(**asdict(file)))
         return file
 
+    def photo(self, part: Path, name: str) -> Photo:
+        """An uploaded photo of somebody that lies complete in :attr:`folder`, for :meth:`create_job`.
+
+        Raises:
+            InputError: it is no photo.
+        """
+        name = clean_name(name)
+        with part.open("rb") as stream:
+            found = sniff(stream.read(4096), name)
+        if found.kind != "image":
+            raise InputError(f"{name} is {found.format.upper()}, no photo: send a photo that shows one face")
+        return Photo(name, found.format, part.stat().st_size, part)
+
     def input(self, input_id: str) -> InputFile:
         """A file.
 
@@ -171,6 +190,8 @@ class JobStore:
         kind: Kind = "restore",
         config: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
+        photos: Sequence[Photo] = (),
+        lane: Lane | None = None,
         owner: str | None = None,
         idempotency_key: str | None = None,
         request_digest: str | None = None,
@@ -180,10 +201,12 @@ class JobStore:
 
         Args:
             input_id: of a file in this store.
-            kind: ``restore``, or a quick kind (see :mod:`revisage.service.jobs.intake`).
+            kind: ``restore``, ``analyze``, or a quick kind (see :mod:`revisage.service.jobs.intake`).
             config: RestoreConfig fields as JSON values; check them with ``jobs.checked_config`` first.
             params: of the kind; for ``restore``: ``scan`` (a Scan as JSON values, its tracks perhaps fewer),
                 ``compare`` (true: also a labelled side-by-side).
+            photos: of the people that the config names; they are moved into the job's folder, and deleted with it.
+            lane: whose workers take it; by default as its kind says.
             owner: name of the token that asked for it.
             idempotency_key: a second job with the same key (and owner) is not made; the first is given back.
             request_digest: of all that was asked; a key that comes again with another one is refused.
@@ -193,39 +216,54 @@ class JobStore:
             NotFoundError: there is no such file.
             BusyError: as many jobs as allowed are queued or running.
             ReusedKeyError: the key belongs to another request.
+            QuotaError, OutputError: there is no room for the photos.
         """
         found = self.job_of_key(owner, idempotency_key, request_digest)
         if found is not None:
             return found
         if keep_seconds is None and kind in QUICK_KINDS:
             keep_seconds = _QUICK_KEPT
+        names = {photo.name: f"photo-{number}.{photo.format}" for number, photo in enumerate(photos, 1)}
         values = {
-            **self._queued(kind, input_id),
+            **self._queued(kind, input_id, lane or _lane(kind)),
             "config": dict(config or {}),
-            "params": dict(params or {}),
+            "params": {**(params or {}), **({"photos": names} if names else {})},
+            "bytes": sum(photo.bytes for photo in photos),
             "owner": owner,
             "idempotency_key": _stored_key(owner, idempotency_key),
             "request_digest": request_digest,
             "keep_seconds": keep_seconds,
         }
         self.input(input_id)
+        job_id = str(values["id"])
         try:
+            self._take_photos(job_id, photos, names)
             with self.database.write() as connection:
-                self._check_free(connection, kind)
+                self._check_free(connection, values["lane"])
                 connection.execute(jobs.insert().values(**values))
         except sa.exc.IntegrityError:
+            self.folder.remove_job(job_id)
             found = self.job_of_key(owner, idempotency_key, request_digest)
             if found is None:
                 raise NotFoundError("there is no such file; upload it again") from None
             return found
-        return self.job(str(values["id"]))
+        except BaseException:
+            self.folder.remove_job(job_id)
+            raise
+        return self.job(job_id)
 
-    def _queued(self, kind: Kind, input_id: str) -> dict[str, Any]:
+    def _take_photos(self, job_id: str, photos: Sequence[Photo], names: Mapping[str, str]) -> None:
+        if photos:
+            self.check_room(sum(photo.bytes for photo in photos))
+        for photo in photos:
+            self.folder.add_photo(job_id, photo.part, names[photo.name])
+
+    def _queued(self, kind: Kind, input_id: str, lane: Lane) -> dict[str, Any]:
         """What the row of every new job holds."""
         return {
             "id": secrets.token_hex(16),
             "kind": kind,
-            "lane": _lane(kind),
+            "lane": lane,
             "status": "queued",
             "input_id": input_id,
             "progress": asdict(JobProgress()),
@@ -250,9 +288,9 @@ class JobStore:
             raise ReusedKeyError("this Idempotency-Key was used for another request; use a new one")
         return job_of(row, self.clock())
 
-    def _check_free(self, connection: sa.Connection, kind: Kind) -> None:
+    def _check_free(self, connection: sa.Connection, lane: Lane) -> None:
         query = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.status.in_(ACTIVE))
-        if (connection.scalar(query.where(jobs.c.lane == _lane(kind))) or 0) >= self.settings.max_active_jobs:
+        if (connection.scalar(query.where(jobs.c.lane == lane)) or 0) >= self.settings.max_active_jobs:
             raise BusyError(f"{self.settings.max_active_jobs} jobs are waiting or running; try again later")
 
     def job(self, job_id: str) -> Job:
@@ -270,23 +308,24 @@ class JobStore:
     def jobs(
         self,
         *,
-        kind: Kind = "restore",
+        kind: Kind | None = "restore",
         status: Status | None = None,
         owner: str | None = None,
         limit: int = 50,
         after: str | None = None,
     ) -> Page:
-        """Jobs of a kind, the newest first.
+        """Jobs that were asked for to be kept, the newest first.
 
         Args:
-            kind, status, owner: which; None means any.
+            kind: which; None means all of :data:`LONG_KINDS`.
+            status, owner: which; None means any.
             limit: at most so many.
             after: ``next`` of the page before.
 
         Raises:
             NotFoundError: ``after`` is no cursor of this store.
         """
-        query = job_query().where(jobs.c.kind == kind)
+        query = job_query().where(_OWNS, jobs.c.kind.in_(LONG_KINDS if kind is None else (kind,)))
         if status is not None:
             query = query.where(jobs.c.status == status)
         if owner is not None:
@@ -351,13 +390,13 @@ class JobStore:
         if not gone.rowcount:
             raise StillAtWorkError("the job is still at work; cancel it first")
         self.folder.remove_job(job_id)
-        if job.kind == "restore" and not self._count(jobs.c.input_id == job.input.id, jobs.c.kind == "restore"):
+        if job.lane == "restore" and not self._count(jobs.c.input_id == job.input.id, _OWNS):
             self.forget(job.input.id)
 
     def forget(self, input_id: str) -> None:
         """Delete the quick jobs of a file with their results, and the file if no other job needs it. Those at work are
         stopped and go with the next sweep."""
-        query = sa.select(jobs.c.id).where(jobs.c.input_id == input_id, jobs.c.kind != "restore")
+        query = sa.select(jobs.c.id).where(jobs.c.input_id == input_id, ~_OWNS)
         with self.database.read() as connection:
             quick = connection.scalars(query).all()
         for job_id in quick:
@@ -477,7 +516,7 @@ def job_of(row: Any, now: float) -> Job:
     """The value of a row of :func:`job_query`, as seen at ``now``."""
     values = row._mapping
     file = InputFile(**{column.name: values[f"input_{column.name}"] for column in inputs.c})
-    names = ("id", "kind", "status", "config", "params", "error", "error_code", "result", "attempts", "owner")
+    names = ("id", "kind", "lane", "status", "config", "params", "error", "error_code", "result", "attempts", "owner")
     more = ("cancel_requested", "created", "started", "finished", "version")
     late = values["status"] == "running" and (values["lease_until"] or 0) < now
     return Job(

@@ -119,7 +119,8 @@ class Leases:
             size: of its results on disk, in bytes.
         """
         progress = JobProgress(fraction=1.0, stage="done", seconds_left=0.0)
-        return self._end(lease, status="done", result=dict(result), bytes=size, progress=asdict(progress))
+        whole = jobs.c.bytes + size  # the photos that came with it are counted already
+        return self._end(lease, status="done", result=dict(result), bytes=whole, progress=asdict(progress))
 
     def failed(self, lease: Lease, error: str, code: str) -> bool:
         """End a job with an error of one line that shows no path; False when the lease was lost."""

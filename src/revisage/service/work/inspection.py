@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from revisage import faces, measures, media, pipeline, provenance
-from revisage.core import Face, Image, InputError, Region
+from revisage.core import Face, Image, InputError, Region, RestoreConfig
 from revisage.service.work.task import Outcome, Task
 
 if TYPE_CHECKING:
     from revisage.media import Frame
-    from revisage.pipeline import Scan, ScannedTrack
+    from revisage.pipeline import Scan, ScannedTrack, TrackSummary
 
 __all__ = ["faces_before_and_after", "look", "preview", "scan", "verify"]
 
@@ -203,7 +203,7 @@ def preview(task: Task) -> Outcome:
     picture = frame.rgb()
     faces = len(task.networks.detector(picture))
     task.token.check()
-    after = pipeline.restored_image(picture, task.config, task.networks)
+    after = pipeline.restored_image(picture, _of_one_picture(task), task.networks)
     before_path, after_path = task.named("before", ".png"), task.named("after", ".png")
     media.write_picture(before_path, picture)
     media.write_picture(after_path, after)
@@ -212,10 +212,20 @@ def preview(task: Task) -> Outcome:
     return Outcome(result, [before_path, after_path])
 
 
-def faces_before_and_after(task: Task, found: Scan, output: Path) -> tuple[Path, list[Path]]:
-    """A JSON file of the tracks, and pictures of each before and after."""
+def _of_one_picture(task: Task) -> RestoreConfig:
+    """The config for one moment: without photos a single picture does not tell who is who, and everybody is shown."""
+    config = task.config
+    return config if config.who else config.model_copy(update={"only": (), "except_": ()})
+
+
+def faces_before_and_after(
+    task: Task, found: Scan, output: Path, told: Sequence[TrackSummary]
+) -> tuple[Path, list[Path]]:
+    """A JSON file of the tracks, with what the report tells of each, and pictures of them before and after."""
     factor = media.probe(output).width / found.size_hw[1]
     tracks, pictures = _tracks(task, found, {"before": (task.source, found.first, 1.0), "after": (output, 0, factor)})
+    of_report = {track.id: track.model_dump(mode="json", include={"person", "likeness"}) for track in told}
+    tracks = [{**row, **of_report.get(row["id"], {})} for row in tracks]
     file = task.named("faces", ".json")
     file.write_text(json.dumps({"faces": tracks}, indent=2) + "\n", encoding="utf-8")
     return file, pictures

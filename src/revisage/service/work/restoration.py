@@ -18,7 +18,7 @@ from revisage.service.work.task import Outcome, Task
 if TYPE_CHECKING:
     from revisage.pipeline import FileReport, Report, Runner, Scan
 
-__all__ = ["restore"]
+__all__ = ["restore", "scan_of"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def restore(task: Task) -> Outcome:
         compare = task.folder / f"compare{'.mp4' if task.info.kind == 'video' else suffix}"
     config = task.config.model_copy(update={"compare": compare})
     began = time.perf_counter()
-    scan = _scan(task)
+    scan = scan_of(task)
     scanned = time.perf_counter() - began
     with _crew(task, scan) as crew:
         entry = pipeline.restore_file(
@@ -67,7 +67,7 @@ def _suffix(task: Task) -> str:
     return media.written_suffix(f".{task.job.input.format}", task.info)
 
 
-def _scan(task: Task) -> Scan:
+def scan_of(task: Task) -> Scan:
     """The scan that came with the job, the one that an earlier attempt left, or a new one."""
     given = task.job.params.get("scan")
     if given is not None:
@@ -113,7 +113,7 @@ def _collected(task: Task, entry: FileReport, scan: Scan, output: Path, compare:
         compare.replace(made["compare"])
     pictures: list[Path] = []
     if task.job.kind == "restore":
-        made["faces"], pictures = faces_before_and_after(task, scan, output)
+        made["faces"], pictures = faces_before_and_after(task, scan, output, entry.tracks)
     if task.job.params.get("playable"):
         made.update(_playable(task, output, made))
     output.replace(made["output"])

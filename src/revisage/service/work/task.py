@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +18,18 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import sqlalchemy as sa
 
 from revisage import media, pipeline
-from revisage.core import CancelToken, InputError, ProcessingError, Progress, RestoreConfig, make_config
-from revisage.service.jobs import JobProgress, JobStore, Lease, Leases, OutOfTimeError, Stage, error_code
+from revisage.core import CancelToken, InputError, OutputError, ProcessingError, Progress, RestoreConfig, make_config
+from revisage.service.jobs import (
+    JobProgress,
+    JobStore,
+    Kind,
+    Lease,
+    Leases,
+    OutOfTimeError,
+    Stage,
+    error_code,
+    photo_of,
+)
 from revisage.service.settings import ServiceSettings, check_medium
 from revisage.service.work.work_copy import bring_work, drop_unfinished
 
@@ -38,9 +49,11 @@ _GRACE = 20.0
 _WINDOW = 10.0
 _SETTLED = 1.0
 """Seconds that a speed is taken over: at most, and at least."""
-_SPANS = {"scan": (0.0, 0.25), "restore": (0.25, 0.95), "finish": (0.95, 1.0)}
-_RESTORE_PER_SCAN = 3.0
-"""A frame takes about so much longer to restore than to scan: the first guess, while nothing is restored yet."""
+_SPANS = {"scan": (0.0, 0.25), "people": (0.25, 0.3), "restore": (0.25, 0.95), "finish": (0.95, 1.0)}
+_ANALYSIS_SPANS = {"scan": (0.0, 0.6), "people": (0.6, 1.0)}
+_RESTORE_PER_SCAN, _PEOPLE_PER_SCAN = 3.0, 0.5
+"""A frame takes about so much longer to restore, or to tell people apart in, than to scan: the first guess, while
+nothing of that is done yet."""
 
 EXIT_HUNG = 75
 
@@ -70,10 +83,16 @@ class JobToken(CancelToken):
 
 
 class Meter:
-    """Turns what the pipeline tells into the progress of a job. Read and written by different threads."""
+    """Turns what the pipeline tells into the progress of a job. Read and written by different threads.
 
-    def __init__(self) -> None:
+    Args:
+        kind: of the job.
+    """
+
+    def __init__(self, kind: Kind = "restore") -> None:
         self.now = JobProgress(stage="scan")
+        self._spans = _ANALYSIS_SPANS if kind == "analyze" else _SPANS
+        self._after_scan = _PEOPLE_PER_SCAN if kind == "analyze" else _RESTORE_PER_SCAN
         self._seen: deque[tuple[float, int]] = deque()
 
     def __call__(self, moment: Progress) -> None:
@@ -86,8 +105,8 @@ class Meter:
         while at - self._seen[0][0] > _WINDOW and len(self._seen) > 2:
             self._seen.popleft()
         fps = self._speed()
-        fraction = max(self.now.fraction, _fraction(moment))
-        left = None if fps is None else _seconds_left(moment, fps)
+        fraction = max(self.now.fraction, _fraction(moment, self._spans))
+        left = None if fps is None else _seconds_left(moment, fps, self._after_scan)
         self.now = JobProgress(fraction, cast(Stage, moment.stage), moment.done, moment.total, moment.faces, fps, left)
 
     def _speed(self) -> float | None:
@@ -96,17 +115,17 @@ class Meter:
         return round((after - before) / (last - first), 2) if long_enough else None
 
 
-def _fraction(moment: Progress) -> float:
-    start, end = _SPANS.get(moment.stage, (0.0, 1.0))
+def _fraction(moment: Progress, spans: Mapping[str, tuple[float, float]]) -> float:
+    start, end = spans.get(moment.stage, (0.0, 1.0))
     part = min(1.0, moment.done / moment.total) if moment.total else 0.0
     return round(start + part * (end - start), 4)
 
 
-def _seconds_left(moment: Progress, fps: float) -> float | None:
+def _seconds_left(moment: Progress, fps: float, after_scan: float) -> float | None:
     if not moment.total:
         return None
     left = max(0, moment.total - moment.done) / fps
-    more = moment.total / fps * _RESTORE_PER_SCAN if moment.stage == "scan" else 0.0
+    more = moment.total / fps * after_scan if moment.stage == "scan" else 0.0
     return round(left + more, 1)
 
 
@@ -270,13 +289,31 @@ class Task:
 
     @cached_property
     def config(self) -> RestoreConfig:
-        """The job's config, with what the service decides."""
-        return make_config(self.job.config, overwrite=True)
+        """The job's config, with what the service decides, and the places of the photos that came with it.
 
-    @property
+        Raises:
+            InputError: a photo is no longer there.
+        """
+        who = tuple(f"{name}={self._photo(photo)}" for name, photo in map(photo_of, self.job.config.get("who", ())))
+        return make_config({**self.job.config, **({"who": who} if who else {})}, overwrite=True)
+
+    def _photo(self, name: str) -> Path:
+        """Where a photo lies that came with this job, or with the one that this is a preview of."""
+        params = self.job.params
+        stored = params.get("photos", {}).get(name)
+        try:
+            path = self.store.folder.result_path(params.get("photos_of", self.job.id), stored or "")
+        except OutputError:
+            path = None
+        if path is None or not path.is_file():
+            raise InputError(f"the photo {name} is no longer there; send it again")
+        self.names = {path: name, **self.names}
+        return path
+
+    @cached_property
     def networks(self) -> Networks:
         """Networks for the job's config."""
-        return self._loaded.networks(self.config)
+        return self._loaded.networks(self.config).knowing(self.config.who)
 
     @cached_property
     def info(self) -> MediaInfo:

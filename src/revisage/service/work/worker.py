@@ -35,6 +35,7 @@ from revisage.service.jobs import (
     public_error,
 )
 from revisage.service.settings import ServiceSettings, limit_process, set_up_log
+from revisage.service.work.analysis import analyze, drop_photos
 from revisage.service.work.inspection import look, preview, scan, verify
 from revisage.service.work.restoration import restore
 from revisage.service.work.task import Heart, InterruptedWorkError, JobToken, Loaded, Meter, Outcome, Task, out_of_time
@@ -51,6 +52,7 @@ _TROUBLE_SECONDS = 2.0
 
 _WORK: dict[Kind, Callable[[Task], Outcome]] = {
     "restore": restore,
+    "analyze": analyze,
     "image": restore,
     "look": look,
     "scan": scan,
@@ -129,7 +131,7 @@ class Worker:
 
     def _work(self, lease: Lease) -> None:
         job, settings = lease.job, self._store.settings
-        token, meter = JobToken(), Meter()
+        token, meter = JobToken(), Meter(job.kind)
         limit = settings.max_job_seconds if self._lane == "restore" else settings.max_quick_seconds
         task = Task(self._store, lease, token, meter, self._loaded)
         _LOG.info("job %s: %s, attempt %d", job.id, job.kind, lease.attempt)
@@ -153,6 +155,7 @@ class Worker:
 
     def _publish(self, lease: Lease, outcome: Outcome, task: Task) -> None:
         if self._leases.done(lease, outcome.result, outcome.size):
+            drop_photos(task)
             task.tidy()
         else:
             _LOG.warning("job %s: its lease was lost; its result is thrown away", lease.job.id)
