@@ -26,6 +26,7 @@ ORDER = [
     "cluster",
     "evaluation",
     "datasets",
+    "browser",
     "train",
     "pipeline",
     "people",

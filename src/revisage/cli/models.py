@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from revisage import models, train
+from revisage import browser, models, train
 from revisage.cli.show import print_lines, print_table, warn
 from revisage.core import ConfigError, ModelError
 
@@ -104,10 +104,40 @@ def _basis(source: str) -> str:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of `revisage train`, or embedded model.")],
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]", help="Folder of a run of `revisage train`, or embedded model.", show_default=False
+        ),
+    ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="NAME.safetensors, NAME.onnx or NAME.xml (OpenVINO).")
-    ],
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="NAME.safetensors, NAME.onnx or NAME.xml (OpenVINO).",
+            show_default=False,
+        ),
+    ] = None,
+    web: Annotated[
+        Path | None,
+        typer.Option(
+            "--web",
+            metavar="DIR",
+            help="A page that restores faces in the browser itself, with the embedded models.",
+            show_default=False,
+        ),
+    ] = None,
+    ort: Annotated[
+        Path | None,
+        typer.Option(
+            "--ort",
+            metavar="PATH",
+            help="For --web: the npm package onnxruntime-web, .tgz or folder; by default fetched (33 MB, MIT).",
+            show_default=False,
+        ),
+    ] = None,
     format_: Annotated[
         str | None,
         typer.Option(
@@ -131,7 +161,21 @@ def export(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
 ) -> None:
-    """Export a trained model, checked against the trained network, with a model card beside it."""
+    """Export a trained model, checked against the trained network, with a model card beside it.
+
+    \b
+    revisage export runs/mine -o mine.onnx      a run's averaged weights
+    revisage export --web page                  a page for any web server that restores in the browser
+    """
+    if web is not None:
+        if run is not None or output is not None:
+            raise ConfigError("--web makes a page with the embedded models: leave RUN and --output out")
+        print_lines([str(browser.export_page(web, runtime=ort, overwrite=overwrite))])
+        return
+    if run is None or output is None:
+        raise ConfigError("name a RUN and an --output FILE, or a page's folder by --web DIR")
+    if ort is not None:
+        raise ConfigError("--ort is for --web DIR")
     for name, value, allowed in (
         ("--format", format_, tuple(train.FORMATS.values())),
         ("--checkpoint", checkpoint, ("best", "last")),

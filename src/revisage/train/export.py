@@ -486,34 +486,36 @@ def export_model(
     faces: Path | None = None,
     overwrite: bool = True,
 ) -> list[Path]:
-    """Write an embedded model as OpenVINO files: the same bytes from the same weights and the same OpenVINO.
+    """Write an embedded model as OpenVINO files, or as ONNX: the same bytes from the same weights and libraries.
 
-    A detector's second stage is a file of its own, NAME.refine.xml.
+    A detector's second stage is a file of its own, NAME.refine.xml or .onnx.
 
     Args:
         name: of an embedded model.
-        output_path: an .xml; the weights go into .bin beside it.
-        shared: as the package holds them: weights that stand in the model's own file are left there, only the rest
-            goes beside the .xml, into .constants.
-        int8: the int8 form of a face restorer; it agrees with torch to 40 dB on faces held out, or is refused.
+        output_path: an .xml, whose weights go into .bin beside it, or an .onnx.
+        shared: OpenVINO files as the package holds them: weights that stand in the model's own file are left there,
+            only the rest goes beside the .xml, into .constants.
+        int8: the int8 form of a face restorer, of OpenVINO; it agrees with torch to 40 dB on faces held out, or is
+            refused.
         faces: folder of aligned faces to calibrate that with.
         overwrite: whether existing files are replaced.
 
     Returns:
-        The .xml files.
+        The .xml or .onnx files.
 
     Raises:
         ModelError: there is no such model.
-        ConfigError: it is not an embedded one, the output is no .xml, or int8 goes with nothing or without faces.
+        ConfigError: it is not an embedded one, the output is of another format, or int8 goes with nothing or without
+            faces.
         InputError: there are no faces to calibrate with.
-        ProcessingError: int8 does not agree.
         OutputError: a file exists or cannot be written.
+        MissingExtraError: ONNX without the extra ``export``.
+        ProcessingError: an ONNX or int8 file does not agree with the network.
     """
     entry = models.find(name)
     if not entry.embedded:
         raise ConfigError(f"{name} does not ship with revisage: export a run of yours, or {_embedded()}")
-    if output_path.suffix.lower() != ".xml":
-        raise ConfigError(f"{output_path}: an embedded model is exported to OpenVINO: name the output .xml")
+    kind = _embedded_format(output_path, openvino=shared or int8)
     weights = models.verify(entry)
     known = models.metadata(weights.path)
     record = nets.architecture(entry.arch)
@@ -534,11 +536,13 @@ def export_model(
     }
     written = []
     for part, stage, size_hw in _stages(net, record.role, record.size(known["config"])):
-        path = output_path.with_suffix(f".{part}.xml" if part else ".xml")
-        for file in (path, path.with_suffix(".bin")):
+        path = output_path.with_suffix(f".{part}{output_path.suffix}" if part else output_path.suffix)
+        for file in (path, *([path.with_suffix(".bin")] if kind == "openvino" else [])):
             check_file(file, overwrite=overwrite)
         kernels = [value.detach().numpy() for value in stage.parameters()]
-        if int8 and size_hw is not None:
+        if kind == "onnx":
+            _write_checked_onnx(stage, size_hw, path, notes)
+        elif int8 and size_hw is not None:
             calibration, judged = split(restorer_inputs(faces, (), size_hw[0], _CALIBRATION_FACES))
             write_model(quantise(convert(stage, size_hw), calibration, keep_weights=shared), path, notes, kernels)
             check_agreement(path, stage, size_hw, [judged], int8=True)
@@ -548,6 +552,27 @@ def export_model(
             share_weights(path, weights.path)
         written.append(path)
     return written
+
+
+def _embedded_format(path: Path, *, openvino: bool) -> Format:
+    kind = FORMATS.get(path.suffix.lower())
+    if kind not in ("onnx", "openvino"):
+        raise ConfigError(f"{path}: an embedded model is exported to OpenVINO or ONNX: name the output .xml or .onnx")
+    if openvino and kind != "openvino":
+        raise ConfigError("shared and int8 are for OpenVINO: name the output .xml")
+    return kind
+
+
+def _write_checked_onnx(stage: nn.Module, size_hw: Size, path: Path, notes: dict[str, Any]) -> None:
+    """The file appears once it was compared with the network, on a picture of blotches: faces do not ship."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        written = Path(folder) / path.name
+        write_onnx(stage.eval(), size_hw, written, notes)
+        height, width = size_hw or (96, 128)
+        blotches = np.random.default_rng(0).uniform(-1, 1, (3, height // 8, width // 8)).astype(np.float32)
+        picture = np.stack([cv2.resize(plane, (width, height), interpolation=cv2.INTER_CUBIC) for plane in blotches])
+        check_agreement(written, stage, size_hw, [np.clip(picture, -1, 1)[None]], int8=False)
+        written.replace(path)
 
 
 def _stages(net: nn.Module, role: str, size: int) -> list[tuple[str, nn.Module, tuple[int, int] | None]]:
