@@ -53,12 +53,16 @@ def large_photo(path: Path) -> None:
     Image.fromarray(face_frames(1)[0]).resize((1440, 810)).save(path, quality=90)
 
 
+def portrait(path: Path) -> None:
+    Image.fromarray(face_frames(1)[0]).save(path, quality=95)
+
+
 MATERIAL: dict[str, dict[str, Callable[[Path], None]]] = {
     "old-film.md": {"reel.mp4": clip},
     "vhs.md": {"tape.mkv": clip},
     "webcam.md": {"call.mp4": clip},
     "gif.md": {"clip.gif": gif},
-    "photo-album.md": {"scan.jpg": photo, "album/one.jpg": photo, "album/two.jpg": photo},
+    "photo-album.md": {"scan.jpg": photo, "portrait.jpg": portrait, "album/one.jpg": photo, "album/two.jpg": photo},
     "many-files.md": {"archive/one.jpg": photo, "archive/inside/two.jpg": photo},
     "training.md": {"photos/one.jpg": large_photo, "photos/two.png": large_photo, "call.mp4": clip},
 }
@@ -67,7 +71,14 @@ LEFT = {
     "vhs.md": ["tape_restored.mkv", "unsteady.json", "master.mkv"],
     "webcam.md": ["call_restored.mp4", "clean.mp4", "large.mp4"],
     "gif.md": [f"clip_restored.{ending}" for ending in ("gif", "webp", "png", "mp4")],
-    "photo-album.md": ["scan_restored.png", "restored/one.jpg", "restored/two.jpg", "faces/cmp", "marked.jpg"],
+    "photo-album.md": [
+        "scan_restored.png",
+        "restored/one.jpg",
+        "restored/two.jpg",
+        "faces/cmp",
+        "guided.png",
+        "marked.jpg",
+    ],
     "many-files.md": ["restored/one.jpg", "restored/inside/two.jpg"],
     "training.md": ["faces.jpg", "runs/mine", "mine.safetensors", "call_restored.mp4"],
 }

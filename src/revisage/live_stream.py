@@ -162,7 +162,19 @@ def open_live(
     )
 
 
-_OF_FILES = {"color", "c2pa_cert", "c2pa_key", "deinterlace", "end", "except_", "only", "start", "watermark", "who"}
+_OF_FILES = {
+    "color",
+    "c2pa_cert",
+    "c2pa_key",
+    "deinterlace",
+    "end",
+    "except_",
+    "only",
+    "reference",
+    "start",
+    "watermark",
+    "who",
+}
 """Options, beside those for side outputs, that need more of a video than has come through a pipe."""
 
 _CHUNK = 2**20

@@ -11,6 +11,7 @@ from colour_people import COLOURS, SIDE, face_at, recogniser
 
 from revisage.core import ConfigError, Face, InputError
 from revisage.people import photos_by_name, read_people
+from sample_media import plain_frames, write_video
 
 
 def photo(folder: Path, colour: str, name: str = "") -> Path:
@@ -69,3 +70,9 @@ def test_two_people_for_one_name_are_refused(tmp_path: Path) -> None:
 def test_a_photo_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_people({"Ann": [tmp_path / "none.jpg"]}, one_face, recogniser())
+
+
+def test_a_film_is_no_photo(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "film.mkv", plain_frames(3))
+    with pytest.raises(InputError, match=r"film\.mkv moves, and a photo is asked for: save the frame"):
+        read_people({"Ann": [path]}, one_face, recogniser())

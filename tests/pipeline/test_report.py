@@ -59,7 +59,7 @@ def test_each_track_and_each_face_is_accounted_for() -> None:
     totals = total(RESULTS)
     counts = face_counts(found, make_plan(found, RestoreConfig()), totals)
     assert (counts.tracks, counts.found, counts.restored, counts.left, counts.failed) == (3, 20, 16, 3, 1)
-    first, second, third = track_summaries(found, totals)
+    first, second, third = track_summaries(found, totals, {})
     assert (first.restored, first.strength, first.first_seconds, first.last_seconds) == (12, 0.833, 0, 0.44)
     assert (second.restored, second.strength, second.mean_size) == (4, 0.25, 60)
     assert (third.restored, third.strength) == (0, 0)

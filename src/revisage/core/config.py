@@ -220,6 +220,11 @@ class RestoreConfig(BaseModel):
     reader: Annotated[str, Option("Faces", ("networks", "result"), served=False)] = Field(
         "compact-reader", description="What tells people apart and reads faces: a face reader, or mobilefacenet."
     )
+    reference: Annotated[tuple[Path, ...], Option("Faces", ("result",), served=False, metavar="PHOTO")] = Field(
+        (),
+        description="A sharp photo of somebody in it, whose detail guides the restoration of their face where the two "
+        "agree; may be repeated, for more photos and people.",
+    )
     aligned: Annotated[bool, Option("Faces", ("scan", "result"))] = Field(
         False, description="The input already is one aligned face (FFHQ framing) per image."
     )

@@ -39,6 +39,7 @@ class RestoreOptions(TypedDict, total=False):
     only: Sequence[str] | None
     except_: Sequence[str] | None
     reader: PathLike | None
+    reference: Sequence[PathLike] | None
     aligned: bool | None
     temporal: Literal["off", "smooth", "flow", "raft"] | None
     temporal_passes: int | None

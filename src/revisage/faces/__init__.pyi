@@ -12,7 +12,15 @@ from .alignment import (
     transform,
     warp_antialiased,
 )
-from .compositing import composite, fine_share, landmark_mask, matched_difference, share_in_frame, with_fine
+from .compositing import (
+    composite,
+    fine_share,
+    landmark_mask,
+    matched_difference,
+    share_in_frame,
+    sharpness,
+    with_fine,
+)
 from .detect import CloserLook, FaceDetector, Found, VideoDetector, load_detector, suppressed, upright_crop
 from .grain import Place, place_of, whole_place, with_grain
 from .shots import ShotDetector
@@ -45,6 +53,7 @@ __all__ = [
     "matched_difference",
     "place_of",
     "share_in_frame",
+    "sharpness",
     "similarity",
     "suppressed",
     "transform",

@@ -36,6 +36,7 @@ __all__ = [
     "matched_difference",
     "scaled_affine",
     "share_in_frame",
+    "sharpness",
     "shown_region",
     "with_fine",
 ]
@@ -410,7 +411,7 @@ def with_fine(
     needed = _need(net, frame, face, region) if sparing and not always else 1.0
     delta = _without_tint(net(frame.rgb(region))) * np.float32(share * needed) if needed > 0 else None
     crop = face.crop if delta is None else _changed_crop(face, region, delta)
-    rest = 1 - share * _sharpness(crop) if sparing else 1.0
+    rest = 1 - share * sharpness(crop) if sparing else 1.0
     return replace(face, fine=FineChange(region, delta, crop, rest))
 
 
@@ -430,7 +431,7 @@ def _need(net: FineNet, frame: Frame, face: AlignedFace, region: Region) -> floa
     return _smooth_step((change - _CLEAN) / (_DAMAGED - _CLEAN))
 
 
-def _sharpness(crop: NDArray[np.uint8]) -> float:
+def sharpness(crop: NDArray[np.uint8]) -> float:
     """Whether the face in a crop is as fine as its pixels: 0 soft, 1 sharp, smooth between.
 
     The deviation of the band above a Gaussian of 1 px over that of the octave below it. Faces differ by a tenth in it,

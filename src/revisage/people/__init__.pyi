@@ -1,5 +1,7 @@
 from .analysis import CAUTION, Analysis, Appearance, Person, Samples, find_people
 from .grouping import group
+from .guided_detail import Guide, with_detail
+from .guides import Guidance, Reference, read_references
 from .html_page import analysis_page, timeline
 from .known_people import KnownPerson, photos_by_name, read_people
 from .observation import Footage, TrackReading, observe
@@ -9,8 +11,11 @@ __all__ = [
     "Analysis",
     "Appearance",
     "Footage",
+    "Guidance",
+    "Guide",
     "KnownPerson",
     "Person",
+    "Reference",
     "Samples",
     "TrackReading",
     "analysis_page",
@@ -19,5 +24,7 @@ __all__ = [
     "observe",
     "photos_by_name",
     "read_people",
+    "read_references",
     "timeline",
+    "with_detail",
 ]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from revisage._version import __version__
 from revisage.core import CancelToken, Crop
 from revisage.people.grouping import group
+from revisage.people.guides import Guidance, Reference, guidance
 from revisage.people.known_people import KnownPerson, matched
 from revisage.people.observation import Footage, Sighting, TrackReading, observe
 from revisage.readers import EXPRESSIONS, SAME_PERSON, Recogniser
@@ -129,6 +130,13 @@ class Analysis(BaseModel):
     caution: str = CAUTION
     notes: list[str] = []
 
+    _guidance: Guidance = PrivateAttr(default_factory=Guidance)
+
+    @property
+    def guidance(self) -> Guidance:
+        """Which guide photo serves which track; not kept in JSON."""
+        return self._guidance
+
     def renamed(self, names: Mapping[str, str]) -> Analysis:
         """This analysis with other names for the people of these labels; two of one name stay two."""
         people = [
@@ -207,6 +215,7 @@ def find_people(
     recogniser: Recogniser,
     *,
     known: Sequence[KnownPerson] = (),
+    references: Sequence[Reference] = (),
     every: float | None = 0.2,
     threshold: float = SAME_PERSON,
     tell: Any = lambda _: None,
@@ -218,6 +227,7 @@ def find_people(
         footage: a source and the faces that were found in it.
         recogniser: tells identities, and what else there is to read.
         known: people with names.
+        references: guide photos.
         every: seconds between two looks at a face; None takes no samples.
         threshold: see :data:`revisage.readers.SAME_PERSON`.
         tell: told the number of frames that were passed.
@@ -231,9 +241,10 @@ def find_people(
     together = list(_together(footage))
     identities = np.stack([reading.identity for reading in readings]) if readings else np.zeros((0, 1), np.float32)
     clusters = group(identities, together, threshold, [reading.worth for reading in readings])
-    people = _people(footage, readings, clusters, together, known, threshold)
+    apart = sorted({(clusters[a], clusters[b]) for a, b in together if clusters[a] != clusters[b]})
+    people = _people(footage, readings, clusters, apart, known, threshold)
     lacking = {person.name for person in known} - {person.name for person in people}
-    return Analysis(
+    analysis = Analysis(
         source=footage.path.name,
         reader={"name": recogniser.name, "sha256": recogniser.sha256},
         same_person=threshold,
@@ -243,6 +254,9 @@ def find_people(
         people=people,
         notes=[f"nobody looks like {name}" for name in sorted(lacking)],
     )
+    if references and recogniser.reader is not None:
+        analysis._guidance = guidance(readings, clusters, apart, references, recogniser.reader)
+    return analysis
 
 
 def _together(footage: Footage) -> Iterator[tuple[int, int]]:
@@ -259,7 +273,7 @@ def _people(
     footage: Footage,
     readings: Sequence[TrackReading],
     clusters: Sequence[int],
-    together: Sequence[tuple[int, int]],
+    apart: Sequence[tuple[int, int]],
     known: Sequence[KnownPerson],
     threshold: float,
 ) -> list[Person]:
@@ -268,7 +282,6 @@ def _people(
     for place, cluster in enumerate(clusters):
         members[cluster].append(place)
     means = [_unit(sum(readings[place].identity for place in members[cluster])) for cluster in sorted(members)]
-    apart = sorted({(clusters[a], clusters[b]) for a, b in together if clusters[a] != clusters[b]})
     names = matched(means, known, apart, threshold)
     joined: dict[Any, list[int]] = defaultdict(list)
     for cluster in sorted(members):

@@ -14,7 +14,7 @@ from revisage import faces, media
 from revisage.core import ConfigError, Face, Image, InputError
 from revisage.readers import Recogniser
 
-__all__ = ["KnownPerson", "matched", "photos_by_name", "read_people"]
+__all__ = ["Detect", "KnownPerson", "face_in_photo", "matched", "photos_by_name", "read_people"]
 
 FloatArray = NDArray[np.float32]
 Detect = Callable[[Image], Sequence[Face]]
@@ -73,7 +73,7 @@ def read_people(photos: Mapping[str, Sequence[Path]], detect: Detect, recogniser
     """
     people = []
     for name, paths in photos.items():
-        identities = [recogniser.identities(_face_of(path, detect)[None])[0] for path in paths]
+        identities = [recogniser.identities(_crop_of(path, detect)[None])[0] for path in paths]
         for (one, a), (other, b) in itertools.combinations(zip(paths, identities, strict=True), 2):
             if float(a @ b) < _TWO_PEOPLE:
                 raise InputError(
@@ -85,9 +85,15 @@ def read_people(photos: Mapping[str, Sequence[Path]], detect: Detect, recogniser
     return people
 
 
-def _face_of(path: Path, detect: Detect) -> Image:
-    """The crop of the one face in a photo."""
+def face_in_photo(path: Path, detect: Detect) -> tuple[media.Frame, Face]:
+    """The picture of a photo, and the one face in it; people small in the background do no harm.
+
+    Raises:
+        InputError: it cannot be read, is no photo, or shows no face or several.
+    """
     with media.open_source(path) as source:
+        if source.info.kind != "image" and source.info.frame_count != 1:
+            raise InputError(f"{path} moves, and a photo is asked for: save the frame that shows the face best as PNG")
         frame = next(source.frames(0, 1), None)
     if frame is None:
         raise InputError(f"{path} holds no picture")
@@ -97,7 +103,12 @@ def _face_of(path: Path, detect: Detect) -> Image:
     beside = sum(face.size >= _BESIDE * found[0].size for face in found) - 1
     if beside:
         raise InputError(f"{path} shows {beside + 1} faces: cut the one out that is meant")
-    return faces.align(frame, found[0], _CROP).crop
+    return frame, found[0]
+
+
+def _crop_of(path: Path, detect: Detect) -> Image:
+    """The crop of the one face in a photo, for a reader; see :func:`face_in_photo`."""
+    return faces.align(*face_in_photo(path, detect), _CROP).crop
 
 
 def matched(

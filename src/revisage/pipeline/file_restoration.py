@@ -32,6 +32,7 @@ from revisage.core import (
     publish,
     write_text,
 )
+from revisage.people import Guidance
 from revisage.pipeline.calibration import calibration_crops
 from revisage.pipeline.plan import (
     LONGEST,
@@ -96,6 +97,7 @@ class Run:
         notes: what there is to say about the run.
         trace, events: what this process and those of the segments did when.
         left: of each segment that was left as it was found, why.
+        guidance: which guide photo serves which track.
     """
 
     source: Path
@@ -119,6 +121,7 @@ class Run:
     trace: Trace = field(default_factory=Trace)
     events: list[dict[str, Any]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    guidance: Guidance = field(default_factory=Guidance)
 
     @property
     def print(self) -> Fingerprint:
@@ -168,7 +171,7 @@ class Run:
             first=self.scan.first,
             pts=tuple(self.scan.pts[read]),
             step=usual_step(self.scan.pts),
-            planned=planned_faces(self.scan, self.plan, segment),
+            planned=planned_faces(self.scan, self.plan, segment, self.guidance.guides),
             levels=planned_levels(self.scan, segment, self.config),
             cuts=tuple(start for start, _ in self.scan.shots if start in segment.read),
             options=self.target.options,
@@ -381,9 +384,11 @@ def _look(run: Run, scan: Scan) -> None:
             found = media.copyable_groups(run.info, run.target.output, run.target.options, scan.pts)
         return found.groups
 
-    if run.config.who:
-        scan, analysis = told_apart(scan, run.source, run.networks, progress=run.progress, cancel=run.cancel)
-        run.notes += analysis.notes
+    if run.config.who or run.config.reference:
+        told, analysis = told_apart(scan, run.source, run.networks, progress=run.progress, cancel=run.cancel)
+        run.notes, run.guidance = run.notes + analysis.notes, analysis.guidance
+        # A scan that was given may have names, which nobody asked to be looked at again.
+        scan = told if run.config.who else scan
     run.scan, run.plan = scan, make_plan(scan, run.config, longest=run.longest, groups=groups)
     if any(segment.copied for segment in run.plan.segments):
         options = replace(run.target.options, parameter_set=found.parameter_set)
@@ -529,7 +534,7 @@ def _assemble(run: Run, statement: Statement | None) -> None:
 
 
 def _report(run: Run, tally: Tally) -> FileReport:
-    scan, tracks = run.scan, track_summaries(run.scan, tally)
+    scan, tracks = run.scan, track_summaries(run.scan, tally, run.guidance.guides)
     return FileReport(
         input=run.info.to_json(),
         frames=scan.frames,
@@ -540,7 +545,7 @@ def _report(run: Run, tally: Tally) -> FileReport:
         faces=face_counts(scan, run.plan, tally),
         tracks=tracks,
         failures=tally.failures,
-        warnings=[*scan.warnings, *run.left, *likeness_warnings(tracks)],
+        warnings=[*scan.warnings, *run.guidance.refused, *run.left, *likeness_warnings(tracks)],
         truncated=scan.truncated,
         segments_left=len(run.left),
         notes=[*media.format_notes(run.source, run.target.output), *run.notes],

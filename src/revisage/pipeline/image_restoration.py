@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from revisage import media
 from revisage.core import Image, ProcessingError, RestoreConfig
+from revisage.people import Guide
 from revisage.pipeline.plan import make_plan, planned_faces, planned_levels, whole
 from revisage.pipeline.restoration import FrameInWork, Networks, restore_frames
 from revisage.pipeline.scan import Fingerprint
@@ -37,9 +39,12 @@ def restored_image(image: Image, config: RestoreConfig, networks: Networks | Non
     frame = media.Frame.from_array(image.copy())
     nowhere = Fingerprint(name="image", size=0, sha256="0" * 64, hashed="whole")
     scan = scan_frames(lambda: iter([frame]), nowhere, config, networks)
-    if config.who:
-        scan, _ = told_apart(scan, Path("image"), networks, held=[frame])
-    (planned,) = planned_faces(scan, make_plan(scan, config), whole(scan))
+    guides: Mapping[int, Guide] = {}
+    if config.who or config.reference:
+        told, analysis = told_apart(scan, Path("image"), networks, held=[frame])
+        scan = told if config.who else scan
+        guides = analysis.guidance.guides
+    (planned,) = planned_faces(scan, make_plan(scan, config), whole(scan), guides)
     levels = next(iter(planned_levels(scan, whole(scan), config)), None)
     size_hw = media.scaled_size(frame.size_hw, config.upscale, even=False)
     networks = networks.uncalibrated

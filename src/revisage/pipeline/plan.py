@@ -16,7 +16,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,6 +25,9 @@ from revisage.core import ConfigError, Levels, RestoreConfig, ScanMismatchError,
 from revisage.faces import share_in_frame
 from revisage.pipeline.restoration import Block, PlannedFace, colour_levels
 from revisage.pipeline.scan import Scan, ScannedTrack
+
+if TYPE_CHECKING:
+    from revisage.people import Guide
 
 __all__ = [
     "BLOCK",
@@ -161,16 +164,20 @@ def _within(tracks: Sequence[tuple[int, ScannedTrack]], start: int, stop: int) -
     return [track for _, track in sorted(found, key=lambda entry: entry[0])]
 
 
-def planned_faces(scan: Scan, plan: Plan, segment: Segment) -> tuple[tuple[PlannedFace, ...], ...]:
-    """For each frame that a segment reads the faces to restore in it."""
-    read = segment.read
+def planned_faces(
+    scan: Scan, plan: Plan, segment: Segment, guides: Mapping[int, Guide] | None = None
+) -> tuple[tuple[PlannedFace, ...], ...]:
+    """For each frame that a segment reads the faces to restore in it, with the guides of their tracks."""
+    read, guides = segment.read, guides or {}
     frames: list[list[PlannedFace]] = [[] for _ in read]
     shot = scan.shots[bisect.bisect_right(scan.shots, read.start, key=lambda shot: shot[0]) - 1]
     for track in _within(plan.tracks, shot[0], read.stop):
         for index in range(max(track.start, read.start), min(track.stop, read.stop)):
             strength = plan.weights[track.id][index - track.start]
             if strength > 0:
-                frames[index - read.start].append(PlannedFace(track.id, track.face(index), strength))
+                frames[index - read.start].append(
+                    PlannedFace(track.id, track.face(index), strength, guides.get(track.id))
+                )
     return tuple(map(tuple, frames))
 
 

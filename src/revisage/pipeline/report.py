@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +19,7 @@ from revisage.core import write_text
 
 if TYPE_CHECKING:
     from revisage.media import StreamTimes
+    from revisage.people import Guide
     from revisage.pipeline.plan import Plan
     from revisage.pipeline.restoration import LikenessSums, Networks, Tally
     from revisage.pipeline.scan import Scan, ScannedTrack
@@ -71,6 +72,7 @@ class TrackSummary(BaseModel):
     Attributes:
         id: as in the scan.
         person: whom it shows, where that is known.
+        guide: the photo that guided it; None without.
         first_seconds, last_seconds: of its first and last frame, on the source's clock.
         frames: frames of the track; ``seen`` of them by the detector, the others filled in.
         restored: frames in which it was restored.
@@ -85,6 +87,7 @@ class TrackSummary(BaseModel):
 
     id: int
     person: str | None = None
+    guide: str | None = None
     first_seconds: float
     last_seconds: float
     frames: int
@@ -325,11 +328,13 @@ def face_counts(scan: Scan, plan: Plan, tally: Tally) -> FaceCounts:
     )
 
 
-def track_summaries(scan: Scan, tally: Tally) -> list[TrackSummary]:
-    """What became of each track."""
+def track_summaries(scan: Scan, tally: Tally, guides: Mapping[int, Guide]) -> list[TrackSummary]:
+    """What became of each track, by which guide."""
     summaries = [_summary(track, scan, *tally.restored.get(str(track.id), (0, 0.0))) for track in scan.tracks]
     for summary in summaries:
         summary.likeness = _likeness(tally.likeness.get(str(summary.id)))
+        guide = guides.get(summary.id)
+        summary.guide = None if guide is None or not summary.restored else guide.name
     return summaries
 
 

@@ -41,6 +41,7 @@ from revisage.pipeline.restoration.frame_stages import (
     restore_faces,
     show_faces,
 )
+from revisage.pipeline.restoration.guiding import guide_faces
 from revisage.pipeline.restoration.likeness import Likeness, LikenessSums
 from revisage.pipeline.restoration.run_networks import Networks
 from revisage.pipeline.restoration.trace import Trace
@@ -235,7 +236,8 @@ def restore_frames(
         aligned = ahead(cut_out, name="decode")
         steady = ahead(lambda: followed(aligned), name="follow") if settings.recurrent else aligned
         restored = ahead(lambda: restored_faces(steady), name="restore")
-        kept = average_restored(restored, size_hw, clock) if settings.recurrent else restored
+        guided = guide_faces(restored, networks, clock)
+        kept = average_restored(guided, size_hw, clock) if settings.recurrent else guided
         for item in ahead(lambda: show_faces(kept, work.canvas, work.show, clock), name="composite"):
             tally.count(item)
             yield item

@@ -25,6 +25,7 @@ from revisage.temporal import LastRestored, carried
 if TYPE_CHECKING:
     from revisage.faces import AlignedFace
     from revisage.media import Frame
+    from revisage.people import Guide
     from revisage.temporal import Flow, Motion
 
 __all__ = [
@@ -71,11 +72,12 @@ class Block:
 
 @dataclass(frozen=True)
 class PlannedFace:
-    """A face to restore in one frame, and how strongly (above 0, at most 1)."""
+    """A face to restore in one frame, how strongly (above 0, at most 1), and by which guide photo, if any."""
 
     track: int
     face: Face
     strength: float
+    guide: Guide | None = None
 
 
 @dataclass

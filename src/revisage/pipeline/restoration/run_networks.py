@@ -6,23 +6,24 @@ import json
 import threading
 from collections import OrderedDict
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revisage import engines, faces, people, readers, restorers, temporal
-from revisage.core import Crop, RestoreConfig, UserError
+from revisage.core import ConfigError, Crop, RestoreConfig, UserError
 
 if TYPE_CHECKING:
     from revisage.faces import FaceDetector
-    from revisage.people import KnownPerson
-    from revisage.readers import Recogniser
+    from revisage.people import KnownPerson, Reference
+    from revisage.readers import FaceReader, Recogniser
     from revisage.restorers import FaceRestorer, FineRestorer, Upscaler
     from revisage.temporal import FlowEstimator
 
 __all__ = ["Networks", "drop_networks", "kept_networks"]
 
 
-_SHARED = frozenset({"_fine", "detector", "flow", "recogniser", "restorer", "upscaler"})
+_SHARED = frozenset({"_fine", "detector", "flow", "guide_flow", "recogniser", "restorer", "upscaler"})
 """What two sets of networks with the same settings hold in common once it is loaded."""
 
 
@@ -107,6 +108,34 @@ class Networks:
         return people.read_people(photos, self.detector, self.recogniser) if photos else []
 
     @cached_property
+    def references(self) -> list[Reference]:
+        """The guide photos.
+
+        Raises:
+            ConfigError, InputError: one of them cannot be used.
+        """
+        photos = self.config.reference
+        if not photos:
+            return []
+        return people.read_references(photos, self.detector, self.recogniser, self.uncalibrated.restorer.size)
+
+    @property
+    def landmark_reader(self) -> FaceReader:
+        """Reads the dense landmarks of faces that have a guide.
+
+        Raises:
+            ConfigError: the reader that is named tells people apart only.
+        """
+        if self.recogniser.reader is None:
+            raise ConfigError(f"{self.recogniser.name} reads no landmarks, which guides are bent by")
+        return self.recogniser.reader
+
+    @cached_property
+    def guide_flow(self) -> FlowEstimator:
+        """Finds what still lies between a face and a guide that was bent by landmarks."""
+        return temporal.DisFlow()
+
+    @cached_property
     def flow(self) -> FlowEstimator:
         """Finds the motion of faces."""
         if self.config.temporal == "raft":
@@ -132,12 +161,12 @@ class Networks:
             return self
         return Networks(self.config.model_copy(update={"precision": "auto"}))
 
-    def knowing(self, who: tuple[str, ...]) -> Networks:
-        """These networks, and the people whose photos ``who`` gives: what stays loaded from run to run knows nobody."""
-        if who == self.config.who:
+    def knowing(self, who: tuple[str, ...], reference: tuple[Path, ...] = ()) -> Networks:
+        """These networks, and the people whose photos are given: what stays loaded from run to run knows nobody."""
+        if (who, reference) == (self.config.who, self.config.reference):
             return self
-        other = Networks(self.config.model_copy(update={"who": who}), self.calibration)
-        if who:
+        other = Networks(self.config.model_copy(update={"who": who, "reference": reference}), self.calibration)
+        if who or reference:
             _ = self.detector, self.recogniser
         other.__dict__.update({name: value for name, value in self.__dict__.items() if name in _SHARED})
         return other
@@ -145,7 +174,7 @@ class Networks:
     def calibrated(self, crops: Crop) -> Networks:
         """These networks with a restorer in int8, made for the footage that ``crops`` were cut from."""
         other = Networks(self.config, crops)
-        for name in (_SHARED - {"restorer"} | {"known_people"}) & self.__dict__.keys():
+        for name in (_SHARED - {"restorer"} | {"known_people", "references"}) & self.__dict__.keys():
             other.__dict__[name] = self.__dict__[name]
         return other
 
@@ -156,7 +185,7 @@ class Networks:
             ConfigError: the settings of device, engine and precision do not go together.
         """
         engines.resolve(self.config.device, self.config.engine, self.config.precision)
-        _ = self.upscaler, self.fine, self.denoiser, self.uncalibrated.restorer, self.known_people
+        _ = self.upscaler, self.fine, self.denoiser, self.uncalibrated.restorer, self.known_people, self.references
         if self.config.reader != readers.READER:
             _ = self.recogniser
         if self.config.temporal == "raft":
@@ -176,6 +205,7 @@ class Networks:
             "fine": None if (fine := self.fine or self.denoiser) is None else fine.info.sha256,
             "upscaler": None if self.upscaler is None else self.upscaler.info.sha256,
             "people": [[known.name, known.identity.tobytes().hex()] for known in self.known_people],
+            "references": [sha256(each.guide.crop.tobytes()).hexdigest() for each in self.references],
         }
 
 
@@ -194,11 +224,11 @@ def kept_networks(config: RestoreConfig) -> Networks:
     state = model.stat() if model.is_file() else None
     key = json.dumps([config.about("networks"), state and [state.st_mtime_ns, state.st_size]], sort_keys=True)
     with _keeping:
-        networks = _kept.pop(key, None) or Networks(config.model_copy(update={"who": ()}))
+        networks = _kept.pop(key, None) or Networks(config.model_copy(update={"who": (), "reference": ()}))
         _kept[key] = networks
         while len(_kept) > _KEPT:
             _kept.popitem(last=False)
-    return networks.knowing(config.who)
+    return networks.knowing(config.who, config.reference)
 
 
 def drop_networks() -> None:

@@ -1,0 +1,193 @@
+"""What does another photo of somebody do for their restored face, and somebody else's?
+
+    python benchmarks/guides.py --faces SHARED/faces --weights SHARED/weights [--count 16] [--level heavy] [--json FILE]
+
+The people of the London set, neutral and smiling in one session, and the officials of the test set of whom there are
+two photos: found by MobileFaceNet, whose cosine is from 0.65 to 0.95 (above, it is one photo cut twice). The first
+photo is degraded as in `restorer_bars.py` and restored by the embedded `compact`, alone and with the second as its
+guide. `wrong` has the photo of the next person instead, and `wrong, no gate` has it even where that is found out.
+`served` is the part that got a guide. Figures are of the whole crop at 256 px; identity is MobileFaceNet's cosine to
+the source, not that of the reader by which guides are checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from revisage import people, readers, restorers, temporal
+from revisage.core import Crop, Face
+from revisage.faces import ffhq_template
+from revisage.measures import Embedder, Vggd, cosine, psnr
+from revisage.people.guides import _LIKE
+from revisage.train.degrade import degrade, generator
+from revisage.train.restorer import pairs as levels
+
+SIZE, SEED = 256, 2026
+VGG = "quality/vgg19_normalised_conv3_1.safetensors"
+IDENTITY = "identity/mobilefacenet.onnx"
+ALIKE = 0.65, 0.95
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two photos of one person, 512 px."""
+
+    name: str
+    face: Crop
+    other: Crop
+
+
+def main() -> int:
+    options = _options()
+    torch.set_num_threads(1)
+    bench = Bench(options.weights)
+    folder = options.faces / "test512"
+    groups = {"london": london(folder, options.count), "officials": officials(folder, options.count, bench.embedder)}
+    report = {}
+    for name, pairs in groups.items():
+        for level in options.level:
+            rows = bench(pairs, level)
+            report[f"{name} {level}"] = rows
+            _print(name, level, len(pairs), rows)
+    if options.json:
+        options.json.write_text(json.dumps({"seed": SEED, "groups": report}, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=Path, required=True, help="folder with test512/")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of the measures' networks")
+    parser.add_argument("--count", type=int, default=16, help="pairs of each group, spread over it")
+    parser.add_argument("--level", action="append", choices=("medium", "heavy"), help="default: both")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    options.level = options.level or ["medium", "heavy"]
+    return options
+
+
+def read(path: Path) -> Crop:
+    """A picture as RGB."""
+    return np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+
+
+def spread(items: list[Pair], count: int) -> list[Pair]:
+    """At most so many, spread over all."""
+    return [items[place] for place in np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)]
+
+
+def london(folder: Path, count: int) -> list[Pair]:
+    """The first 51 files are neutral, the others the same people in the same order, smiling."""
+    files = sorted(folder.glob("london_*"))
+    half = len(files) // 2
+    chosen = np.linspace(0, half - 1, min(count, half)).astype(int)
+    return [Pair(files[place].stem, read(files[place]), read(files[half + place])) for place in chosen]
+
+
+def officials(folder: Path, count: int, embedder: Embedder) -> list[Pair]:
+    """Pairs of official portraits that show one person."""
+    files = sorted(folder.glob("us_*"))
+    pictures = [read(file) for file in files]
+    vectors = np.stack([_embedded(embedder, levels.reduce(picture, SIZE)) for picture in pictures])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    alike = np.triu(vectors @ vectors.T, 1)
+    places = np.argwhere((alike >= ALIKE[0]) & (alike < ALIKE[1]))
+    return spread([Pair(files[a].stem, pictures[a], pictures[b]) for a, b in places], count)
+
+
+def _embedded(embedder: Embedder, crop: Crop) -> np.ndarray:
+    side = len(crop)
+    return embedder(crop, Face((0, 0, side, side), ffhq_template(side).astype(np.float32), 1.0))
+
+
+class Bench:
+    """Restores, guides and measures."""
+
+    def __init__(self, weights: Path) -> None:
+        self.vggd, self.embedder = Vggd(weights / VGG), Embedder(weights / IDENTITY)
+        self._restorer, self._reader = restorers.load_restorer(), readers.load_reader()
+        self._flow = temporal.DisFlow()
+        self._known: dict[int, float] = {}
+
+    def __call__(self, pairs: list[Pair], level: str) -> dict[str, dict[str, float]]:
+        """The means of each method over the pairs."""
+        if not pairs:
+            return {}
+        inputs, true, restored = [], [], []
+        for number, pair in enumerate(pairs):
+            degraded, target = degrade(pair.face, levels.LEVELS[level], generator(SEED, number))
+            inputs.append(levels.reduce(degraded, SIZE))
+            true.append(levels.reduce(target, SIZE))
+            restored.append(self._restorer(inputs[-1][None])[0])
+        guides = [levels.reduce(pair.other, SIZE) for pair in pairs]
+        seen, given = self._reader(np.stack(inputs)), self._reader(np.stack(guides))
+        likeness = seen.identity @ given.identity.T
+        right = [float(likeness[place, place]) for place in range(len(pairs))]
+        wrong = [float(likeness[place, (place + 1) % len(pairs)]) for place in range(len(pairs))]
+        guided = self._guided(restored, guides, 0)
+        checked = [new if like >= _LIKE else old for new, old, like in zip(guided, restored, right, strict=True)]
+        forced = self._guided(restored, guides, 1)
+        gated = [new if like >= _LIKE else old for new, old, like in zip(forced, restored, wrong, strict=True)]
+        methods = {"restored": restored, "guided": checked, "wrong": gated, "wrong, no gate": forced}
+        rows = {name: self._measured(crops, true) for name, crops in methods.items()}
+        for name, likes in (("guided", right), ("wrong", wrong)):
+            rows[name]["served"] = float(np.mean([like >= _LIKE for like in likes]))
+        base = rows["restored"]["each"]
+        for row in rows.values():
+            each = row.pop("each")
+            row["vggd ratio"] = float(np.mean(each) / np.mean(base))
+            row["worst ratio"] = float(np.max(np.array(each) / np.array(base)))
+        return rows
+
+    def _guided(self, restored: list[Crop], photos: list[Crop], shift: int) -> list[Crop]:
+        """Each face with the photo so many places further."""
+        here, there = self._reader(np.stack(restored)), self._reader(np.stack(photos))
+        five = ffhq_template(SIZE).astype(np.float32)
+        results = []
+        for place, crop in enumerate(restored):
+            other = (place + shift) % len(photos)
+            guide = people.Guide("", photos[other], there.landmarks[other], there.pose[other])
+            read_of = here.landmarks[place], here.pose[place]
+            results.append(people.with_detail(crop, *read_of, guide, self._flow, five))
+        return results
+
+    def _measured(self, crops: list[Crop], true: list[Crop]) -> dict[str, object]:
+        pairs = list(zip(crops, true, strict=True))
+        identity = [cosine(_embedded(self.embedder, a), _embedded(self.embedder, b)) for a, b in pairs]
+        each = [self._distance(a, b) for a, b in pairs]
+        return {
+            "psnr": float(np.mean([psnr(a, b) for a, b in pairs])),
+            "vggd": float(np.mean(each)),
+            "identity": float(np.mean(identity)),
+            "each": each,
+        }
+
+    def _distance(self, crop: Crop, true: Crop) -> float:
+        """VGGD; crops that several methods share are measured once."""
+        key = hash(crop.tobytes())
+        if key not in self._known:
+            self._known[key] = self.vggd(crop, true)
+        return self._known[key]
+
+
+def _print(name: str, level: str, count: int, rows: dict[str, dict[str, float]]) -> None:
+    print(f"\n{name}, {level}: {count} pairs")
+    for method, row in rows.items():
+        served = f"  served {row['served']:.0%}" if "served" in row else ""
+        print(
+            f"  {method:<15} PSNR {row['psnr']:.2f}  VGGD {row['vggd']:.4f} (x {row['vggd ratio']:.4f}, worst x "
+            f"{row['worst ratio']:.3f})  identity {row['identity']:.4f}{served}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""A guide photo from the command to the pixels: the right person's changes them, nobody else's does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import revisage
+from revisage import readers
+from revisage.cli.app import run
+from sample_media import face_frames, read_video, write_video
+
+pytestmark = pytest.mark.skipif(not readers.is_reader_there(), reason="compact-reader is not in this checkout")
+
+
+@pytest.fixture
+def ann(tmp_path: Path) -> Path:
+    """The face of the clips, sharp."""
+    path = tmp_path / "ann.png"
+    cv2.imwrite(str(path), face_frames(1)[0][..., ::-1])
+    return path
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    frames = [cv2.GaussianBlur(frame, (0, 0), 2.0) for frame in face_frames(4)]
+    return write_video(tmp_path / "film.mkv", frames, codec="ffv1")
+
+
+def pixels(path: Path) -> list[np.ndarray]:
+    return [picture for _, picture in read_video(path)]
+
+
+def test_a_reference_changes_the_pixels_whoever_restores_them(
+    damaged: Path, ann: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    words = ["restore", str(damaged), "--model", str(tiny_model), "--quiet"]
+    assert run([*words, str(tmp_path / "plain.mkv")]) == 0
+    more = ["--reference", str(ann), "--report", str(tmp_path / "r.json")]
+    assert run([*words, str(tmp_path / "guided.mkv"), *more]) == 0
+    plain, guided = pixels(tmp_path / "plain.mkv"), pixels(tmp_path / "guided.mkv")
+    assert not np.array_equal(plain[1], guided[1])
+    (entry,) = json.loads((tmp_path / "r.json").read_text())["files"]
+    assert [track["guide"] for track in entry["tracks"]] == ["ann.png"]
+    assert entry["warnings"] == []
+    true = face_frames(4)[1].astype(float)
+    inside = np.abs(plain[1].astype(int) - guided[1]).max(axis=2) > 2
+    errors = [np.abs(result[1][inside] - true[inside]).mean() for result in (plain, guided)]
+    assert errors[1] < errors[0]
+
+
+def test_nobody_elses_photo_changes_a_pixel(
+    damaged: Path, ann: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("revisage.people.guides._LIKE", 1.01)
+    plain = revisage.restore(damaged, tmp_path / "plain.mkv", model=str(tiny_model))
+    report = revisage.restore(damaged, tmp_path / "guided.mkv", model=str(tiny_model), reference=[ann])
+    (warning,) = report.warnings
+    assert warning.startswith("nobody looks like ann.png (likeness 0.")
+    assert [track.guide for track in report.tracks] == [None]
+    assert plain.warnings == []
+    both = pixels(tmp_path / "plain.mkv"), pixels(tmp_path / "guided.mkv")
+    assert all(np.array_equal(one, other) for one, other in zip(*both, strict=True))
+
+
+def test_an_image_in_memory_takes_a_reference(ann: Path, tiny_model: Path) -> None:
+    image = cv2.GaussianBlur(face_frames(1)[0], (0, 0), 2.0)
+    plain = revisage.restore_image(image, model=str(tiny_model))
+    guided = revisage.restore_image(image, model=str(tiny_model), reference=[ann])
+    assert not np.array_equal(plain, guided)
