@@ -106,6 +106,7 @@ def _analysed(store: JobStore, file: InputFile, search: dict[str, Any]) -> Job |
                 file.id,
                 config,
                 photos=[_sent(store, photo, data) for _, photo, data in photos],
+                scan=_known_scan(store, asked.get((*key[:2], repr([])))),
                 lane="quick",
                 keep_seconds=_KEPT_SECONDS,
             ).id
@@ -114,6 +115,12 @@ def _analysed(store: JobStore, file: InputFile, search: dict[str, Any]) -> Job |
         asked.pop(key, None)
         alert(str(error))
         return None
+
+
+def _known_scan(store: JobStore, job_id: str | None) -> dict[str, Any] | None:
+    """The scan that an analysis without photos has made: looking for faces takes longest."""
+    path = None if job_id is None else service.result_path(store, store.job(job_id), "scan")
+    return None if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _sent(store: JobStore, name: str, data: bytes) -> service.Photo:
@@ -160,7 +167,8 @@ def _ask_each(job: Job, found: Analysis, *, is_film: bool) -> None:
         with columns[at % len(columns)]:
             if person.portraits:
                 picture(person.portraits[0], alt=f"Portrait of {person.label}", width=112)
-            st.checkbox(plain(_told(person, is_film=is_film)), True, key=_key("tick", job, at))
+            st.checkbox(plain(person.label), True, key=_key("tick", job, at))
+            st.caption(plain(_told(person, is_film=is_film)))
             st.text_input(
                 f"Name of {person.label}",
                 key=_key("name", job, at),
@@ -171,7 +179,7 @@ def _ask_each(job: Job, found: Analysis, *, is_film: bool) -> None:
 
 
 def _told(person: Person, *, is_film: bool) -> str:
-    parts = [person.label]
+    parts = []
     if is_film:
         times = len(person.appearances)
         parts.append(f"{person.seconds:.1f} s in view" + (f", {times} times" if times > 1 else ""))
@@ -203,28 +211,27 @@ def _show_timeline(found: Analysis) -> None:
 
 def _ask_photos(store: JobStore, file: InputFile) -> None:
     """A name and photos of its bearer, to look for."""
-    turn = st.session_state.setdefault("photo-turn", 0)
     photos = _photos(file)
     with st.expander(f"Names by photos ({len({name for name, _, _ in photos})})"):
         st.caption(_HINT)
-        name = st.text_input("Whose photos", key=f"whose-{file.id}-{turn}", max_chars=60, placeholder="Ann")
-        sent = st.file_uploader(
-            "Photos of this person, alone or clearly the largest",
-            accept_multiple_files=True,
-            key=f"photos-{file.id}-{turn}-sent",
-        )
-        looking, forgetting = st.columns(2)
-        if looking.button("Look for this person", disabled=not (name.strip() and sent), width="stretch"):
-            try:
-                photos += [(name.strip(), _unlike(photos, one.name), take_photo(store, one, one.name)) for one in sent]
-            except RevisageError as error:
-                alert(str(error))
-                return
-            st.session_state["photo-turn"] = turn + 1
-            st.rerun()
-        if forgetting.button("Forget these photos", disabled=not photos, width="stretch"):
+        with st.form(f"whose-{file.id}", clear_on_submit=True, border=False):
+            name = " ".join(st.text_input("Whose photos", max_chars=60, placeholder="Ann").split())
+            sent = st.file_uploader("Photos of this person, alone or clearly the largest", accept_multiple_files=True)
+            looking = st.form_submit_button("Look for this person", width="stretch")
+        if photos and st.button("Forget these photos", width="stretch"):
             photos.clear()
             st.rerun()
+        if not looking:
+            return
+        if not name or not sent:
+            alert("Give a name, and at least one photo of its bearer.")
+            return
+        try:
+            photos += [(name, _unlike(photos, one.name), take_photo(store, one, one.name)) for one in sent]
+        except RevisageError as error:
+            alert(str(error))
+            return
+        st.rerun()
 
 
 def _unlike(photos: Photos, name: str) -> str:
