@@ -69,6 +69,29 @@ def test_a_dry_run_lists_the_tracks(clip: Path, tmp_path: Path, capsys: pytest.C
     assert list(tmp_path.iterdir()) == []
 
 
+def test_options_that_a_photo_has_no_use_for_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = tmp_path / "a.png"
+    cv2.imwrite(str(photo), face_frames(1)[0])
+    words = ["restore", str(photo), str(tmp_path / "b.png"), "--dry-run"]
+    assert run([*words, "--dust", "--deinterlace", "--crf", "20", "--encoder-preset", "slow"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "note" in line] == [
+        "  note: dust not used: the source is a single picture",
+        "  note: deinterlace not used: the source is not interlaced",
+        "  note: crf, encoder_preset not used: the output is no video",
+    ]
+    assert run([*words, "--preset", "archive"]) == 0
+    assert "note" not in capsys.readouterr().out
+
+
+def test_presets_are_shown_with_what_they_set(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "none          anything: the defaults"
+    assert lines[2] == "              --denoise 1 --dust"
+    assert run(["presets", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["archive"]["options"] == {"denoise": 1, "dust": True}
+
+
 def test_scan_then_restore(clip: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scan = tmp_path / "scan.json"
     assert run(["scan", str(clip), "-o", str(scan)]) == 0

@@ -281,6 +281,7 @@ def test_health_metrics_and_headers(service: LiveService, done: dict[str, object
     assert 'revisage_jobs{kind="restore",status="done"}' in metrics
     assert str(done["id"]) not in metrics
     assert {entry["name"] for entry in service.get("/v1/models").json()["models"]} >= {"compact", "gfpgan-1.4"}
+    assert {entry["name"] for entry in service.get("/v1/presets").json()["presets"]} >= {"none", "webcam"}
 
 
 @pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}])
@@ -296,7 +297,7 @@ def test_openapi_is_complete(service: LiveService) -> None:
         assert operation.get("description") or operation.get("summary"), (path, method)
         if method == "post" and "retry" not in path:
             assert "multipart/form-data" in operation["requestBody"]["content"], path
-    for name in ("JobBody", "JobList", "Problem", "ScanBody", "FaceList", "ModelBody", "Health"):
+    for name in ("JobBody", "JobList", "Problem", "ScanBody", "FaceList", "ModelBody", "PresetBody", "Health"):
         assert document["components"]["schemas"][name]["examples"], name
 
 

@@ -31,6 +31,7 @@ from revisage.cli.options import (
     QuietOption,
     with_config_options,
 )
+from revisage.cli.presets import presets
 from revisage.cli.serve import add_service_commands, ui
 from revisage.cli.show import as_option, batch_bar, counted, print_lines, print_table, progress_bar, report_lines, warn
 from revisage.cli.store import store_app
@@ -70,6 +71,7 @@ app.add_typer(store_app, name="store")
 add_service_commands(app)
 app.command()(export)
 app.command()(live)
+app.command()(presets)
 
 Config = Annotated[
     Path | None,

@@ -167,7 +167,7 @@ def degrade(
         list[str], typer.Argument(metavar="INPUT...", help="Pictures, videos, GIFs; folders or patterns.")
     ],
     folder: Folder,
-    preset: Annotated[str, typer.Option(metavar="NAME", help="paper, mild, video, gif, archive, webcam ...")],
+    preset: Annotated[str, typer.Option(metavar="NAME", help="One of training's: paper, film, webcam ...")],
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same pixels.")] = 0,
     scale: Annotated[
         float | None,

@@ -175,6 +175,7 @@ def _planned_lines(entry: FileReport) -> Iterator[str]:
     yield f"  {counted(entry.frames, 'frame')}, {counted(entry.shots, 'shot')}, {counted(entry.segments, 'segment')}"
     yield f"  {_people(entry)}; {faces.found - faces.left} of {counted(faces.found, 'face')} would be restored"
     yield from (f"  {line}" for line in _track_lines(entry))
+    yield from (f"  note: {note}" for note in entry.notes)
 
 
 def _done_lines(entry: FileReport) -> Iterator[str]:

@@ -49,7 +49,9 @@ def restorer(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option("--preset", metavar="NAME", help="Train on this degradation alone.", show_default=False),
+        typer.Option(
+            "--preset", metavar="NAME", help="Train on this damage alone: webcam, film, ...", show_default=False
+        ),
     ] = None,
     set_: Settings = None,
     resume: Resume = False,

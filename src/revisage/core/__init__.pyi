@@ -3,7 +3,9 @@ from .config import (
     Detector,
     Option,
     RestoreConfig,
+    Use,
     fields_about,
+    given_for,
     live_fields,
     make_config,
     nearest,
@@ -42,11 +44,13 @@ from .files import (
 )
 from .keywords import RestoreOptions
 from .memory import give_back_freed_memory
+from .presets import PRESETS, Preset, PresetName
 from .progress import CancelToken, Progress, ProgressCallback, format_seconds
 from .values import Box, Crop, Face, Image, Levels, Region, Shot, Track
 
 __all__ = [
     "DETECTORS",
+    "PRESETS",
     "Box",
     "CancelToken",
     "CancelledError",
@@ -64,6 +68,8 @@ __all__ = [
     "Option",
     "OutputError",
     "OutputExistsError",
+    "Preset",
+    "PresetName",
     "ProcessingError",
     "Progress",
     "ProgressCallback",
@@ -74,6 +80,7 @@ __all__ = [
     "ScanMismatchError",
     "Shot",
     "Track",
+    "Use",
     "UserError",
     "check_absent",
     "check_file",
@@ -83,6 +90,7 @@ __all__ = [
     "folder_beside",
     "format_seconds",
     "give_back_freed_memory",
+    "given_for",
     "hidden_path",
     "is_disk_full",
     "live_fields",

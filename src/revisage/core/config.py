@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from revisage.core.errors import ConfigError
+from revisage.core.presets import PRESETS, PresetName
 from revisage.core.progress import parse_time
 
 __all__ = [
@@ -32,7 +33,9 @@ __all__ = [
     "Panel",
     "RestoreConfig",
     "Scope",
+    "Use",
     "fields_about",
+    "given_for",
     "live_fields",
     "make_config",
     "nearest",
@@ -47,6 +50,7 @@ Fine = Literal["auto", "keep", "clean"]
 Color = Literal["match", "keep", "restore"]
 Grain = Literal["none", "match"]
 Temporal = Literal["off", "smooth", "flow", "raft"]
+Use = Literal["frames in a row", "interlaced video", "video encoders"]
 Panel = Literal["Options", "Restoration", "Faces", "Stability", "File", "Machine", "Face store", "Beside the output"]
 Scope = Literal["networks", "scan", "result", "side output", "run switch"]
 BACKGROUNDS: tuple[str, ...] = get_args(Background)
@@ -69,6 +73,7 @@ class Option:
         metavar: what stands for the value in help, where the type does not tell.
         live: whether it means something to frames that are restored as they come in.
         of_net: whether it is a setting of the restorer's network, by its name there; only some networks have it.
+        only_for: the one thing that it means something to; a source or an output that is without has no use for it.
     """
 
     panel: Panel
@@ -77,6 +82,7 @@ class Option:
     metavar: str | None = None
     live: bool = False
     of_net: bool = False
+    only_for: Use | None = None
 
 
 def _to_time(value: object) -> object:
@@ -164,7 +170,7 @@ class RestoreConfig(BaseModel):
         le=1,
         description="How much of its noise and blocks is taken off the whole picture, before faces are restored.",
     )
-    dust: Annotated[bool, Option("Restoration", ("result",))] = Field(
+    dust: Annotated[bool, Option("Restoration", ("result",), only_for="frames in a row")] = Field(
         False, description="Take spots off film that are in one frame only, by the frames before and after."
     )
     color: Annotated[Color, Option("Restoration", ("result",))] = Field(
@@ -176,6 +182,10 @@ class RestoreConfig(BaseModel):
         "none",
         description="match puts new grain into restored faces, as strong and as coarse as theirs was, so that they do "
         "not look pasted into a grainy picture.",
+    )
+    preset: Annotated[PresetName, Option("Options", ("scan", "result"))] = Field(
+        "none",
+        description="A set of options for one kind of footage, shown by `revisage presets`; those that you give win.",
     )
     upscale: Annotated[Factor, Option("Options", ("result",), live=True)] = Field(
         1.0, description="Size of the output, as a factor (2, 1.5, 3/2)."
@@ -229,18 +239,20 @@ class RestoreConfig(BaseModel):
         False, description="The input already is one aligned face (FFHQ framing) per image."
     )
 
-    temporal: Annotated[Temporal, Option("Options", ("networks", "scan", "result"), live=True)] = Field(
+    temporal: Annotated[
+        Temporal, Option("Options", ("networks", "scan", "result"), live=True, only_for="frames in a row")
+    ] = Field(
         "flow",
         description="Stability: off (each frame by itself), smooth (steady landmarks), flow or raft (average along the "
         "motion too; raft needs the extra 'flow' and is slow without a GPU).",
     )
-    temporal_passes: Annotated[int, Option("Stability", ("result",))] = Field(
+    temporal_passes: Annotated[int, Option("Stability", ("result",), only_for="frames in a row")] = Field(
         1,
         ge=1,
         le=2,
         description="2 averages over the frames ahead as well (flow and raft); about 50 frames wait in memory.",
     )
-    carry: Annotated[int, Option("Stability", ("result",))] = Field(
+    carry: Annotated[int, Option("Stability", ("result",), only_for="frames in a row")] = Field(
         4,
         ge=0,
         le=24,
@@ -248,10 +260,10 @@ class RestoreConfig(BaseModel):
         "row at most (flow and raft); 0 restores each.",
     )
 
-    start: Annotated[Time | None, Option("File", ("scan", "result"), metavar="TIME")] = Field(
-        None, description="Begin here: seconds or h:mm:ss."
+    start: Annotated[Time | None, Option("File", ("scan", "result"), metavar="TIME", only_for="frames in a row")] = (
+        Field(None, description="Begin here: seconds or h:mm:ss.")
     )
-    end: Annotated[Time | None, Option("File", ("scan", "result"), metavar="TIME")] = Field(
+    end: Annotated[Time | None, Option("File", ("scan", "result"), metavar="TIME", only_for="frames in a row")] = Field(
         None, description="Stop here: seconds or h:mm:ss."
     )
 
@@ -265,24 +277,24 @@ class RestoreConfig(BaseModel):
         pattern=r"^\.?[A-Za-z0-9]+$",
         description="Ending of outputs that are not named, such as png or mp4; by default the input's own.",
     )
-    codec: Annotated[str | None, Option("File", ("result",))] = Field(
+    codec: Annotated[str | None, Option("File", ("result",), only_for="video encoders")] = Field(
         None, description="Video encoder; by default the one nearest to the source's codec."
     )
-    crf: Annotated[float | None, Option("File", ("result",))] = Field(
+    crf: Annotated[float | None, Option("File", ("result",), only_for="video encoders")] = Field(
         None, ge=0, le=63, description="Quality of the encoder; lower is better."
     )
-    encoder_preset: Annotated[str | None, Option("File", ("result",))] = Field(
+    encoder_preset: Annotated[str | None, Option("File", ("result",), only_for="video encoders")] = Field(
         None, description="Speed preset of the video encoder (x264: ultrafast to placebo)."
     )
-    pixel_format: Annotated[str | None, Option("File", ("result",))] = Field(
+    pixel_format: Annotated[str | None, Option("File", ("result",), only_for="video encoders")] = Field(
         None, description="Pixel format of the output; by default the source's."
     )
-    copy_untouched: Annotated[Copying, Option("File", ("result",))] = Field(
+    copy_untouched: Annotated[Copying, Option("File", ("result",), only_for="video encoders")] = Field(
         "auto",
         description="Take groups of pictures without a restored face over as they are, not encoded again; auto does "
         "unless codec, crf, encoder preset or pixel format are given.",
     )
-    deinterlace: Annotated[bool, Option("File", ("scan", "result"))] = Field(
+    deinterlace: Annotated[bool, Option("File", ("scan", "result"), only_for="interlaced video")] = Field(
         False, description="Turn interlaced video into progressive frames."
     )
 
@@ -355,6 +367,11 @@ class RestoreConfig(BaseModel):
         False, description="Scan and plan only; write nothing."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, values: Any) -> Any:
+        return {**_preset_options(values.get("preset")), **values} if isinstance(values, Mapping) else values
+
     @model_validator(mode="after")
     def _consistent(self) -> RestoreConfig:
         if self.start is not None and self.end is not None and self.end <= self.start:
@@ -412,6 +429,12 @@ class RestoreConfig(BaseModel):
         return self.about("networks", "scan", "result")
 
 
+def _preset_options(name: Any) -> Mapping[str, Any]:
+    """What a preset sets; nothing where there is none of this name, of which the field itself will say so."""
+    preset = PRESETS.get(name) if isinstance(name, str) else None  # type: ignore[call-overload]
+    return preset.options if preset is not None else {}
+
+
 def option_of(field: str) -> Option:
     """What a field of RestoreConfig is about."""
     return next(data for data in RestoreConfig.model_fields[field].metadata if isinstance(data, Option))
@@ -420,6 +443,15 @@ def option_of(field: str) -> Option:
 def fields_about(*scopes: Scope) -> tuple[str, ...]:
     """The fields of RestoreConfig that decide about any of these."""
     return tuple(name for name in RestoreConfig.model_fields if set(scopes) & set(option_of(name).scopes))
+
+
+def given_for(config: RestoreConfig, use: Use) -> tuple[str, ...]:
+    """The fields that only mean something to this and were given: they are neither the defaults nor the preset's."""
+    usual = {name: field.default for name, field in RestoreConfig.model_fields.items()} | dict(
+        _preset_options(config.preset)
+    )
+    fields = (name for name in RestoreConfig.model_fields if option_of(name).only_for == use)
+    return tuple(name for name in fields if getattr(config, name) != usual[name])
 
 
 def live_fields() -> tuple[str, ...]:
@@ -439,7 +471,12 @@ def make_config(base: RestoreConfig | Mapping[str, Any] | None = None, /, **opti
         ConfigError: an unknown key (with the nearest known one) or a value that is not allowed.
     """
     values = base.model_dump(exclude_unset=True) if isinstance(base, RestoreConfig) else dict(base or {})
-    values.update({key: value for key, value in options.items() if value is not None})
+    given = {key: value for key, value in options.items() if value is not None}
+    if "preset" in given:
+        # A saved config states what its own preset has set: it gives way to the new one with it.
+        former = _preset_options(values.get("preset"))
+        values = {key: value for key, value in values.items() if key not in former or value != former[key]}
+    values |= given
     for key in values:
         if key not in RestoreConfig.model_fields:
             raise ConfigError(f"unknown option '{key}'{nearest(key, RestoreConfig.model_fields)}")

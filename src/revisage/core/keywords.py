@@ -7,6 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from revisage.core.presets import PresetName
+
 __all__ = ["RestoreOptions"]
 
 PathLike = str | Path
@@ -26,6 +28,7 @@ class RestoreOptions(TypedDict, total=False):
     dust: bool | None
     color: Literal["match", "keep", "restore"] | None
     grain: Literal["none", "match"] | None
+    preset: PresetName | None
     upscale: float | str | None
     background: Literal["none", "lanczos", "realesrgan-x2", "realesrgan-x4", "realesr-general-x4"] | None
     tile: int | None

@@ -55,6 +55,7 @@ from revisage.pipeline.report import (
     sync_difference_ms,
     timings,
     track_summaries,
+    unused_notes,
 )
 from revisage.pipeline.restoration import Networks, Tally, Trace
 from revisage.pipeline.runners import FrameCounter, ProcessRunner, Runner, SerialRunner, worker_devices
@@ -548,7 +549,11 @@ def _report(run: Run, tally: Tally) -> FileReport:
         warnings=[*scan.warnings, *run.guidance.refused, *run.left, *likeness_warnings(tracks)],
         truncated=scan.truncated,
         segments_left=len(run.left),
-        notes=[*media.format_notes(run.source, run.target.output), *run.notes],
+        notes=[
+            *media.format_notes(run.source, run.target.output),
+            *unused_notes(run.config, run.info, to_video=run.target.by_segments),
+            *run.notes,
+        ],
     )
 
 

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from revisage import engines, media, readers
 from revisage._version import __version__
-from revisage.core import write_text
+from revisage.core import RestoreConfig, Use, given_for, write_text
 
 if TYPE_CHECKING:
-    from revisage.media import StreamTimes
+    from revisage.media import MediaInfo, StreamTimes
     from revisage.people import Guide
     from revisage.pipeline.plan import Plan
     from revisage.pipeline.restoration import LikenessSums, Networks, Tally
@@ -41,6 +41,7 @@ __all__ = [
     "sync_difference_ms",
     "timings",
     "track_summaries",
+    "unused_notes",
 ]
 
 _RECORD = ConfigDict(extra="forbid")
@@ -361,6 +362,24 @@ def likeness_warnings(tracks: Sequence[TrackSummary]) -> list[str]:
                 "look at it, and lower its strength or choose another model"
             )
     return lines
+
+
+_WITHOUT: dict[Use, str] = {
+    "frames in a row": "the source is a single picture",
+    "interlaced video": "the source is not interlaced",
+    "video encoders": "the output is no video",
+}
+
+
+def unused_notes(config: RestoreConfig, source: MediaInfo, *, to_video: bool) -> list[str]:
+    """A line for each kind of options that were given though this source, or the output, has no use for them."""
+    suits: dict[Use, bool] = {
+        "frames in a row": source.kind != "image",
+        "interlaced video": source.interlaced,
+        "video encoders": to_video,
+    }
+    unused = ((given_for(config, use), reason) for use, reason in _WITHOUT.items() if not suits[use])
+    return [f"{', '.join(names)} not used: {reason}" for names, reason in unused if names]
 
 
 def _summary(track: ScannedTrack, scan: Scan, restored: int, strength: float) -> TrackSummary:

@@ -1,4 +1,4 @@
-"""What the user chooses: files, settings with a person's words first and the rest folded away, and presets of them."""
+"""What the user chooses: files, settings with a person's words first and the rest folded away, kept under names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import streamlit as st
 
-from revisage.core import ConfigError, RestoreConfig, RevisageError, make_config, write_text
+from revisage.core import PRESETS, ConfigError, RestoreConfig, RevisageError, make_config, write_text
 from revisage.service import InputFile, JobStore
 from revisage.ui.display import alert, plain
 from revisage.ui.people_panel import forget_people
@@ -105,6 +105,7 @@ _BACKGROUNDS = {
     "Sharpen it, four times the size (Real-ESRGAN, very slow)": "realesrgan-x4",
 }
 _USUAL: dict[str, Any] = {
+    "footage": "none",
     "look": "Maximum",
     "strength": 100,
     "size": "Same size",
@@ -117,14 +118,14 @@ _USUAL: dict[str, Any] = {
     "end": "",
     "crf": 16,
 }
-"""The state of each setting of the page before anybody touches it; presets hold the same keys."""
+"""The state of each setting of the page before anybody touches it; kept settings hold the same keys."""
 
 
 def ask_settings(store: JobStore) -> dict[str, Any]:
     """Show the settings; returns the fields of a RestoreConfig that differ from their defaults, as JSON values."""
     for key, value in _USUAL.items():
         st.session_state[key] = st.session_state.get(key, value)  # set anew: Streamlit forgets what was not drawn
-    values = {"strength": _strength(), "upscale": _size(), "background": _background()}
+    values = {"preset": _footage(), "strength": _strength(), "upscale": _size(), "background": _background()}
     steady = st.toggle(
         "Keep faces steady from frame to frame",
         key="steady",
@@ -133,36 +134,36 @@ def ask_settings(store: JobStore) -> dict[str, Any]:
     values["temporal"] = "flow" if steady else "off"
     with st.expander("More settings"):
         values |= _more()
-    _presets(store.settings.data_dir / "presets.json")
+    _kept_settings(store.settings.data_dir / "presets.json")
     return _changed(values)
 
 
-def _presets(path: Path) -> None:
+def _kept_settings(path: Path) -> None:
     """Settings to keep under a name and to take again."""
-    kept = _read_presets(path)
-    with st.expander(f"Presets ({len(kept)})"):
-        name = st.selectbox("Kept settings", list(kept), index=None, key="preset", placeholder="None chosen")
+    kept = _read_kept(path)
+    with st.expander(f"Kept settings ({len(kept)})"):
+        name = st.selectbox("Settings to use", list(kept), index=None, key="kept", placeholder="None chosen")
         using, deleting = st.columns(2)
         if using.button("Use", disabled=name is None, width="stretch", on_click=_use, args=(kept.get(name or ""),)):
-            st.toast("Settings taken from the preset")
-        if deleting.button("Delete preset", disabled=name is None, width="stretch") and name is not None:
+            st.toast("Kept settings are in use")
+        if deleting.button("Delete settings", disabled=name is None, width="stretch") and name is not None:
             del kept[name]
-            _write_presets(path, kept)
-        new = st.text_input("Keep the settings above as", key="preset-name", max_chars=60).strip()
+            _write_kept(path, kept)
+        new = st.text_input("Keep the settings above as", key="kept-name", max_chars=60).strip()
         if st.button("Keep", disabled=not new, width="stretch"):
             kept[new] = {key: st.session_state[key] for key in _USUAL}
-            _write_presets(path, kept)
+            _write_kept(path, kept)
 
 
-def _use(preset: dict[str, Any] | None) -> None:
-    """Take the settings of a preset; what this version does not offer is left out."""
-    offered: dict[str, Any] = {"look": LOOKS, "size": _SIZES, "background": _BACKGROUNDS}
-    for key, value in (preset or {}).items():
+def _use(kept: dict[str, Any] | None) -> None:
+    """Take settings that were kept; what this version does not offer is left out."""
+    offered: dict[str, Any] = {"footage": PRESETS, "look": LOOKS, "size": _SIZES, "background": _BACKGROUNDS}
+    for key, value in (kept or {}).items():
         if isinstance(value, type(_USUAL.get(key))) and value in offered.get(key, (value,)):
             st.session_state[key] = value
 
 
-def _read_presets(path: Path) -> dict[str, dict[str, Any]]:
+def _read_kept(path: Path) -> dict[str, dict[str, Any]]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -170,9 +171,20 @@ def _read_presets(path: Path) -> dict[str, dict[str, Any]]:
     return found if isinstance(found, dict) else {}
 
 
-def _write_presets(path: Path, presets: dict[str, dict[str, Any]]) -> None:
-    write_text(path, json.dumps(presets, indent=2) + "\n", overwrite=True)
+def _write_kept(path: Path, kept: dict[str, dict[str, Any]]) -> None:
+    write_text(path, json.dumps(kept, indent=2) + "\n", overwrite=True)
     st.rerun()
+
+
+def _footage() -> str:
+    chosen: str | None = st.selectbox(
+        "What it is",
+        list(PRESETS),
+        key="footage",
+        format_func=lambda name: PRESETS[name].footage[:1].upper() + PRESETS[name].footage[1:],
+        help="Sets what this kind of footage needs beside the settings here: noise, dust, colour, fields.",
+    )
+    return chosen or _USUAL["footage"]
 
 
 def _strength() -> float:
@@ -221,9 +233,10 @@ def _more() -> dict[str, Any]:
 
 
 def _changed(values: dict[str, Any]) -> dict[str, Any]:
-    """The values that differ from the defaults, checked; a mistake is shown beside the settings."""
+    """The values that differ from the defaults, and what the preset sets, checked; a mistake is shown beside them."""
+    fields = RestoreConfig.model_fields
     try:
-        config = make_config(values)
+        config = make_config({name: value for name, value in values.items() if value != fields[name].default})
     except ConfigError as error:
         alert(str(error))
         return {}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from revisage import core
 from revisage.train.degrade.degradation import noisy, white_noise
 from revisage.train.degrade.presets import (
     MIXED,
@@ -60,6 +61,10 @@ def test_the_published_ranges() -> None:
         (60.0, 100.0),
     )
     assert (paper.colour_jitter_probability, paper.grey_probability) == (0.3, 0.01)
+
+
+def test_restorations_presets_have_their_footage() -> None:
+    assert core.PRESETS.keys() - {"none"} <= PRESETS.keys()
 
 
 def test_the_mixture_names_presets_and_sums_to_one() -> None:

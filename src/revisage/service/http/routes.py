@@ -17,6 +17,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from revisage import models
+from revisage.core import PRESETS
 from revisage.media import media_type
 from revisage.provenance import Provenance
 from revisage.service.http import schemas as doc
@@ -40,6 +41,8 @@ from revisage.service.http.schemas import (
     JobList,
     ModelBody,
     ModelList,
+    PresetBody,
+    PresetList,
     ProblemError,
     ScanBody,
     job_body,
@@ -398,3 +401,12 @@ def list_models(_owner: Owner) -> ModelList:
         for entry in models.entries()
     ]
     return ModelList(models=rows)
+
+
+@router.get("/presets", tags=["models"])
+def list_presets(_owner: Owner) -> PresetList:
+    """The presets that a config may name, and what each sets."""
+    rows = [
+        PresetBody(name=name, footage=preset.footage, options=dict(preset.options)) for name, preset in PRESETS.items()
+    ]
+    return PresetList(presets=rows)

@@ -44,6 +44,8 @@ __all__ = [
     "JobList",
     "ModelBody",
     "ModelList",
+    "PresetBody",
+    "PresetList",
     "Problem",
     "ProblemError",
     "ScanBody",
@@ -311,6 +313,22 @@ class ModelList(BaseModel):
     """The models that a config may name."""
 
     models: list[ModelBody]
+
+
+class PresetBody(BaseModel):
+    """A set of options for one kind of footage."""
+
+    model_config = _example(name="film", footage="well kept film: grain, specks of dust", options={"dust": True})
+
+    name: str = Field(description="What `preset` of a config may be.")
+    footage: str
+    options: dict[str, bool | float | str] = Field(description="What it sets; options of the config win.")
+
+
+class PresetList(BaseModel):
+    """The presets that a config may name."""
+
+    presets: list[PresetBody]
 
 
 class Health(BaseModel):

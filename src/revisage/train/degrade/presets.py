@@ -233,6 +233,17 @@ def _colours_kept(**ranges: Any) -> DegradationConfig:
     )
 
 
+_SHARED = _colours_kept(
+    blur_sigma=(0.5, 4.5),
+    round_probability=0.8,
+    downsample=(1.5, 9.0),
+    shrink=("linear", "area", "cubic"),
+    enlarge=("linear", "cubic"),
+    noise_sigma=(1.0, 14.0),
+    jpeg_quality=(55.0, 95.0),
+)
+"""Photos and videos as they go round: a reduction with the blur that belongs to it, noise and medium JPEG."""
+
 PRESETS: dict[str, Degradation] = {
     "paper": DegradationConfig(),
     "mild": _colours_kept(
@@ -255,16 +266,7 @@ PRESETS: dict[str, Degradation] = {
         noise_sigma=(0.0, 8.0),
         jpeg_quality=(15.0, 75.0),
     ),
-    # Photos and videos as they go round: a reduction with the blur that belongs to it, noise and medium JPEG.
-    "shared": _colours_kept(
-        blur_sigma=(0.5, 4.5),
-        round_probability=0.8,
-        downsample=(1.5, 9.0),
-        shrink=("linear", "area", "cubic"),
-        enlarge=("linear", "cubic"),
-        noise_sigma=(1.0, 14.0),
-        jpeg_quality=(55.0, 95.0),
-    ),
+    "shared": _SHARED,
     # Good photos made small: the blur belongs to the reduction, and the face is seen larger than it was recorded. The
     # family that the fixed levels of `revisage.train.restorer.pairs` are of.
     "reduced": _colours_kept(
@@ -298,6 +300,40 @@ PRESETS: dict[str, Degradation] = {
     "webcam": WebcamDegradation(),
     # Large faces of today's footage at the frame's own pixels; for windows of faces of 512 px.
     "large": LargeDegradation(),
+    # The following, with `archive` and `webcam`, bear the names of `restore --preset`: the footage that each is for.
+    # Home recordings on tape, digitised later; their two fields have become frames of doubled or mixed lines.
+    "family-tape": VideoDegradation(
+        downsample=(1.5, 5.0),
+        tape_probability=1.0,
+        interlace_probability=0.5,
+        deinterlace=("line", "blend"),
+        h264_probability=0.5,
+    ),
+    # Well kept reels: grain, specks of dust, hardly faded.
+    "film": ArchiveDegradation(
+        grey_probability=0.2,
+        sepia_probability=0.0,
+        blur_sigma=(0.5, 2.5),
+        downsample=(1.0, 3.0),
+        contrast=(0.92, 1.0),
+        black=(0.0, 0.03),
+        dye_fade=(0.0, 0.03),
+        vignette=(0.0, 0.08),
+        uneven=(0.0, 0.02),
+        grain_sigma=(3.0, 10.0),
+        scratches=(0.0, 1.0),
+        dust=(4.0, 22.0),
+        hairs=(0.0, 0.3),
+        jpeg_quality=(80.0, 97.0),
+    ),
+    # GIFs that were copied from copies.
+    "meme": GifDegradation(jpeg_probability=0.9, jpeg_quality=(25.0, 75.0)),
+    # Photos as they go round.
+    "photo": _SHARED,
+    # A small face in a wide picture, poor light, few bits.
+    "surveillance": WebcamDegradation(
+        downsample=(4.0, 10.0), electrons=(80.0, 800.0), h264_probability=1.0, h264_crf=(26.0, 36.0)
+    ),
 }
 
 MIXED: tuple[tuple[str, float], ...] = (

@@ -1,0 +1,43 @@
+"""The settings of the page, without a browser: what becomes of what is chosen there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from revisage.core import PRESETS
+
+pytest.importorskip("streamlit", reason="the extra `ui` is not installed")
+testing = pytest.importorskip("streamlit.testing.v1", reason="the extra `ui` is not installed")
+
+
+def _settings(folder: str) -> None:
+    import streamlit
+
+    from revisage.service import open_store
+    from revisage.ui.choices import ask_settings
+
+    streamlit.session_state["asked"] = ask_settings(open_store(data_dir=folder))
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Any:
+    return testing.AppTest.from_function(_settings, args=(str(tmp_path),), default_timeout=60).run()
+
+
+def test_what_it_is_takes_a_preset_and_settings_beside_it_win(page: Any) -> None:
+    assert page.session_state["asked"] == {}
+    footage = page.selectbox(key="footage")
+    assert len(footage.options) == len(PRESETS)
+    footage.select("archive").run()
+    assert page.session_state["asked"] == {"preset": "archive", **PRESETS["archive"].options}
+    page.slider(key="strength").set_value(70).run()
+    assert page.session_state["asked"]["strength"] == 0.7
+
+
+def test_no_preset_sets_what_the_page_shows_by_itself() -> None:
+    """A slider would show one thing, and another would be done."""
+    shown = {"strength", "upscale", "background", "min_face", "only_center_face", "detection_threshold", "crf"}
+    assert not [name for name, preset in PRESETS.items() if shown & preset.options.keys()]
