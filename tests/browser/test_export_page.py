@@ -45,6 +45,7 @@ def test_a_page_holds_all_that_it_needs_and_names_no_other_host(page_folder: Pat
         (["compact"], "name a RUN and an --output FILE"),
         (["compact", "--web", "{page}"], "leave RUN and --output out"),
         (["compact", "-o", "{page}.onnx", "--ort", "here"], "--ort is for --web DIR"),
+        (["compact", "-o", "{page}.onnx", "--shared"], "shared and int8 are for OpenVINO: name the output .xml"),
         (["--web", "{page}", "--ort", "{text}"], "is no npm package onnxruntime-web: name the .tgz of `npm pack"),
         (["--web", "{page}", "--ort", "{folder}"], "is no npm package onnxruntime-web"),
         (["--web", "{folder}"], "exists; use --overwrite to replace it"),

@@ -153,11 +153,11 @@ function beginSideWork(picture, people) {
 }
 
 async function beside(job, given, then) {
-  const asking = generation;
+  const mine = generation;
   isBusy = true;
   try {
     const answer = await asked(job, given);
-    if (asking === generation) then(answer);
+    if (mine === generation) then(answer);
   } catch (error) {
     self.postMessage({ is: "failed", problem: error.message });
   } finally {
@@ -165,11 +165,11 @@ async function beside(job, given, then) {
   }
 }
 
-let asking = 0;
+let questions = 0;
 
 function asked(job, given = {}) {
-  asking += 1;
-  const id = asking;
+  questions += 1;
+  const id = questions;
   return new Promise((done, failed) => {
     waiting.set(id, [done, failed]);
     networkWorker.postMessage({ job, id, ...given });
