@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revisage.core.values import Face, Track
-from revisage.faces.tracking import FaceFollower, Tracker, fade_weights, frontality
+from revisage.faces.tracking import FaceFollower, Tracker, fade_weights, frontality, turn_weights
 
 SIZE_HW = (360, 640)
 SHAPE = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.33, 0.8), (0.67, 0.8)])
@@ -115,7 +115,7 @@ def test_fades_within_the_shot_not_at_its_ends() -> None:
 @settings(derandomize=True, deadline=None, max_examples=80)
 def test_weights_never_jump(seen: list[bool], begins: bool, ends: bool) -> None:
     seen[0] = seen[-1] = True
-    weights = fade_weights([face(0, 0)] * len(seen), seen, begins_shot=begins, ends_shot=ends)
+    weights = fade_weights(seen, begins_shot=begins, ends_shot=ends)
     padded = [*([] if begins else [0.0]), *weights, *([] if ends else [0.0])]
     assert len(weights) == len(seen)
     assert all(abs(a - b) <= 0.2 for a, b in itertools.pairwise(padded))
@@ -130,6 +130,12 @@ def test_profiles_fade() -> None:
     half = SHAPE.copy()
     half[:2, 0] = (0.42, 0.58)
     assert 0.2 < frontality(half) < 0.9
+    assert frontality(half, 45) == 0.0
+    assert frontality(half, 90) > frontality(half)
+    weights = turn_weights([SHAPE] * 20 + [turned] * 20, 77)
+    assert weights[0] == 1.0
+    assert weights[-1] < 0.05
+    assert max(before - after for before, after in itertools.pairwise(weights)) < 0.2
 
 
 def test_the_order_of_detections_does_not_matter() -> None:

@@ -13,7 +13,15 @@ from safetensors.torch import save_file
 from revisage.core import ModelError
 from revisage.faces import ffhq_template
 from revisage.nets import CompactReader
-from revisage.readers import EXPRESSIONS, FaceReadings, NetReader, eye_openings, load_reader, mouth_openings
+from revisage.readers import (
+    EXPRESSIONS,
+    FaceReadings,
+    NetReader,
+    believed_cover,
+    eye_openings,
+    load_reader,
+    mouth_openings,
+)
 from revisage.restorers import RestorerInfo
 
 
@@ -56,6 +64,52 @@ def test_openvino_reads_what_torch_reads(weights: Path, crops: np.ndarray) -> No
     ours, theirs = (load_reader(weights, engine=engine)(crops) for engine in ("openvino", "torch"))
     for name in ("identity", "landmarks", "visibility"):
         assert getattr(ours, name) == pytest.approx(getattr(theirs, name), abs=1e-3), name
+
+
+def test_what_is_before_a_face_is_told_in_cells_of_the_crop() -> None:
+    """A network that says that something covers the left half of its window: of the crop it is the left half too."""
+
+    class Fixed:
+        name, precision, device = "fixed", "fp32", "cpu"
+
+        def __call__(self, batch: np.ndarray) -> list[np.ndarray]:
+            shapes = ((128,), (3,), (68, 2), (7,), (68,))
+            cover = np.full((len(batch), 56, 56), -20, np.float32)
+            cover[:, :, :28] = 20
+            return [*(np.ones((len(batch), *shape), np.float32) for shape in shapes), cover]
+
+    read = NetReader(Fixed(), load_info())(np.zeros((2, 256, 256, 3), np.uint8))
+    assert read.cover is not None
+    assert read.cover.shape == (2, 64, 64)
+    assert read.cover[:, :, :30].min() > 0.99
+    assert read.cover[:, :, 34:].max() < 0.01
+    assert read[:1].cover is not None and len(read[:1].cover) == 1
+    with pytest.raises(ValueError, match="cover: expected"):
+        FaceReadings(*(np.zeros((2, *s), np.float32) for s in ((128,), (3,), (68, 2), (7,), (68,), (9, 9))))
+
+
+def test_a_patch_counts_where_it_is_sure_or_hides_a_landmark() -> None:
+    cover, visibility = np.zeros((2, 64, 64), np.float32), np.ones((2, 68), np.float32)
+    cover[:, 10:20, 10:20] = 0.9
+    cover[:, 40:45, 30:41] = 0.7
+    cover[:, 55:63, 20:28] = 0.8
+    points = np.full((2, 68, 2), 128, np.float32)
+    points[:, 0], visibility[0, 0] = (4 * 37, 4 * 44), 0.1
+    rest = (np.zeros((2, wide), np.float32) for wide in (128, 3, 7))
+    identity, pose, expression = rest
+    believed = believed_cover(FaceReadings(identity, pose, points, expression, visibility, cover), 256)
+    assert believed is not None
+    assert believed[0, 40:45, 30:41].min() == np.float32(0.7)
+    assert not believed[1, 30:50].any()
+    # What is large and sure counts by itself, what is small or doubtful does not.
+    assert believed[:, 10:20, 10:20].min() == np.float32(0.9)
+    assert believed[:, 55:63, 20:28].min() == np.float32(0.8)
+    small = np.where(cover == np.float32(0.9), np.float32(0.79), np.float32(0))
+    small[:, 55:60, 20:28] = 0.99
+    doubted = believed_cover(FaceReadings(identity, pose, points, expression, np.ones_like(visibility), small), 256)
+    assert doubted is not None
+    assert not doubted.any()
+    assert believed_cover(FaceReadings(identity, pose, points, expression, visibility), 256) is None
 
 
 def test_no_crops_give_no_readings(weights: Path) -> None:

@@ -104,6 +104,13 @@ def reader(run: Run, config: ConfigFile = None, set_: Settings = None, resume: R
     train.train_reader(settings, run, resume=resume, progress=_print_record)
 
 
+@train_app.command()
+def cover(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Resume = False) -> None:
+    """Train the branch of a face reader that says where something is before a face."""
+    settings = _settings(train.CoverTrainConfig, _base(run, config, resume), set_)
+    train.train_cover(settings, run, resume=resume, progress=_print_record)
+
+
 def _base(run: Path, config: Path | None, resume: bool) -> dict[str, Any]:
     """The settings before any on the command line: those of a file, or those that a run to resume was begun with."""
     if config is not None:

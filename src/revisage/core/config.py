@@ -49,6 +49,7 @@ Detector = Literal["compact", "retinaface-r50", "retinaface-mobile", "yunet"]
 Fine = Literal["auto", "keep", "clean"]
 Color = Literal["match", "keep", "restore"]
 Grain = Literal["none", "match"]
+Hidden = Literal["spare", "restore"]
 Temporal = Literal["off", "smooth", "flow", "raft"]
 Use = Literal["frames in a row", "interlaced video", "video encoders"]
 Panel = Literal["Options", "Restoration", "Faces", "Stability", "File", "Machine", "Face store", "Beside the output"]
@@ -211,6 +212,22 @@ class RestoreConfig(BaseModel):
     )
     max_face: Annotated[int | None, Option("Faces", ("result",), live=True)] = Field(
         None, ge=1, description="Larger faces (px) are left as they are."
+    )
+    max_yaw: Annotated[float, Option("Faces", ("result",), live=True)] = Field(
+        77.0,
+        ge=20,
+        le=90,
+        description="Faces turned farther aside (degrees) are left as they are, and restored less from 18 before.",
+    )
+    hidden: Annotated[Hidden, Option("Faces", ("networks", "result"), live=True)] = Field(
+        "spare",
+        description="What is before a face (hands, hair, letters): spare leaves it as it is, restore restores it too.",
+    )
+    max_hidden: Annotated[float, Option("Faces", ("result",), live=True)] = Field(
+        0.6,
+        gt=0,
+        le=1,
+        description="Faces of which more than this part is hidden are left as they are, with hidden spare.",
     )
     max_faces: Annotated[int, Option("Faces", ("result",), live=True)] = Field(
         50, ge=1, le=1000, description="At most this many faces a frame, the largest first."

@@ -15,19 +15,23 @@ from .alignment import (
 from .compositing import (
     composite,
     fine_share,
+    hidden_share,
     landmark_mask,
     matched_difference,
     share_in_frame,
     sharpness,
+    shown_mask,
     with_fine,
 )
+from .covered_faces import DOUBTFUL_COVER, with_cover
 from .detect import CloserLook, FaceDetector, Found, VideoDetector, load_detector, suppressed, upright_crop
 from .grain import Place, place_of, whole_place, with_grain
 from .shots import ShotDetector
-from .tracking import FaceFollower, FollowedFace, Tracker, frontality
+from .tracking import FaceFollower, FollowedFace, Tracker, frontality, track_of, turn_weights
 
 __all__ = [
     "ARCFACE_112",
+    "DOUBTFUL_COVER",
     "AlignedFace",
     "CloserLook",
     "FaceDetector",
@@ -46,6 +50,7 @@ __all__ = [
     "ffhq_template",
     "fine_share",
     "frontality",
+    "hidden_share",
     "identity_input",
     "invert",
     "landmark_mask",
@@ -54,12 +59,16 @@ __all__ = [
     "place_of",
     "share_in_frame",
     "sharpness",
+    "shown_mask",
     "similarity",
     "suppressed",
+    "track_of",
     "transform",
+    "turn_weights",
     "upright_crop",
     "warp_antialiased",
     "whole_place",
+    "with_cover",
     "with_fine",
     "with_grain",
 ]

@@ -88,6 +88,8 @@ class AlignedFace:
         steady: ``(size, size, 3) uint8 RGB``, the crop with its noise averaged over time: what is restored, and whose
             low frequencies are kept; None takes the crop itself.
         fine: what is changed in the frame first; None where nothing is.
+        covered: ``(n, n) float32`` 0 to 1, how much of each of n x n cells of the crop is before the face and left as
+            it is; None where nothing is.
     """
 
     crop: Crop
@@ -96,6 +98,7 @@ class AlignedFace:
     landmarks: NDArray[np.float32]
     steady: Crop | None = None
     fine: FineChange | None = None
+    covered: NDArray[np.float32] | None = None
 
     @property
     def base(self) -> Crop:

@@ -32,11 +32,13 @@ __all__ = [
     "Restored",
     "composite",
     "fine_share",
+    "hidden_share",
     "landmark_mask",
     "matched_difference",
     "scaled_affine",
     "share_in_frame",
     "sharpness",
+    "shown_mask",
     "shown_region",
     "with_fine",
 ]
@@ -133,7 +135,7 @@ def _change(
     fine = face.fine if face.fine is not None and face.fine.delta is not None else None
     if strength == 0 or not (is_restored or fine is not None):
         return None
-    mask = landmark_mask(face.landmarks, face.size)
+    mask = shown_mask(face)
     to_frame = invert(scaled_affine(face.affine, factors))
     region = shown_region(mask, to_frame, size_hw)
     if region is None:
@@ -255,6 +257,24 @@ def landmark_mask(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
     canvas = np.zeros((_GRID, _GRID), np.uint8)
     cv2.fillConvexPoly(canvas, cv2.convexHull(np.round(outline * 16).astype(np.int32)), 255, cv2.LINE_AA, 4)
     return _softened(canvas / np.float32(255), size)
+
+
+def shown_mask(face: AlignedFace) -> NDArray[np.float32]:
+    """Where a face is restored: :func:`landmark_mask` without what is before it, ``(size, size) float32``."""
+    mask = landmark_mask(face.landmarks, face.size)
+    if face.covered is None:
+        return mask
+    left = cv2.resize(face.covered, (face.size, face.size), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(mask * (1 - left), np.float32)
+
+
+def hidden_share(face: AlignedFace) -> float:
+    """How much of a face, brows to chin and cheek to cheek, is hidden, 0 to 1."""
+    if face.covered is None:
+        return 0.0
+    mask = landmark_mask(face.landmarks, face.size)
+    cells = cv2.resize(mask, face.covered.shape[::-1], interpolation=cv2.INTER_AREA)
+    return float((cells * face.covered).sum() / max(float(cells.sum()), 1e-6))
 
 
 def share_in_frame(landmarks: ArrayLike, size_hw: tuple[int, int]) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from revisage.core import Box, Face, Image, Track
 
-__all__ = ["FaceFollower", "FollowedFace", "Tracker", "fade_weights", "frontality"]
+__all__ = ["FaceFollower", "FollowedFace", "Tracker", "fade_weights", "frontality", "track_of", "turn_weights"]
 
 Looks = NDArray[np.float32]
 
@@ -42,8 +43,9 @@ _LAPSE = 8
 """A gap up to this long is a detector's lapse or a passing hand; a longer one hides the face."""
 _STEADY = 7
 """Frames over which the turn of the head is averaged."""
-_PROFILE, _TURNED = 0.22, 0.5
-"""Distance of the eyes over distance from eyes to mouth: 0.96 in the FFHQ template, near 0.2 in profile."""
+_FACING, _MOST_YAW, _TURNING = 0.96, 77.0, 18.0
+"""Distance of the eyes over distance from eyes to mouth in the FFHQ template, falling with the cosine of the yaw; the
+yaw (degrees) from which nothing is known of a face, and how long before that this begins."""
 
 
 class FollowedFace(NamedTuple):
@@ -189,7 +191,7 @@ class Tracker:
         length = self._next - self._first
         kept = [seen for seen in self._sightings.values() if self._counts(list(seen.values()), length)]
         kept.sort(key=lambda seen: next((index, face.centre) for index, face in seen.items()))
-        return [self._track(number, seen) for number, seen in enumerate(kept)]
+        return [track_of(number, seen, (self._first, self._next)) for number, seen in enumerate(kept)]
 
     def _counts(self, faces: Sequence[Face], length: int) -> bool:
         """Whether a path is a face and not a false alarm: strong in a good part of many sightings, or clear in one.
@@ -202,16 +204,24 @@ class Tracker:
         strong, clear = (self._start_score + part * (1 - self._start_score) for part in (_STRONG, _CLEAR))
         return max(scores) >= clear or (len(scores) >= _FEW_TIMES and float(np.quantile(scores, 0.75)) >= strong)
 
-    def _track(self, number: int, sightings: dict[int, Face]) -> Track:
-        start, stop = min(sightings), max(sightings)
-        faces = [sightings[start]]
-        for (before, earlier), (after, later) in itertools.pairwise(sightings.items()):
-            gap = range(before + 1, after)
-            faces += [_between(earlier, later, (index - before) / (after - before)) for index in gap]
-            faces.append(later)
-        seen = tuple(index in sightings for index in range(start, stop + 1))
-        weights = fade_weights(faces, seen, begins_shot=start == self._first, ends_shot=stop == self._next - 1)
-        return Track(number, start, tuple(faces), seen, weights)
+
+def track_of(number: int, sightings: Mapping[int, Face], shot: tuple[int, int]) -> Track:
+    """The track of somebody who was seen in some frames of a shot, filled in between, with its fades.
+
+    Args:
+        number: of the track.
+        sightings: the face in each of these frames, in order.
+        shot: its first frame and the one after its last.
+    """
+    start, stop = min(sightings), max(sightings)
+    faces = [sightings[start]]
+    for (before, earlier), (after, later) in itertools.pairwise(sightings.items()):
+        gap = range(before + 1, after)
+        faces += [_between(earlier, later, (index - before) / (after - before)) for index in gap]
+        faces.append(later)
+    seen = tuple(index in sightings for index in range(start, stop + 1))
+    weights = fade_weights(seen, begins_shot=start == shot[0], ends_shot=stop == shot[1] - 1)
+    return Track(number, start, tuple(faces), seen, weights)
 
 
 def _ordered(faces: Sequence[Face]) -> list[Face]:
@@ -280,17 +290,14 @@ def _likeness(a: Looks, b: Looks) -> float:
     return float(np.exp2(-((np.abs(difference[..., 0]).mean() + colour) / 2 / _DOUBT)))
 
 
-def fade_weights(
-    faces: Sequence[Face], seen: Sequence[bool], *, begins_shot: bool, ends_shot: bool
-) -> tuple[float, ...]:
+def fade_weights(seen: Sequence[bool], *, begins_shot: bool, ends_shot: bool) -> tuple[float, ...]:
     """Weights 0 to 1 for the frames of a track: a restoration that switches on or off is seen as a flash.
 
     They rise at a track's start and fall at its end, except where the shot itself begins or ends there; they go to 0
-    in gaps too long for a lapse, and follow the turn of the head (a restorer knows little of profiles).
+    in gaps too long for a lapse.
 
     Args:
-        faces: one per frame.
-        seen: whether each was seen or filled in.
+        seen: of each frame whether the face was seen or filled in.
         begins_shot: the track starts with its shot.
         ends_shot: the track ends with its shot.
     """
@@ -298,13 +305,12 @@ def fade_weights(
     # Frames before and after the track: shown beyond a cut, not shown within the shot.
     shown = np.concatenate(([float(begins_shot)] * _FADE, shown, [float(ends_shot)] * _FADE))
     hidden = np.flatnonzero(shown == 0)
-    place = np.arange(_FADE, _FADE + len(faces))
+    place = np.arange(_FADE, _FADE + len(seen))
     if len(hidden):
         nearest = np.abs(place[:, None] - hidden[None, :]).min(axis=1)
         weights = np.clip(nearest / (_FADE + 1), 0, 1)
     else:
-        weights = np.ones(len(faces))
-    weights = weights * _steady([frontality(face.landmarks) for face in faces])
+        weights = np.ones(len(seen))
     return tuple(round(float(weight), 4) for weight in weights)
 
 
@@ -322,6 +328,17 @@ def _in_view(seen: Sequence[bool]) -> list[bool]:
     return view
 
 
+def turn_weights(landmarks: Sequence[ArrayLike], max_yaw: float) -> tuple[float, ...]:
+    """:func:`frontality` of each frame of a track, averaged over seven frames: a restorer knows little of profiles.
+
+    Args:
+        landmarks: ``(5, 2)`` px of each frame.
+        max_yaw: as of :func:`frontality`.
+    """
+    weights = _steady([frontality(points, max_yaw) for points in landmarks])
+    return tuple(round(float(weight), 4) for weight in weights)
+
+
 def _steady(values: Sequence[float]) -> np.ndarray:
     """A running mean, narrower at the ends."""
     total = np.concatenate(([0.0], np.cumsum(values)))
@@ -331,14 +348,15 @@ def _steady(values: Sequence[float]) -> np.ndarray:
     return np.clip(mean, 0, 1)
 
 
-def frontality(landmarks: ArrayLike) -> float:
-    """1 for a face that looks roughly this way, falling smoothly to 0 in full profile.
+def frontality(landmarks: ArrayLike, max_yaw: float = _MOST_YAW) -> float:
+    """1 for a face that looks roughly this way, falling smoothly to 0 where it is turned far aside.
 
     The eyes close up as a head turns (with the cosine of its yaw) while the way from eyes to mouth stays; a nod
     shortens the latter and changes nothing here.
 
     Args:
         landmarks: ``(5, 2)`` px, in any rotation and size.
+        max_yaw: degrees from which it is 0; it is 1 up to 18 degrees before.
     """
     points = np.asarray(landmarks, dtype=np.float64)
     down = points[3:].mean(axis=0) - points[:2].mean(axis=0)
@@ -347,5 +365,6 @@ def frontality(landmarks: ArrayLike) -> float:
         return 1.0
     eyes = points[1] - points[0]
     across = abs(float(eyes[0] * down[1] - eyes[1] * down[0])) / length**2
-    ramp = min(1.0, max(0.0, (across - _PROFILE) / (_TURNED - _PROFILE)))
+    turned, begins = (_FACING * math.cos(math.radians(max(0.0, yaw))) for yaw in (max_yaw, max_yaw - _TURNING))
+    ramp = min(1.0, max(0.0, (across - turned) / (begins - turned)))
     return ramp * ramp * (3 - 2 * ramp)

@@ -5,6 +5,7 @@ from .guides import Guidance, Reference, read_references
 from .html_page import analysis_page, timeline
 from .known_people import KnownPerson, photos_by_name, read_people
 from .observation import Footage, TrackReading, observe
+from .rejoining import rejoined
 
 __all__ = [
     "CAUTION",
@@ -25,6 +26,7 @@ __all__ = [
     "photos_by_name",
     "read_people",
     "read_references",
+    "rejoined",
     "timeline",
     "with_detail",
 ]

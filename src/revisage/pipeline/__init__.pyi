@@ -21,6 +21,7 @@ from .restoration import (
     Tally,
     drop_networks,
     kept_networks,
+    read_cells,
     restore_frames,
     scaled_face,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "notes_folder",
     "place_weight",
     "plain_error",
+    "read_cells",
     "read_list",
     "restore_file",
     "restore_frames",

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from revisage.core import ConfigError, Levels, RestoreConfig, ScanMismatchError, nearest
-from revisage.faces import share_in_frame
+from revisage.faces import share_in_frame, turn_weights
 from revisage.pipeline.restoration import Block, PlannedFace, colour_levels
 from revisage.pipeline.scan import Scan, ScannedTrack
 
@@ -381,9 +381,10 @@ def _weights(track: ScannedTrack, size_hw: tuple[int, int], config: RestoreConfi
     strength = config.strength if track.strength is None else track.strength
     if config.aligned:
         return [strength] * len(track.boxes)
+    turns = turn_weights([np.reshape(points, (5, 2)) for points in track.landmarks], config.max_yaw)
     return [
-        round(strength * fade * place_weight(box, points, size_hw, config), 4)
-        for box, points, fade in zip(track.boxes, track.landmarks, track.weights, strict=True)
+        round(strength * fade * turn * place_weight(box, points, size_hw, config), 4)
+        for box, points, fade, turn in zip(track.boxes, track.landmarks, track.weights, turns, strict=True)
     ]
 
 

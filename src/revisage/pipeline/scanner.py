@@ -113,7 +113,16 @@ def scan_source(
     if not glimpses.pts:
         span = "between --start and --end" if config.start or config.end else "in it"
         raise InputError(f"{path}: no frame could be read {span}")
-    return glimpses.scan(source_print, scan_settings(config, networks), ending)
+    found = glimpses.scan(source_print, scan_settings(config, networks), ending)
+    return _rejoined(found, path, networks, cancel)
+
+
+def _rejoined(scan: Scan, path: Path, networks: Networks, cancel: CancelToken | None) -> Scan:
+    """A scan whose tracks go on where somebody who was out of view came back, as far as identity tells."""
+    if scan.settings.aligned:
+        return scan
+    tracks = people.rejoined(scan.footage(path), lambda: networks.likeness_reader, cancel)
+    return scan if tracks is None else scan.model_copy(update={"tracks": [ScannedTrack.of(track) for track in tracks]})
 
 
 def scan_frames(

@@ -1,3 +1,4 @@
+from .believed_cover import believed_cover
 from .face_reader import FaceReader, NetReader, load_reader
 from .readings import EXPRESSIONS, FaceReadings, eye_openings, mouth_openings
 from .recogniser import (
@@ -8,6 +9,7 @@ from .recogniser import (
     is_reader_there,
     load_identity_network,
     load_recogniser,
+    weights_hash,
 )
 
 __all__ = [
@@ -19,10 +21,12 @@ __all__ = [
     "IdentityNetwork",
     "NetReader",
     "Recogniser",
+    "believed_cover",
     "eye_openings",
     "is_reader_there",
     "load_identity_network",
     "load_reader",
     "load_recogniser",
     "mouth_openings",
+    "weights_hash",
 ]

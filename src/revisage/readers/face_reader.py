@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from revisage.core import Crop, ProcessingError
 from revisage.engines import Engine, make_engine, resolve
 from revisage.faces import ARCFACE_112, ffhq_template, invert, similarity, transform, warp_antialiased
-from revisage.readers.readings import FaceReadings
+from revisage.readers.readings import COVER_CELLS, FaceReadings
 from revisage.restorers import RestorerInfo, describe, load_weights
 
 __all__ = ["FaceReader", "NetReader", "load_reader"]
@@ -22,6 +22,8 @@ FloatArray = NDArray[np.float32]
 _WINDOW = 112
 """Side of what a network is shown (px), as `revisage.nets.READER_SIZE` says, which needs torch."""
 _AT_ONCE = 32
+_ANSWERS = ((128,), (3,), (68, 2), (7,), (68,))
+"""Shapes of what every network answers, for a face; some answer ``(56, 56)`` too: half of the window's side."""
 
 
 class FaceReader(Protocol):
@@ -58,9 +60,8 @@ class NetReader:
         affine = similarity(ffhq_template(size), ARCFACE_112)
         portions = [crops[first : first + _AT_ONCE] for first in range(0, len(crops), _AT_ONCE)]
         answers = [self._engine(_shown(portion, affine)) for portion in portions]
-        shapes = ((128,), (3,), (68, 2), (7,), (68,))
-        empty = [np.zeros((0, *shape), np.float32) for shape in shapes]
-        whole = [np.concatenate(parts) for parts in zip(empty, *answers, strict=True)]
+        empty = [np.zeros((0, *shape), np.float32) for shape in _ANSWERS]
+        whole = [np.concatenate(parts) for parts in zip(*(answers or [empty]), strict=True)]
         if not all(np.isfinite(part).all() for part in whole):
             raise ProcessingError(f"{self.info.name} gave values that are no numbers: try precision fp32")
         return _readings(whole, affine)
@@ -84,7 +85,7 @@ def _shown(crops: Crop, affine: NDArray[np.float64]) -> FloatArray:
 
 def _readings(answers: list[FloatArray], affine: NDArray[np.float64]) -> FaceReadings:
     """A network's answers in the units of :class:`FaceReadings`."""
-    identity, pose, landmarks, expression, visibility = answers
+    identity, pose, landmarks, expression, visibility, *more = answers
     window = (landmarks.astype(np.float64) + 1) * (_WINDOW / 2) - 0.5
     in_crop = transform(invert(affine), window.reshape(-1, 2)).reshape(window.shape)
     powers = np.exp(expression - expression.max(axis=1, keepdims=True))
@@ -94,8 +95,23 @@ def _readings(answers: list[FloatArray], affine: NDArray[np.float64]) -> FaceRea
         pose=pose,
         landmarks=in_crop.astype(np.float32),
         expression=powers / powers.sum(axis=1, keepdims=True),
-        visibility=np.float32(1) / (np.float32(1) + np.exp(np.clip(-visibility, -60, 60))),
+        visibility=_probability(visibility),
+        cover=_in_cells(_probability(more[0])) if more else None,
     )
+
+
+def _probability(logits: FloatArray) -> FloatArray:
+    return np.asarray(np.float32(1) / (np.float32(1) + np.exp(np.clip(-logits, -60, 60))), np.float32)
+
+
+def _in_cells(windows: FloatArray) -> FloatArray:
+    """Maps of the window, ``(N, side, side)``, as ``(N, COVER_CELLS, COVER_CELLS)`` of the crop; what the window does
+    not show is as its border."""
+    side = windows.shape[1]
+    to_window = similarity(ffhq_template(COVER_CELLS), (ARCFACE_112 + 0.5) * (side / _WINDOW) - 0.5)
+    size, flags = (COVER_CELLS, COVER_CELLS), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = [cv2.warpAffine(w, to_window, size, flags=flags, borderMode=cv2.BORDER_REPLICATE) for w in windows]
+    return np.stack(moved) if moved else np.zeros((0, *size), np.float32)
 
 
 def load_reader(

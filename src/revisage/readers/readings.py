@@ -8,12 +8,15 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EXPRESSIONS", "Expression", "FaceReadings", "eye_openings", "mouth_openings"]
+__all__ = ["COVER_CELLS", "EXPRESSIONS", "Expression", "FaceReadings", "eye_openings", "mouth_openings"]
 
 FloatArray = NDArray[np.float32]
 
 Expression = Literal["neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised"]
 EXPRESSIONS: tuple[Expression, ...] = get_args(Expression)
+
+COVER_CELLS = 64
+"""Cells per side of a crop, of what is before the face."""
 
 # 300-W's order: eyes from 36 and 42, corner, two of the upper lid, corner, two of the lower; inner lips from 60.
 _EYES = (36, 42)
@@ -32,6 +35,8 @@ class FaceReadings:
             al., ICCVW 2013).
         expression: ``(N, 7) float32``, probabilities of :data:`EXPRESSIONS`.
         visibility: ``(N, 68) float32``, probability that nothing is before a landmark.
+        cover: ``(N, COVER_CELLS, COVER_CELLS) float32``, probability that something is before the face in a cell of the
+            crop, row by row; None of a reader that does not tell.
     """
 
     identity: FloatArray
@@ -39,6 +44,7 @@ class FaceReadings:
     landmarks: FloatArray
     expression: FloatArray
     visibility: FloatArray
+    cover: FloatArray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.identity)
@@ -46,12 +52,16 @@ class FaceReadings:
         for name, shape in wanted.items():
             if getattr(self, name).shape != (count, *shape):
                 raise ValueError(f"{name}: expected {(count, *shape)}, got {getattr(self, name).shape}")
+        cells = (count, COVER_CELLS, COVER_CELLS)
+        if self.cover is not None and self.cover.shape != cells:
+            raise ValueError(f"cover: expected {cells}, got {self.cover.shape}")
 
     def __len__(self) -> int:
         return len(self.identity)
 
     def __getitem__(self, part: slice) -> FaceReadings:
-        return FaceReadings(*(getattr(self, field.name)[part] for field in fields(self)))
+        values = (getattr(self, field.name) for field in fields(self))
+        return FaceReadings(*(None if value is None else value[part] for value in values))
 
     @property
     def eye_opening(self) -> FloatArray:

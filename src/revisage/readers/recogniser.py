@@ -23,6 +23,7 @@ __all__ = [
     "is_reader_there",
     "load_identity_network",
     "load_recogniser",
+    "weights_hash",
 ]
 
 FloatArray = NDArray[np.float32]
@@ -111,6 +112,14 @@ def is_reader_there(name_or_path: str | Path = READER) -> bool:
         return models.is_present(models.find(str(name_or_path)))
     except ModelError:
         return False
+
+
+def weights_hash(name_or_path: str | Path = READER) -> str | None:
+    """SHA-256 of the weights of what reads faces, without loading it; None where it is not there."""
+    if not is_reader_there(name_or_path):
+        return None
+    file = Path(name_or_path).expanduser()
+    return file_sha256(file) if file.is_file() else models.verify(models.find(str(name_or_path))).sha256
 
 
 def load_recogniser(name_or_path: str | Path = READER, *, device: str = "auto", engine: str = "auto") -> Recogniser:

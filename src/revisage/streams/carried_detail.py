@@ -53,10 +53,11 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class _Detail:
-    """What the restorer made of a face, ``(size, size, 3) uint8 RGB``."""
+    """What the restorer made of a face, ``(size, size, 3) uint8 RGB``, and how likely something is before each cell."""
 
     source: Shown
     restored: Crop
+    cells: NDArray[np.float32] | None = None
 
 
 class CarriedFace:
@@ -80,6 +81,7 @@ class CarriedFace:
         self._shown = 0.0
         self._now: Shown | None = None
         self._motion: Motion | None = None
+        self._cells: NDArray[np.float32] | None = None
         self._aligned: AlignedFace | None = None
 
     @property
@@ -111,12 +113,18 @@ class CarriedFace:
         self._now = Shown(number, crop, grey)
         self._aligned = replace(aligned, steady=crop)
 
-    def take(self, shown: Shown, restored: Crop) -> None:
-        """Take what the restorer made of the face as it stood in this frame or in one before."""
+    @property
+    def cells(self) -> NDArray[np.float32] | None:
+        """How likely something is before each cell of the newest :meth:`picture`; None where nobody looked."""
+        return self._cells
+
+    def take(self, shown: Shown, restored: Crop, cells: NDArray[np.float32] | None = None) -> None:
+        """Take what the restorer made of the face as it stood in this frame or in one before, and what a reader said of
+        what is before it."""
         if self._detail is None:
             at_once = self._now is not None and shown.number == self._first == self._now.number
             self._shown = 1.0 if at_once else 0.0
-        self._former, self._detail = self._detail, _Detail(shown, restored)
+        self._former, self._detail = self._detail, _Detail(shown, restored, cells)
         self._blended = 0 if self._former is not None else _BLEND
 
     def picture(self, lapse: float, scale: float) -> tuple[AlignedFace, Crop, float] | None:
@@ -140,22 +148,26 @@ class CarriedFace:
     def _carried(self) -> Crop:
         """The newest crop with the detail that belongs to it."""
         assert self._now is not None and self._detail is not None
-        added = self._added(self._detail)
+        added, self._cells = self._added(self._detail)
         self._blended += 1
         if self._former is not None and self._blended < _BLEND:
             part = self._blended / _BLEND
-            added = cv2.addWeighted(added, part, self._added(self._former), 1 - part, 0)
+            former, cells = self._added(self._former)
+            added = cv2.addWeighted(added, part, former, 1 - part, 0)
+            if self._cells is not None and cells is not None:
+                self._cells = cv2.addWeighted(self._cells, part, cells, 1 - part, 0)
         else:
             self._former = None
         return cv2.add(self._now.crop.astype(np.float32), added, dtype=cv2.CV_8U)
 
-    def _added(self, detail: _Detail) -> NDArray[np.float32]:
-        """What it adds to the newest crop, ``(size, size, 3) float32``."""
+    def _added(self, detail: _Detail) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """What it adds to the newest crop, ``(size, size, 3) float32``, and the cells there."""
         assert self._now is not None
         crop, source = self._now.crop, detail.source
         if source.number == self._now.number:
-            return cv2.subtract(detail.restored, crop, dtype=cv2.CV_32F)
+            return cv2.subtract(detail.restored, crop, dtype=cv2.CV_32F), detail.cells
         motion = temporal.onward_motion(self._flow(), source.grey, self._now.grey, len(crop), patience=_PATIENCE)
         made = temporal.carried(detail.restored, source.crop, crop, motion.flow)
         added = cv2.subtract(made, crop, dtype=cv2.CV_32F)
-        return cv2.multiply(added, cv2.merge((motion.trust,) * 3), dst=added)
+        added = cv2.multiply(added, cv2.merge((motion.trust,) * 3), dst=added)
+        return added, None if detail.cells is None else temporal.moved_cells(detail.cells, motion)

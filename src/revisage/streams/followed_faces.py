@@ -66,11 +66,11 @@ class _Person:
     kept: bool = True
     turns: deque[float] = field(default_factory=lambda: deque(maxlen=_TURN))
 
-    def see(self, face: Face) -> None:
+    def see(self, face: Face, max_yaw: float) -> None:
         """It was seen in this frame."""
         self.face = face
         self.steady = face if self.smoother is None else self.smoother(face)
-        self.turns.append(faces.frontality(self.steady.landmarks))
+        self.turns.append(faces.frontality(self.steady.landmarks, max_yaw))
         self.sightings, self.missed = self.sightings + 1, 0
 
     def settle(self, *, kept: bool) -> None:
@@ -182,7 +182,7 @@ class FollowedFaces:
                 self._people[number] = _Person(face, face, smoother)
                 if self._in_shot == 1 and face.score >= self._clear:
                     self._people[number].sightings, self._people[number].shown = _SIGHTINGS, 1.0
-            self._people[number].see(face)
+            self._people[number].see(face, self.config.max_yaw)
         for number in [number for number in self._people if number not in seen]:
             person = self._people[number]
             person.missed += 1

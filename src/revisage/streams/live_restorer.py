@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from revisage import faces, media, pipeline, temporal
 from revisage.core import ConfigError, Crop, Face, RestoreConfig, UserError
@@ -79,6 +80,7 @@ class LiveRestorer:
         self._config = config.model_copy(update={"strength": 1.0})
         self._networks = (networks or pipeline.Networks(config)).uncalibrated
         self._restorer = self._networks.restorer
+        self._reader = self._networks.cover_reader if config.hidden == "spare" else None
         self._every = restore_every
         self._clock: Clock = clock or SystemClock()
         self._pace = Pace(latency)
@@ -107,7 +109,7 @@ class LiveRestorer:
             carried.step(number, faces.align(frame, smoother(face), size))
             shown = carried.now
             if shown is not None and number == 0:
-                carried.take(shown, self._restorer(shown.crop[None])[0])
+                carried.take(shown, *self._restored(shown.crop))
         made = carried.picture(1.0, 1.0)
         faces.composite(frame, [] if made is None else [made])
 
@@ -231,13 +233,18 @@ class LiveRestorer:
         shown = self._carried[track].now
         assert shown is not None
 
-        def take(restored: Crop) -> None:
+        def take(made: tuple[Crop, NDArray[np.float32] | None]) -> None:
             self._pace.note_restored(self._clock.now())
             self.tally.restored += 1
             if track in self._carried:
-                self._carried[track].take(shown, restored)
+                self._carried[track].take(shown, *made)
 
-        self._run(lambda: self._restorer(shown.crop[None])[0], take)
+        self._run(lambda: self._restored(shown.crop), take)
+
+    def _restored(self, crop: Crop) -> tuple[Crop, NDArray[np.float32] | None]:
+        """A crop restored, and how likely something is before each cell of it."""
+        cells = None if self._reader is None else pipeline.read_cells(crop[None], self._reader)[0]
+        return self._restorer(crop[None])[0], cells
 
     def _run(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         self._side.start(work, then)
@@ -264,5 +271,7 @@ class LiveRestorer:
             made = self._carried[entry.track].picture(self._lapse, factors[0])
             if made is not None:
                 aligned, crop, faded_in = made
-                shown.append((aligned, crop, entry.strength * faded_in * self.strength))
+                cells = self._carried[entry.track].cells
+                aligned, left = faces.with_cover(aligned, cells, self._config.max_hidden)
+                shown.append((aligned, crop, entry.strength * faded_in * left * self.strength))
         return faces.composite(frame.resized(size_hw), shown, factors)

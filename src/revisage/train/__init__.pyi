@@ -11,14 +11,22 @@ from .detector import train_detector, train_refiner
 from .export import FORMATS, card_path, export_model, export_run
 from .images import FaceSource, ListedImage, listed_images, read_image
 from .prior import train_prior
-from .readers import train_reader
+from .readers import train_cover, train_reader
 from .restorer import Recogniser, load_recogniser, train_restorer
 from .run_record import read_status
-from .settings import DetectorTrainConfig, PriorTrainConfig, ReaderTrainConfig, RefineTrainConfig, RestorerTrainConfig
+from .settings import (
+    CoverTrainConfig,
+    DetectorTrainConfig,
+    PriorTrainConfig,
+    ReaderTrainConfig,
+    RefineTrainConfig,
+    RestorerTrainConfig,
+)
 
 __all__ = [
     "FORMATS",
     "REFERENCE_SIZE",
+    "CoverTrainConfig",
     "Degradation",
     "DetectorTrainConfig",
     "Drawn",
@@ -40,6 +48,7 @@ __all__ = [
     "motion_kernel",
     "read_image",
     "read_status",
+    "train_cover",
     "train_detector",
     "train_prior",
     "train_reader",

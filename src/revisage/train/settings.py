@@ -18,6 +18,7 @@ from revisage.train.images import FaceSource
 
 __all__ = [
     "MAY_CHANGE",
+    "CoverTrainConfig",
     "DetectorTrainConfig",
     "GFPGANConfig",
     "NetConfig",
@@ -323,6 +324,36 @@ class ReaderTrainConfig(FacesConfig):
     warm_up_steps: int = Field(default=100, ge=0)
     ema: float = Field(default=0.998, ge=0, lt=1, description="the average of the weights that is kept")
     seed: int = Field(default=7, ge=0)
+
+    def rate_at(self, step: int) -> float:
+        """A linear warm-up, then half a cosine down to a hundredth."""
+        return _warmed_cosine(self, step, self.warm_up_steps, last=0.01)
+
+    def degradations(self) -> list[tuple[Degradation, float]]:
+        """The mixture with the presets looked up.
+
+        Raises:
+            ConfigError: an unknown one.
+        """
+        return [(find_preset(name), share) for name, share in self.mixture]
+
+
+class CoverTrainConfig(FacesConfig):
+    """A face reader's third branch, which says where something is before a face: one run."""
+
+    start: Path = Field(description="a reader's weights: nothing of them changes, the branch is put beside them")
+    width: int = Field(default=24, ge=4, multiple_of=2, description="channels of the branch")
+    surfaces: Path | None = Field(default=None, description="a folder of pictures that things take their texture from")
+    side: int = Field(default=256, ge=144, description="side at which faces are decoded, px")
+    mixture: tuple[tuple[str, float], ...] = Field(default=_READ, description="(degradation preset, share)")
+    occluded: float = Field(default=0.7, ge=0, le=1, description="share of faces that something is drawn before")
+    held_out: int = Field(default=160, ge=1, description="faces kept out of training, to look at")
+    batch: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warm_up_steps: int = Field(default=50, ge=0)
+    ema: float = Field(default=0.995, ge=0, lt=1, description="the average of the weights that is kept")
+    seed: int = Field(default=8, ge=0)
 
     def rate_at(self, step: int) -> float:
         """A linear warm-up, then half a cosine down to a hundredth."""

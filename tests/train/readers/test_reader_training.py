@@ -14,13 +14,14 @@ from revisage import models
 from revisage.core import InputError, ModelError
 from revisage.nets import CompactReader
 from revisage.readers import load_reader
+from revisage.train.readers.cover import cover_losses, shown_and_covered, train_cover
 from revisage.train.readers.faces import View, sample, trusted_faces, window_units
 from revisage.train.readers.hints import TrunkTeacher, map_error
-from revisage.train.readers.occluders import _KINDS, occlude
+from revisage.train.readers.occluders import OCCLUDERS, occlude
 from revisage.train.readers.teachers import MIRRORED, Labels, Teachers, mirrored_landmarks
 from revisage.train.readers.training import reader_losses, train_reader
 from revisage.train.run_record import read_run
-from revisage.train.settings import ReaderTrainConfig
+from revisage.train.settings import CoverTrainConfig, ReaderTrainConfig
 
 FACES = ("london_0000", "london_0010", "us_council_0000", "us_council_0010", "faker_0000", "faker_0040")
 
@@ -77,9 +78,9 @@ def test_mirrored_labels_follow_the_mirrored_face(labels: Labels) -> None:
     assert landmarks.numpy() == pytest.approx(mirrored)
 
 
-@pytest.mark.parametrize("kind", _KINDS, ids=lambda kind: kind.__name__)
-def test_a_mask_is_of_the_pictures_size(kind: object) -> None:
-    mask, colour = kind(np.full((144, 144, 3), 120, np.uint8), np.random.default_rng(3))  # type: ignore[operator]
+@pytest.mark.parametrize("kind", OCCLUDERS)
+def test_a_mask_is_of_the_pictures_size(kind: str) -> None:
+    mask, colour = OCCLUDERS[kind](np.full((144, 144, 3), 120, np.uint8), np.random.default_rng(3))
     assert mask.shape == (144, 144)
     assert mask.any()
     assert len(colour) == 3
@@ -96,6 +97,68 @@ def test_what_is_drawn_hides_and_the_rest_stays() -> None:
         assert changed[hidden].mean() > 0.95
         edge = cv2.dilate(hidden.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         assert not changed[~edge].any()
+
+
+def test_a_surface_gives_texture_to_what_is_solid() -> None:
+    image = np.full((144, 144, 3), 120, np.uint8)
+    surface = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+    deviations = []
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        covered, hidden = occlude(image, random, kinds=["veil"], surface=surface)
+        inside = cv2.erode(hidden.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        deviations.append(covered[inside].astype(float).std(axis=0).mean())
+    assert max(deviations) > 12
+    plain, _ = occlude(image, np.random.default_rng(0), kinds=["veil"])
+    assert (plain != 120).any()
+
+
+def test_what_is_covered_follows_the_view() -> None:
+    face, hidden = np.zeros((144, 144, 3), np.uint8), np.zeros((144, 144), bool)
+    face[60:80, 50:90] = 255
+    hidden[60:80, 50:90] = True
+    shown, covered = shown_and_covered(face, hidden, View(turn=15, zoom=0.1, shift=(0.04, -0.02)))
+    bright = cv2.resize(shown[0].numpy(), (56, 56), interpolation=cv2.INTER_AREA) / 255
+    assert np.abs(bright - covered.numpy()).max() < 0.02
+    assert 0.05 < covered.mean() < 0.5
+
+
+def test_a_right_cover_costs_nothing_and_a_wrong_one_much() -> None:
+    covered = torch.zeros(1, 56, 56)
+    covered[:, 20:30] = 1
+    right, wrong = (cover_losses(sign * (2 * covered - 1) * 20, covered) for sign in (1, -1))
+    assert float(sum(right.values())) == pytest.approx(0, abs=1e-3)
+    assert all(float(wrong[name]) > float(right[name]) + 0.1 for name in right)
+
+
+def test_a_branch_is_learnt_beside_a_reader_that_stays_as_it_is(faces: Path, tmp_path: Path) -> None:
+    start = models.local_path("compact-reader")
+    config = CoverTrainConfig(
+        data=({"path": faces},),
+        start=start,
+        surfaces=faces,
+        steps=2,
+        batch=2,
+        held_out=2,
+        warm_up_steps=1,
+        precision="fp32",
+        threads=1,
+        workers=0,
+        log_every=1,
+        validate_every=2,
+    )
+    train_cover(config, tmp_path / "run")
+    weights = tmp_path / "run" / "weights.safetensors"
+    before, after = models.load_state(start), models.load_state(weights)
+    assert before.keys() == after.keys()
+    same = {name: torch.equal(before[name], after[name]) for name in before}
+    assert all(same[name] for name in same if not name.startswith("cover."))
+    assert not all(same[name] for name in same if name.startswith("cover."))
+    assert models.metadata(weights)["config"]["cover"] == 24
+    assert read_run(tmp_path / "run").is_reader
+    assert load_reader(weights)(np.zeros((1, 64, 64, 3), np.uint8)).cover is not None
+    with pytest.raises(ModelError, match="holds no face reader"):
+        train_cover(config.model_copy(update={"start": models.local_path("compact")}), tmp_path / "second")
 
 
 def test_a_right_answer_costs_nothing_and_a_hidden_landmark_less() -> None:

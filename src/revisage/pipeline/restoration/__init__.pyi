@@ -1,5 +1,6 @@
 from .averaging import average_inputs, average_restored
 from .colour_balance import ColourSpread, colour_levels
+from .covering import read_cells
 from .frame_restoration import FaceWork, Planner, QualitySums, Tally, restore_frames, scaled_face
 from .frame_stages import (
     Block,
@@ -38,6 +39,7 @@ __all__ = [
     "drop_networks",
     "kept_networks",
     "plan_frames",
+    "read_cells",
     "restore_faces",
     "restore_frames",
     "scaled_face",

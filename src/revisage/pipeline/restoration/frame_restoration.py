@@ -17,10 +17,10 @@ from revisage.faces import (
     composite,
     ffhq_template,
     fine_share,
-    landmark_mask,
     load_detector,
     matched_difference,
     place_of,
+    shown_mask,
     whole_place,
     with_fine,
     with_grain,
@@ -28,6 +28,7 @@ from revisage.faces import (
 from revisage.measures import MEASURES, Instruments, crop_landmarks, kept_components
 from revisage.media import Frame, with_mark
 from revisage.pipeline.restoration.averaging import average_inputs, average_restored
+from revisage.pipeline.restoration.covering import spare_covered
 from revisage.pipeline.restoration.denoising import denoised
 from revisage.pipeline.restoration.dusting import dusted_frames
 from revisage.pipeline.restoration.frame_stages import (
@@ -228,8 +229,15 @@ def restore_frames(
     def followed(items: Iterator[FrameInWork]) -> Iterator[FrameInWork]:
         return average_inputs(items, networks.flow, settings.temporal_passes, clock)
 
+    def spared(items: Iterator[FrameInWork]) -> Iterator[FrameInWork]:
+        if settings.hidden == "restore" or settings.aligned:
+            return items
+        return spare_covered(items, lambda: networks.cover_reader, settings.max_hidden, clock)
+
     def restored_faces(items: Iterator[FrameInWork]) -> Iterator[FrameInWork]:
-        return restore_faces(items, lambda crops: networks.restorer(crops), settings.batch, clock, settings.carry)
+        return restore_faces(
+            spared(items), lambda crops: networks.restorer(crops), settings.batch, clock, settings.carry
+        )
 
     with StageThreads(cancel, trace) as threads:
         ahead = functools.partial(threads.ahead, depth=_AHEAD)
@@ -347,8 +355,10 @@ class FaceWork:
     def _measure(self, tally: Tally, result: Frame, item: FrameInWork, factors: tuple[float, float]) -> None:
         for planned, before, restored in zip(item.planned, item.aligned, item.restored, strict=True):
             after = align(result, scaled_face(planned.face, factors), before.size).crop
-            mask = landmark_mask(before.landmarks, before.size)
+            mask = shown_mask(before)
             inside = mask > 0.9
+            if not inside.any():
+                continue
             change = matched_difference(before.base, restored, mask, before.steady)
             if before.fine is not None:
                 change *= before.fine.rest

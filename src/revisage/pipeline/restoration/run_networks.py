@@ -97,6 +97,11 @@ class Networks:
         except UserError:
             return None
 
+    @property
+    def cover_reader(self) -> FaceReader | None:
+        """Says what is before faces; None where the network of ``reader`` does not, or is not on this machine."""
+        return None if self.likeness_reader is None else self.likeness_reader.reader
+
     @cached_property
     def known_people(self) -> list[KnownPerson]:
         """Those whose photos are given.
@@ -204,6 +209,7 @@ class Networks:
             "calibrated": self.calibrates,
             "fine": None if (fine := self.fine or self.denoiser) is None else fine.info.sha256,
             "upscaler": None if self.upscaler is None else self.upscaler.info.sha256,
+            "reader": readers.weights_hash(self.config.reader) if self.config.hidden == "spare" else None,
             "people": [[known.name, known.identity.tobytes().hex()] for known in self.known_people],
             "references": [sha256(each.guide.crop.tobytes()).hexdigest() for each in self.references],
         }

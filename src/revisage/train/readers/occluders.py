@@ -1,12 +1,13 @@
-"""Things before a face, drawn: hands, microphones, glasses, lettering, strands of hair, plain objects.
+"""Things before a face, drawn: hands, microphones, glasses, lettering, strands of hair, masks of cloth, objects.
 
-What is drawn tells which landmarks it hides; nothing is copied from pictures.
+What is drawn tells what it hides; no shape is copied from pictures. A surface may be taken from one, so that not only
+what is plain is known to be before a face.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from revisage.core import Image
 
-__all__ = ["occlude"]
+__all__ = ["OCCLUDERS", "occlude"]
 
 Mask = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -24,36 +25,77 @@ _SHADES = 0.25
 """How much lighter and darker an object is from one side to the other."""
 
 
-def occlude(image: Image, random: Random) -> tuple[Image, NDArray[np.bool_]]:
+def occlude(
+    image: Image, random: Random, *, kinds: Sequence[str] = (), surface: Image | None = None
+) -> tuple[Image, NDArray[np.bool_]]:
     """A copy of an aligned face with one to two things drawn before it, and where they hide it.
 
     Args:
         image: ``(size, size, 3) uint8 RGB``, an aligned face (FFHQ frame).
         random: drawn from.
+        kinds: names of :data:`OCCLUDERS` to choose from; empty: all.
+        surface: ``(h, w, 3) uint8 RGB``, a picture that two of three large things take their texture from, are rounded
+            by light and throw a shadow; without it all are plain.
 
     Returns:
         The picture, and ``(size, size) bool``.
     """
     covered = image.copy()
     hidden = np.zeros(image.shape[:2], bool)
+    names = tuple(kinds) or tuple(OCCLUDERS)
     for _ in range(1 + int(random.random() < 0.25)):
-        draw = _KINDS[int(random.integers(len(_KINDS)))]
-        mask, colour = draw(covered, random)
-        _paint(covered, mask, colour, random)
+        name = names[int(random.integers(len(names)))]
+        mask, colour = OCCLUDERS[name](covered, random)
+        texture = None
+        if surface is not None and name in _SOLID and random.random() < 2 / 3:
+            texture = _texture(surface, len(image), random)
+            _throw_shadow(covered, mask, random)
+        _paint(covered, mask, colour, random, texture)
         hidden |= mask > 127
     return covered, hidden
 
 
-def _paint(image: Image, mask: Mask, colour: Colour, random: Random) -> None:
+def _paint(image: Image, mask: Mask, colour: Colour, random: Random, texture: NDArray[np.float32] | None) -> None:
     """Colour, a slope of light over it, and some grain, where the mask is; in place."""
     side = len(image)
     angle = random.uniform(0, 2 * math.pi)
     ys, xs = np.mgrid[0:side, 0:side].astype(np.float32) / side - 0.5
     light = 1 + random.uniform(0, 2 * _SHADES) * (math.cos(angle) * xs + math.sin(angle) * ys)
     grain = random.normal(0, random.uniform(0, 8), (side, side, 1)).astype(np.float32)
-    paint = np.clip(np.array(colour, np.float32) * light[..., None] + grain, 0, 255)
+    plain = np.array(colour, np.float32)
+    if texture is not None:
+        light = light * _rounded(mask, random)
+        plain = plain + texture
+    paint = np.clip(plain * light[..., None] + grain, 0, 255)
     share = (mask.astype(np.float32) / 255)[..., None]
     image[:] = np.rint(image * (1 - share) + paint * share).astype(np.uint8)
+
+
+def _texture(surface: Image, side: int, random: Random) -> NDArray[np.float32]:
+    """What is in a part of a picture about its mean colour, ``(side, side, 3)``."""
+    height, width = surface.shape[:2]
+    window = max(8, round(min(height, width) * random.uniform(0.15, 0.6)))
+    top, left = int(random.integers(height - window + 1)), int(random.integers(width - window + 1))
+    part = cv2.resize(surface[top : top + window, left : left + window], (side, side), interpolation=cv2.INTER_LINEAR)
+    detail = part.astype(np.float32) - part.mean(axis=(0, 1), dtype=np.float32)
+    return detail * np.float32(random.uniform(0.2, 1.0))
+
+
+def _rounded(mask: Mask, random: Random) -> NDArray[np.float32]:
+    """Light on a body that is darker toward its edges: factors, 1 in its middle."""
+    depth = cv2.distanceTransform((mask > 127).astype(np.uint8), cv2.DIST_L2, 3)
+    inside = np.clip(depth / (len(mask) * random.uniform(0.01, 0.08)), 0, 1)
+    factors: NDArray[np.float32] = (1 - random.uniform(0, 0.5) * (1 - inside)).astype(np.float32)
+    return factors
+
+
+def _throw_shadow(image: Image, mask: Mask, random: Random) -> None:
+    """Darken the face about a body, more on one side; in place."""
+    side = len(image)
+    shift = np.array([[1, 0, random.normal(0, 0.02) * side], [0, 1, random.normal(0.01, 0.02) * side]])
+    moved = cv2.warpAffine(mask, shift, (side, side))
+    shade = cv2.GaussianBlur(moved, (0, 0), side * random.uniform(0.01, 0.04)).astype(np.float32) / 255
+    image[:] = np.rint(image * (1 - random.uniform(0, 0.5) * shade[..., None])).astype(np.uint8)
 
 
 def _blank(image: Image) -> Mask:
@@ -162,11 +204,28 @@ def _object(image: Image, random: Random) -> tuple[Mask, Colour]:
     return mask, _any_colour(random)
 
 
-_KINDS: tuple[Callable[[Image, Random], tuple[Mask, Colour]], ...] = (
-    _hand,
-    _microphone,
-    _glasses,
-    _lettering,
-    _hair,
-    _object,
-)
+def _veil(image: Image, random: Random) -> tuple[Mask, Colour]:
+    """A mask of cloth or a scarf from the nose down."""
+    side, mask = len(image), _blank(image)
+    top, middle = side * random.uniform(0.5, 0.66), side * random.uniform(0.48, 0.62)
+    left, right = side * random.uniform(0.12, 0.24), side * random.uniform(0.76, 0.88)
+    bottom = side * random.uniform(0.88, 1.0)
+    outline = [(left, top), (side / 2, middle), (right, top), (right - 0.06 * side, 0.82 * side)]
+    outline += [(side * 0.6, bottom), (side * 0.4, bottom), (left + 0.06 * side, 0.82 * side)]
+    cv2.fillPoly(mask, [np.rint(outline).astype(np.int32)], 255, cv2.LINE_AA)
+    return mask, _any_colour(random)
+
+
+OCCLUDERS: dict[str, Callable[[Image, Random], tuple[Mask, Colour]]] = {
+    "hand": _hand,
+    "microphone": _microphone,
+    "glasses": _glasses,
+    "lettering": _lettering,
+    "hair": _hair,
+    "object": _object,
+    "veil": _veil,
+}
+"""What is drawn, by name: a mask and a colour for a face."""
+
+_SOLID = ("hand", "microphone", "object", "veil")
+"""Those that have a surface to speak of."""

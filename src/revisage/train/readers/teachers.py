@@ -152,8 +152,7 @@ class Teachers:
 
     def __call__(self, faces: Image) -> Labels:
         """Labels of ``(n, size, size, 3) uint8 RGB`` aligned faces (FFHQ frame)."""
-        mirrored = np.ascontiguousarray(faces[:, :, ::-1])
-        landmarks = _mean(self._find(faces), mirrored_landmarks(self._find(mirrored)))
+        mirrored, landmarks = np.ascontiguousarray(faces[:, :, ::-1]), self.landmarks(faces)
         return Labels(
             identity=self._recognise(faces),
             mirrored=self._recognise(mirrored),
@@ -161,6 +160,11 @@ class Teachers:
             landmarks=landmarks,
             expression=_mean(self._read(faces, landmarks), self._read(mirrored, mirrored_landmarks(landmarks))),
         )
+
+    def landmarks(self, faces: Image) -> FloatArray:
+        """``(n, 68, 2)``, as of :class:`Labels`; the mean of what is found in the faces and in their mirror images."""
+        mirrored = np.ascontiguousarray(faces[:, :, ::-1])
+        return _mean(self._find(faces), mirrored_landmarks(self._find(mirrored)))
 
     def _recognise(self, faces: Image) -> FloatArray:
         landmarks = ffhq_template(faces.shape[1])
