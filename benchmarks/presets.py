@@ -48,7 +48,7 @@ CLIPS = {
 }
 """A file of ../shared/clips, and the first frame that is taken."""
 
-TESTING = ("swiz3n", "asl_thanks")
+TESTING = ("swiz3n", "asl_thanks", "s18")
 
 SIDE, LARGEST = 3.0, 320
 """Width and height of a piece in those of the face, and in px at most: what is larger is reduced."""
