@@ -35,9 +35,14 @@ def test_what_it_is_takes_a_preset_and_settings_beside_it_win(page: Any) -> None
     assert page.session_state["asked"] == {"preset": "archive", **PRESETS["archive"].options}
     page.slider(key="strength").set_value(70).run()
     assert page.session_state["asked"]["strength"] == 0.7
+    page.selectbox(key="footage").select("meme").run()
+    assert page.slider(key="strength").value == 100 * PRESETS["meme"].options["strength"]
+    assert page.session_state["asked"] == {"preset": "meme", **PRESETS["meme"].options}
+    page.slider(key="strength").set_value(100).run()
+    assert page.session_state["asked"] == {"preset": "meme", "strength": 1.0}
 
 
 def test_no_preset_sets_what_the_page_shows_by_itself() -> None:
-    """A slider would show one thing, and another would be done."""
-    shown = {"strength", "upscale", "background", "min_face", "only_center_face", "detection_threshold", "crf"}
+    """The page would show one thing, and another would be done; only the strength is set with the preset."""
+    shown = {"upscale", "background", "min_face", "only_center_face", "detection_threshold", "crf"}
     assert not [name for name, preset in PRESETS.items() if shown & preset.options.keys()]

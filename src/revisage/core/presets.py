@@ -46,7 +46,7 @@ PRESETS: dict[PresetName, Preset] = {
         {"deinterlace": True, "denoise": 1.0},
     ),
     "film": Preset("well kept film: grain, specks of dust", {"dust": True, "denoise": 0.5}),
-    "meme": Preset("GIFs and stickers copied from copies", {"denoise": 0.5}),
+    "meme": Preset("GIFs and stickers copied from copies", {"strength": 0.7}),
     "photo": Preset("photos that went through messengers and networks", {"denoise": 0.5}),
     "surveillance": Preset("small faces in poor light and few bits", {"denoise": 0.5}),
     "webcam": Preset("calls and webcams: noise and blocks, one face near the camera", {"denoise": 0.5}),

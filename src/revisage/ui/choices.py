@@ -9,7 +9,15 @@ from typing import Any, BinaryIO
 
 import streamlit as st
 
-from revisage.core import PRESETS, ConfigError, RestoreConfig, RevisageError, make_config, write_text
+from revisage.core import (
+    PRESETS,
+    ConfigError,
+    PresetName,
+    RestoreConfig,
+    RevisageError,
+    make_config,
+    write_text,
+)
 from revisage.service import InputFile, JobStore
 from revisage.ui.display import alert, plain
 from revisage.ui.people_panel import forget_people
@@ -176,15 +184,21 @@ def _write_kept(path: Path, kept: dict[str, dict[str, Any]]) -> None:
     st.rerun()
 
 
-def _footage() -> str:
-    chosen: str | None = st.selectbox(
+def _footage() -> PresetName:
+    def take_strength() -> None:
+        asked = PRESETS[st.session_state.footage].options.get("strength", 1.0)
+        st.session_state.strength = round(100 * float(asked))
+        _forget_look()
+
+    chosen: PresetName | None = st.selectbox(
         "What it is",
         list(PRESETS),
         key="footage",
+        on_change=take_strength,
         format_func=lambda name: PRESETS[name].footage[:1].upper() + PRESETS[name].footage[1:],
         help="Sets what this kind of footage needs beside the settings here: noise, dust, colour, fields.",
     )
-    return chosen or _USUAL["footage"]
+    return chosen or "none"
 
 
 def _strength() -> float:
@@ -192,13 +206,15 @@ def _strength() -> float:
         if st.session_state.look is not None:
             st.session_state.strength = LOOKS[st.session_state.look]
 
-    def forget_look() -> None:
-        percent = st.session_state.strength
-        st.session_state.look = next((name for name, value in LOOKS.items() if value == percent), None)
-
     st.segmented_control("Look", list(LOOKS), key="look", on_change=take_look, help="How far faces are restored.")
-    st.slider("Strength", 0, 100, key="strength", format="%d %%", on_change=forget_look)
+    st.slider("Strength", 0, 100, key="strength", format="%d %%", on_change=_forget_look)
     return st.session_state.strength / 100
+
+
+def _forget_look() -> None:
+    """Show the look that the strength is, or none."""
+    percent = st.session_state.strength
+    st.session_state.look = next((name for name, value in LOOKS.items() if value == percent), None)
 
 
 def _size() -> float:
@@ -234,11 +250,12 @@ def _more() -> dict[str, Any]:
 
 def _changed(values: dict[str, Any]) -> dict[str, Any]:
     """The values that differ from the defaults, and what the preset sets, checked; a mistake is shown beside them."""
-    fields = RestoreConfig.model_fields
+    fields, preset = RestoreConfig.model_fields, PRESETS[values["preset"]].options
     try:
-        config = make_config({name: value for name, value in values.items() if value != fields[name].default})
+        # What a preset sets and the page shows counts as shown, also where that is the default.
+        given = {name: value for name, value in values.items() if name in preset or value != fields[name].default}
+        config = make_config(given)
     except ConfigError as error:
         alert(str(error))
         return {}
-    given: dict[str, Any] = config.model_dump(mode="json", exclude_defaults=True)
-    return given
+    return config.model_dump(mode="json", exclude_unset=True)
