@@ -52,7 +52,9 @@ def split(crops: FloatArray) -> tuple[FloatArray, FloatArray]:
     return crops[~held_out], crops[held_out]
 
 
-def quantise(model: openvino.Model, crops: FloatArray, *, keep_weights: bool = False) -> openvino.Model:
+def quantise(
+    model: openvino.Model, crops: FloatArray, *, keep_weights: bool = False, keep_ends: bool = False
+) -> openvino.Model:
     """The int8 form of a converted network; the fp32 one is left as it is.
 
     Convolutions and what they take are rounded, and nothing else. Left to itself NNCF also rounds a GFP-GAN's styles
@@ -63,6 +65,8 @@ def quantise(model: openvino.Model, crops: FloatArray, *, keep_weights: bool = F
         model: an OpenVINO model with one input.
         crops: (N, 3, H, W) float32 inputs whose ranges are representative.
         keep_weights: leave them as they are, to be rounded when the network is loaded; else they are stored in int8.
+        keep_ends: leave the convolutions with no activation before them or none behind them in floating point: a
+            network that says a small change reads a picture finer than int8 can say it.
 
     Raises:
         MissingExtraError: NNCF is not installed.
@@ -70,7 +74,8 @@ def quantise(model: openvino.Model, crops: FloatArray, *, keep_weights: bool = F
     with _quiet_nncf() as nncf:
         dataset = nncf.Dataset([crops[i : i + 1] for i in range(len(crops))])
         kinds = {node.get_type_name() for node in model.get_ops()} - {"Convolution", "Constant", "Parameter", "Result"}
-        left = nncf.IgnoredScope(names=_modulated(model), types=sorted(kinds), validate=False)
+        names = {*_modulated(model), *(_ends(model) if keep_ends else ())}
+        left = nncf.IgnoredScope(names=sorted(names), types=sorted(kinds), validate=False)
         more = nncf.AdvancedQuantizationParameters(backend_params={"compress_weights": not keep_weights})
         # MIXED: asymmetric activations, for leaky ReLUs and residuals that go both ways from zero.
         preset = nncf.QuantizationPreset.MIXED
@@ -83,6 +88,22 @@ def quantise(model: openvino.Model, crops: FloatArray, *, keep_weights: bool = F
 def is_quantised(model: openvino.Model) -> bool:
     """Whether a network is in an int8 form."""
     return any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
+
+
+def _ends(model: openvino.Model) -> set[str]:
+    """Convolutions of the network's input by sums alone, and those whose outputs go into its own by sums alone."""
+    nodes = model.get_ordered_ops()
+    bent, read = set(), set()
+    for node in nodes:
+        before = [node.input_value(port).get_node().get_friendly_name() for port in range(node.get_input_size())]
+        if node.get_type_name() == "PRelu" or any(name in bent for name in before):
+            bent.add(node.get_friendly_name())
+    for node in reversed(nodes):
+        behind = [port.get_node() for output in node.outputs() for port in output.get_target_inputs()]
+        if any(one.get_type_name() == "PRelu" or one.get_friendly_name() in read for one in behind):
+            read.add(node.get_friendly_name())
+    convolutions = {node.get_friendly_name() for node in nodes if node.get_type_name() == "Convolution"}
+    return convolutions - (bent & read)
 
 
 def _modulated(model: openvino.Model) -> list[str]:

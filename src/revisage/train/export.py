@@ -328,6 +328,7 @@ def _read(path: Path) -> openvino.Model:
 
 
 _PRESET = "paper"
+_FINE_PRESET = "large"
 _LONGEST = 640
 """Px of the longer side of pictures that a detector is compared on: its own usual size."""
 
@@ -349,6 +350,19 @@ def restorer_inputs(folder: Path | None, sources: Sequence[FaceSource], size: in
         if (number + number // 4) % 2:  # by turns, and also among every fourth, which are held out
             face = degrade(np.ascontiguousarray(face), find_preset(_PRESET), generator(0, number))[0]
         images.append(face)
+    return _batch(np.stack(images))
+
+
+def fine_inputs(folder: Path | None, sources: Sequence[FaceSource], size: int, count: int) -> Batch:
+    """(N, 3, size / 2, size / 2) float32 RGB in -1 to 1: the middles of faces, damaged as large ones of footage are.
+
+    Arguments and errors as for restorers.
+    """
+    edge, damage = size // 4, find_preset(_FINE_PRESET)
+    images = []
+    for number, image in enumerate(_spread(folder, sources, size, count)):
+        damaged = degrade(image, damage, generator(0, number))[0]
+        images.append(damaged[edge : edge + size // 2, edge : edge + size // 2])
     return _batch(np.stack(images))
 
 
@@ -495,8 +509,7 @@ def export_model(
         output_path: an .xml, whose weights go into .bin beside it, or an .onnx.
         shared: OpenVINO files as the package holds them: weights that stand in the model's own file are left there,
             only the rest goes beside the .xml, into .constants.
-        int8: the int8 form of a face restorer, of OpenVINO; it agrees with torch to 40 dB on faces held out, or is
-            refused.
+        int8: the int8 form of a restorer, of OpenVINO; it agrees with torch to 40 dB on faces held out, or is refused.
         faces: folder of aligned faces to calibrate that with.
         overwrite: whether existing files are replaced.
 
@@ -519,8 +532,9 @@ def export_model(
     weights = models.verify(entry)
     known = models.metadata(weights.path)
     record = nets.architecture(entry.arch)
-    if int8 and record.role != "face restorer":
-        raise ConfigError(f"{name} is a {record.role}: int8 is for face restorers; leave int8 out")
+    is_fine = record.role == "fine restorer"
+    if int8 and not is_fine and record.role != "face restorer":
+        raise ConfigError(f"{name} is a {record.role}: int8 is for restorers; leave int8 out")
     if int8 and faces is None:
         raise ConfigError("int8 is calibrated on faces: name a folder of aligned ones with --faces")
     net = nets.build(entry.arch, known["config"])
@@ -542,9 +556,12 @@ def export_model(
         kernels = [value.detach().numpy() for value in stage.parameters()]
         if kind == "onnx":
             _write_checked_onnx(stage, size_hw, path, notes)
-        elif int8 and size_hw is not None:
-            calibration, judged = split(restorer_inputs(faces, (), size_hw[0], _CALIBRATION_FACES))
-            write_model(quantise(convert(stage, size_hw), calibration, keep_weights=shared), path, notes, kernels)
+        elif int8:
+            size = record.size(known["config"])
+            inputs = (fine_inputs if is_fine else restorer_inputs)(faces, (), size, _CALIBRATION_FACES)
+            calibration, judged = split(inputs)
+            model = quantise(convert(stage, size_hw), calibration, keep_weights=shared, keep_ends=is_fine)
+            write_model(model, path, notes, kernels)
             check_agreement(path, stage, size_hw, [judged], int8=True)
         else:
             write_model(convert(stage, size_hw), path, notes, kernels)
