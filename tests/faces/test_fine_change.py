@@ -57,6 +57,14 @@ def test_the_change_is_shown_inside_the_face_by_share_and_strength(share: float,
     assert not change[:, :8].any()
 
 
+@pytest.mark.parametrize("x", [180, 185, 199, 207])
+def test_the_net_is_shown_whole_blocks_of_codecs(x: int) -> None:
+    frame = grey(400, 500)
+    fine = with_fine(frame, align(frame, face_at(x, 150 + x // 9, 0.5, 20), 64), striped, 1.0).fine
+    assert fine.region.left % 16 == fine.region.top % 16 == 0
+    assert fine.region.left > 0
+
+
 def test_a_tint_is_not_shown() -> None:
     frame = grey()
     face = with_fine(frame, large_face(frame), lambda picture: np.full(picture.shape, -20, np.float32), 1.0)
@@ -124,7 +132,7 @@ def test_a_clean_sharp_face_is_left_to_the_bit() -> None:
     assert composite(sharp, [(left, left.input, 1.0)]) is sharp
 
 
-@pytest.mark.parametrize(("change", "shown"), [(1.0, 0.0), (1.85, 0.5), (4.0, 1.0)])
+@pytest.mark.parametrize(("change", "shown"), [(1.0, 0.0), (1.45, 0.5), (4.0, 1.0)])
 def test_a_fine_change_comes_in_smoothly_with_what_there_is_to_do(change: float, shown: float) -> None:
     frame = RgbFrame(np.full((400, 500, 3), 128, np.uint8), 8)
     face = align(frame, face_at(250, 200, 1.4, 20), 128)

@@ -376,11 +376,12 @@ _CONTEXT = 32
 _SAMPLE, _SAMPLE_EDGE = 128, 16
 """Side of the window in a face's middle that is looked at first, and what does not count of it on each side (px)."""
 
-_CLEAN, _DAMAGED = 1.6, 2.1
+_CLEAN, _DAMAGED = 1.3, 1.6
 """Root mean square of the change in that window (1/255): up to the first nothing is changed, from the second on all."""
 
 _CODED_BLOCK = 16
-"""Blocks of codecs lie at multiples of this (px), with halved colours."""
+"""Blocks of codecs lie at multiples of this (px), with halved colours. A part of a frame that begins at one shows by
+the place alone where the edge of a block may be, which the net has learnt."""
 
 _TINT_CELL, _TINT_SIGMA = 8, 3.0
 """Low frequencies of a change: the side of a cell (px) and the deviation of a Gaussian in cells, 24 px together. Steps
@@ -471,8 +472,8 @@ def _smooth_step(value: float) -> float:
 
 def _with_context(region: Region, size_hw: tuple[int, int]) -> Region:
     return Region(
-        max(0, region.left - _CONTEXT),
-        max(0, region.top - _CONTEXT),
+        max(0, region.left - _CONTEXT) // _CODED_BLOCK * _CODED_BLOCK,
+        max(0, region.top - _CONTEXT) // _CODED_BLOCK * _CODED_BLOCK,
         min(size_hw[1], region.right + _CONTEXT),
         min(size_hw[0], region.bottom + _CONTEXT),
     )

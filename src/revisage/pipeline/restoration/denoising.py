@@ -23,6 +23,9 @@ _LARGEST = 768
 _CONTEXT = 48
 """Pixels around a piece that are shown with it; farther ones tell it next to nothing."""
 
+_CODED_BLOCK = 16
+"""Blocks of codecs lie at multiples of this (px), and so does what the network is shown, as it has learnt."""
+
 
 def denoised(frame: Frame, net: FineRestorer, share: float) -> Frame:
     """A frame with a share (0 to 1) of its noise and blocks taken away, in its native planes."""
@@ -48,9 +51,10 @@ def _spans(length: int) -> list[tuple[int, int, slice]]:
         return [(0, length, slice(0, length))]
     count = math.ceil(length / (_LARGEST - 2 * _CONTEXT))
     edges = [length * number // count for number in range(count + 1)]
-    shown = math.ceil(length / count) + 2 * _CONTEXT
+    shown = math.ceil(length / count) + 2 * _CONTEXT + _CODED_BLOCK
     spans = []
     for start, stop in pairwise(edges):
-        first = min(max(start - _CONTEXT, 0), length - shown)
+        # The last one ends with the frame: another size would cost the network more than blocks out of place.
+        first = min(max(start - _CONTEXT, 0) // _CODED_BLOCK * _CODED_BLOCK, length - shown)
         spans.append((first, first + shown, slice(start, stop)))
     return spans

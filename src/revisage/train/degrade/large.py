@@ -49,10 +49,10 @@ class LargeDegradation(Degradation):
     light_probability: Share = Field(default=0.2, description="share in coloured light: input and target")
     light: Range = Field(default=(0.2, 1.15), description="what it leaves of each colour")
     clean_probability: Share = Field(default=0.1, description="share that stays as it is")
-    small_probability: Share = Field(default=0.3, description="share that was smaller: enlarged at the end")
+    small_probability: Share = Field(default=0.2, description="share that was smaller: enlarged at the end")
     downsample: Range = Field(default=(1.3, 3.0), description="factor of that")
     shrink: tuple[Literal["area", "linear", "cubic"], ...] = Field(default=("area", "area", "linear", "cubic"))
-    blur_probability: Share = 0.4
+    blur_probability: Share = 0.3
     blur_sigma: Range = Field(default=(0.4, 1.8), description="of a Gaussian")
     halo_probability: Share = Field(default=0.15, description="share sharpened by the camera")
     halo: Range = Field(default=(0.2, 1.5), description="amount of the unsharp mask")

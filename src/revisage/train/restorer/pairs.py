@@ -46,7 +46,11 @@ ImageMeasure = Callable[[list[Image], list[Image]], float]
 FACE_SIZE = 512
 _SURROUNDINGS = 16
 """Windows are damaged with this much around them, px, of which a random part is cut off again on each side: the edge of
-what was damaged is not seen, and blocks of codecs lie at any phase."""
+what was damaged is not seen."""
+
+_IN_PHASE = 0.8
+"""Share of windows that begin where a block of a codec does, as faces in pictures at their own size do; in the others
+blocks have any phase, as in what was cut after it was coded."""
 
 _EQUAL_DB = 100.0
 """PSNR that equal pictures are told with, for logs hold numbers only."""
@@ -259,7 +263,8 @@ class DegradedFaces(Dataset[tuple[Tensor, Tensor]]):
             return _tensor(degraded), _tensor(target)
         view = _view(image, self.window + 2 * _SURROUNDINGS, self.zoom, random)
         degraded, target = degrade(view, config, random, unit=len(image) / REFERENCE_SIZE)
-        top, left = random.integers(2 * _SURROUNDINGS + 1, size=2)
+        step = _SURROUNDINGS if random.random() < _IN_PHASE else 1
+        top, left = step * random.integers(2 * _SURROUNDINGS // step + 1, size=2)
         inside = (slice(top, top + self.window), slice(left, left + self.window))
         return _tensor(degraded[inside]), _tensor(target[inside])
 
