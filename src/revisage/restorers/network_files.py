@@ -190,8 +190,10 @@ def load_weights(
 
 def ships_int8(name_or_path: str | Path) -> bool:
     """Whether a model is embedded in an int8 form too, which needs nothing to be calibrated on."""
-    known = not _is_file(Path(name_or_path).expanduser()) and models.find(str(name_or_path))
-    return bool(known) and known.embedded and models.compiled_path(known, models.verify(known).sha256, INT8) is not None
+    if _is_file(Path(name_or_path).expanduser()):
+        return False
+    entry = models.find(str(name_or_path))
+    return entry.embedded and models.compiled_path(entry, models.verify(entry).sha256, INT8) is not None
 
 
 def _shipped(entry: models.ModelEntry, role: str, part: str) -> Weights | None:
