@@ -132,7 +132,7 @@ def _change(
     if restored.shape != face.crop.shape or restored.dtype != np.uint8:
         raise ValueError(f"a restored crop is {face.crop.shape} uint8, got {restored.shape} {restored.dtype}")
     is_restored = face.shows_restored and not (face.fine is None and np.array_equal(restored, face.crop))
-    fine = face.fine if face.fine is not None and face.fine.delta is not None else None
+    fine = None if face.fine is None else face.fine.delta
     if strength == 0 or not (is_restored or fine is not None):
         return None
     mask = shown_mask(face)
@@ -144,7 +144,9 @@ def _change(
     change = _Change(region, np.zeros((*region.size_hw, 3), np.float32), mask, to_frame)
     if is_restored:
         change = _with_restored(change, face, restored, strength, own_colours)
-    return change if fine is None else _with_fine(change, fine, strength, factors)
+    if face.fine is None or fine is None:
+        return change
+    return _with_fine(change, fine, face.fine.region, strength, factors)
 
 
 def _with_restored(change: _Change, face: AlignedFace, restored: Crop, strength: float, own_colours: bool) -> _Change:
@@ -159,12 +161,14 @@ def _with_restored(change: _Change, face: AlignedFace, restored: Crop, strength:
     return replace(change, delta=moved)
 
 
-def _with_fine(change: _Change, fine: FineChange, strength: float, factors: tuple[float, float]) -> _Change:
+def _with_fine(
+    change: _Change, delta: NDArray[np.float32], region: Region, strength: float, factors: tuple[float, float]
+) -> _Change:
     """The change of a face with the fine one, shown by the same mask and at the same strength."""
     scale = np.array(factors, dtype=np.float64)
-    corner = np.array([fine.region.left, fine.region.top]) + 0.5
+    corner = np.array([region.left, region.top]) + 0.5
     place = np.column_stack((np.diag(scale), corner * scale - 0.5 - (change.region.left, change.region.top)))
-    moved = _warp(fine.delta, place, change.region.size_hw, cv2.INTER_CUBIC)
+    moved = _warp(delta, place, change.region.size_hw, cv2.INTER_CUBIC)
     mask = change.shown_mask()
     moved *= (mask * np.float32(strength))[..., None]
     return replace(change, delta=change.delta + moved)

@@ -114,7 +114,7 @@ class CompactFine(nn.Module):
         self.gate = nn.Conv2d(fine, _COEFFICIENTS, 1)
         for quiet in (self.residual, self.gate, *self.place):
             nn.init.zeros_(quiet.weight)
-            nn.init.zeros_(quiet.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(quiet.bias)
 
     @classmethod
     def from_config(cls, config: CompactFineConfig | Mapping[str, Any]) -> CompactFine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -60,8 +60,8 @@ class FaceReadings:
         return len(self.identity)
 
     def __getitem__(self, part: slice) -> FaceReadings:
-        values = (getattr(self, field.name) for field in fields(self))
-        return FaceReadings(*(None if value is None else value[part] for value in values))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value[part] for name, value in values.items() if value is not None})
 
     @property
     def eye_opening(self) -> FloatArray:

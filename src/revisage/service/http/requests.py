@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -430,7 +430,7 @@ def kind_of(form: Form) -> Kind:
     kind = form.fields.get("kind") or "restore"
     if kind not in LONG_KINDS:
         raise ProblemError(422, "bad_request", f"the field 'kind' should be one of {', '.join(LONG_KINDS)}")
-    return cast(Kind, kind)
+    return kind
 
 
 def params_of(form: Form, kind: Kind, config: dict[str, Any]) -> dict[str, Any]:

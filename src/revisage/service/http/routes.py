@@ -370,12 +370,14 @@ async def _at_once(
         config = await asyncio.to_thread(config_of, form)
         if kind == "image":
             await asyncio.to_thread(check_people, config, None)
-        asked = {"kind": kind, "config": config, "photos": await photos_of(store, form), "owner": owner}
+        photos_sent = await photos_of(store, form)
         file = await input_of(store, form)
         try:
             if kind == "image" and file.kind == "video":
                 raise ProblemError(415, "bad_input", f"{file.name} is a video; POST /v1/jobs restores videos")
-            job = await asyncio.to_thread(lambda: store.create_job(file.id, **asked))
+            job = await asyncio.to_thread(
+                store.create_job, file.id, kind=kind, config=config, photos=photos_sent, owner=owner
+            )
             job = await finished(request, store, job)
         except BaseException:
             await asyncio.to_thread(store.forget, file.id)
