@@ -1,6 +1,7 @@
 """How well more workers are used: measured with up to four of them, simulated with a thousand.
 
     python benchmarks/scaling.py machinery   # Ray's workers with real media; a sleep stands for the network
+    python benchmarks/scaling.py scan        # the scan of a long film by one process and by several, in turn
     python benchmarks/scaling.py simulated   # the schedule of the cluster with times put in; stragglers and losses
 
 *Machinery* restores a film of equal segments with a network that sleeps, so that what is measured is the way of the
@@ -103,6 +104,40 @@ def _timed(film: Path, out: Path, runner: Any, options: dict[str, Any]) -> float
     return timings.restore_seconds
 
 
+def scans(workers: Sequence[int], minutes: int) -> list[dict[str, Any]]:
+    """Wall and processor time of the scan of a film with a cut every five seconds, and whether all found the same."""
+    from revisage.core import RestoreConfig
+    from revisage.pipeline import Networks, fingerprint, scan_source
+
+    rows, found = [], set()
+    with tempfile.TemporaryDirectory() as folder:
+        film = _long_film(Path(folder) / "film.mp4", minutes)
+        for count in workers:
+            config = RestoreConfig(workers=count)
+            wall, work = time.perf_counter(), _worked()
+            scan = scan_source(film, fingerprint(film), config, Networks(config))
+            row = {"workers": count, "seconds": time.perf_counter() - wall, "processor_seconds": _worked() - work}
+            found.add(scan.to_json())
+            rows.append({**row, "frames": scan.frames, "shots": len(scan.shots), "same": len(found) == 1})
+    return rows
+
+
+def _long_film(path: Path, minutes: int) -> Path:
+    """A talking face, and a picture that moves, in turn; 480 x 270 px, 25 a second."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+    from sample_media import face_frames, plain_frames, write_video
+
+    shots = [*face_frames(125), *plain_frames(125, (270, 480))]
+    pictures = (shots[index % len(shots)] for index in range(minutes * 1500))
+    return write_video(path, pictures, options={"preset": "ultrafast", "g": "50"})
+
+
+def _worked() -> float:
+    """Processor time of this process and of those that it began and that have ended (s)."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 @dataclass(frozen=True)
 class Weather:
     """What befalls the workers of a simulation.
@@ -113,7 +148,8 @@ class Weather:
         loss: chance of each to be taken away within an hour.
         replaced: seconds until another stands in its place, with its networks loaded.
         hand_out: seconds that the driver needs for each task, one after the other.
-        assembled: frames that it joins in a second, of one film after the other, meanwhile.
+        merged: frames whose scan it puts together in a second, of one film after the other, meanwhile.
+        assembled: frames that it joins in a second, likewise.
     """
 
     slow: float = 0.02
@@ -121,7 +157,8 @@ class Weather:
     loss: float = 0.01
     replaced: float = 120.0
     hand_out: float = 0.005
-    assembled: float = 2000.0
+    merged: float = 5000.0
+    assembled: float = 10_000.0
 
 
 @dataclass(frozen=True)
@@ -130,49 +167,70 @@ class Work:
 
     Attributes:
         seconds: that it takes.
-        segments: where it is the scan of a long film: seconds of each segment that comes of it.
-        film: number of the film, of a segment.
+        parts: where it only finds a long film: seconds of each part of its scan.
+        segments: of such a film: seconds of each segment that comes behind the scan.
+        film: number of the film, of a part or segment.
+        wasted: seconds that it takes besides, and nobody has anything of.
     """
 
     seconds: float
+    parts: tuple[float, ...] = ()
     segments: tuple[float, ...] = ()
     film: int = -1
+    wasted: float = 0.0
+
+    @property
+    def all(self) -> float:
+        """Seconds of all that it brings with it."""
+        return self.seconds + sum(self.parts) + sum(self.segments)
 
 
 @dataclass
 class _Films:
-    """Films by their segments, so many frames at once."""
+    """Films by their parts, then by their segments, so many frames at once; and the machine that puts both together."""
 
-    open: dict[int, int] = field(default_factory=dict)
-    lengths: dict[int, int] = field(default_factory=dict)
+    weather: Weather
     waiting: deque[tuple[int, Work]] = field(default_factory=deque)
+    open: dict[int, Work] = field(default_factory=dict)
+    left: dict[int, int] = field(default_factory=dict)
+    is_scanned: set[int] = field(default_factory=set)
+    busy: float = 0.0
     count: int = 0
 
-    def scanned(self, task: Work) -> None:
-        self.waiting.append((self.count, task))
+    def found(self, film: Work) -> None:
+        self.waiting.append((self.count, film))
         self.count += 1
 
     def begun(self) -> Iterator[Work]:
-        """The segments of films that there is room for."""
+        """The parts of the scans of films that there is room for."""
         while self.waiting and (not self.open or self._frames() < AT_ONCE):
-            film, task = self.waiting.popleft()
-            self.open[film] = self.lengths[film] = len(task.segments)
-            for seconds in task.segments:
-                yield Work(seconds, film=film)
+            number, film = self.waiting.popleft()
+            self.open[number], self.left[number] = film, len(film.parts)
+            run_in = RUN_IN / PART_FRAMES
+            yield from (Work(seconds, film=number, wasted=run_in * seconds) for seconds in film.parts)
 
     def _frames(self) -> int:
-        lengths = [self.lengths[film] for film in self.open] + [len(self.waiting[0][1].segments)]
-        return SEGMENT_FRAMES * sum(lengths)
+        return SEGMENT_FRAMES * sum(len(film.segments) for film in [*self.open.values(), self.waiting[0][1]])
 
-    def restored(self, task: Work) -> bool:
-        """Whether this was the last segment of its film."""
+    def done(self, task: Work, now: float) -> tuple[float, int] | None:
+        """When the machine has put a film's scan or its segments together, where this task was the last of them."""
         if task.film not in self.open:
-            return False
-        self.open[task.film] -= 1
-        if self.open[task.film]:
-            return False
-        del self.open[task.film]
-        return True
+            return None
+        self.left[task.film] -= 1
+        if self.left[task.film]:
+            return None
+        rate = self.weather.assembled if task.film in self.is_scanned else self.weather.merged
+        self.busy = max(self.busy, now) + SEGMENT_FRAMES * len(self.open[task.film].segments) / rate
+        return self.busy, task.film
+
+    def put_together(self, number: int) -> Iterator[Work]:
+        """The segments of a film whose scan is whole; behind them it is out of the way."""
+        if number in self.is_scanned:
+            del self.open[number]
+            return
+        self.is_scanned.add(number)
+        self.left[number] = len(self.open[number].segments)
+        yield from (Work(seconds, film=number) for seconds in self.open[number].segments)
 
 
 @dataclass
@@ -186,14 +244,14 @@ def simulate(tasks: Sequence[Work], workers: int, weather: Weather, seed: int = 
     """Carry tasks, told by their seconds, out on a counted clock; returns seconds, efficiency, losses and copies."""
     draw = np.random.default_rng(seed)
     schedule: Schedule[Work] = Schedule(iter(tasks), lambda task: task.seconds)
-    useful = sum(task.seconds + sum(task.segments) for task in tasks)
-    films = _Films()
+    useful = sum(task.all for task in tasks)
+    films = _Films(weather)
     crew: list[_Worker] = []
     serial = itertools.count()
     events: list[tuple[float, int, str, int, Ticket[Work] | None]] = []
     idle: dict[int, None] = {}
     losses = copies = 0
-    driver = joined = now = looks_at = 0.0
+    driver = now = looks_at = 0.0
 
     def arrive(at: float) -> None:
         speed = weather.slowness if draw.random() < weather.slow else 1.0
@@ -203,9 +261,9 @@ def simulate(tasks: Sequence[Work], workers: int, weather: Weather, seed: int = 
 
     for _ in range(workers):
         arrive(0.0)
-    while not schedule.is_done:
+    while not schedule.is_done or films.waiting or films.open:
         now, _, what, number, ticket = heapq.heappop(events)
-        worker = crew[number]
+        worker = crew[0 if what == "together" else number]
         if what == "dies":
             losses += 1
             idle.pop(number, None)
@@ -223,14 +281,18 @@ def simulate(tasks: Sequence[Work], workers: int, weather: Weather, seed: int = 
                 crew[stopped].ticket = None
                 idle[stopped] = None
             if others is not None and ticket.task.segments:
-                films.scanned(ticket.task)
-            if others is not None and films.restored(ticket.task):
-                joined = max(joined, now) + SEGMENT_FRAMES * films.lengths[ticket.task.film] / weather.assembled
-            for film in films.begun():
-                schedule.add(film)
+                films.found(ticket.task)
+            together = None if others is None else films.done(ticket.task, now)
+            if together is not None:
+                heapq.heappush(events, (together[0], next(serial), "together", together[1], None))
             idle[number] = None
+        elif what == "together":
+            for task in films.put_together(number):
+                schedule.add(task)
         elif what == "free" and worker.speed:
             idle[number] = None
+        for task in films.begun():
+            schedule.add(task)
         for number in list(idle):
             taken = schedule.take(now)
             if taken is None:
@@ -241,17 +303,19 @@ def simulate(tasks: Sequence[Work], workers: int, weather: Weather, seed: int = 
             del idle[number]
             driver = max(driver, now) + weather.hand_out
             crew[number].ticket = taken
-            ends = driver + taken.task.seconds * crew[number].speed
+            ends = driver + (taken.task.seconds + taken.task.wasted) * crew[number].speed
             heapq.heappush(events, (ends, next(serial), "done", number, taken))
-    whole = max(now, joined)
-    return {"seconds": whole, "efficiency": useful / (workers * whole), "losses": losses, "copies": copies}
+    return {"seconds": now, "efficiency": useful / (workers * now), "losses": losses, "copies": copies}
 
 
 FILM = 6 * 3600 * 25
 """Frames of a film of six hours."""
 
-SEGMENT_FRAMES, LONG_FILM, AT_ONCE = 250, 6000, 2_000_000
+SEGMENT_FRAMES, PART_FRAMES, LONG_FILM, AT_ONCE = 250, 1500, 6000, 2_000_000
 """Of the package."""
+
+FIND, RUN_IN = 1.0, 125
+"""Seconds that it takes to find out how long a film is, and frames that are decoded before each part of its scan."""
 
 
 def scenarios(pace: float, scan: float) -> Iterator[dict[str, Any]]:
@@ -281,11 +345,11 @@ def scenarios(pace: float, scan: float) -> Iterator[dict[str, Any]]:
 
 
 def _film(frames: float, pace: float, scan: float) -> Work:
-    """A file as the cluster treats it: a scan and segments of a long one, otherwise one task."""
+    """A file as the cluster treats it: parts of a scan and segments of a long one, otherwise one task."""
     if frames <= LONG_FILM:
         return Work(frames / pace + frames / scan)
-    count = int(-(-frames // SEGMENT_FRAMES))
-    return Work(frames / scan, (frames / count / pace,) * count)
+    count, parts = int(-(-frames // SEGMENT_FRAMES)), int(-(-frames // PART_FRAMES))
+    return Work(FIND, (frames / parts / scan,) * parts, (frames / count / pace,) * count)
 
 
 def _row(work: str, workers: int, weather: Weather, tasks: Sequence[Work]) -> dict[str, Any]:
@@ -296,9 +360,10 @@ def _row(work: str, workers: int, weather: Weather, tasks: Sequence[Work]) -> di
 def main() -> None:
     """Print a table and write JSON where asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("machinery", "simulated"))
+    parser.add_argument("what", choices=("machinery", "scan", "simulated"))
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--sleep", type=float, default=0.25, help="seconds for each face")
+    parser.add_argument("--minutes", type=int, default=4, help="length of the film that is scanned")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--pace", type=float, default=8.0, help="frames that a worker restores in a second")
     parser.add_argument("--scan", type=float, default=100.0, help="frames that one process scans in a second")
@@ -306,6 +371,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.what == "machinery":
         rows = machinery(asked.workers, asked.sleep, asked.rounds)
+    elif asked.what == "scan":
+        rows = scans(asked.workers, asked.minutes)
     else:
         rows = list(scenarios(asked.pace, asked.scan))
     for row in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from revisage import pipeline
 from revisage.cli.app import run
 from revisage.cluster import RayRunner
 from revisage.core import CancelledError, CancelToken, Progress, make_config
+from sample_media import face_frames, write_video
 
 OPTIONS = {"temporal": "off", "segment_frames": 4}
 
@@ -105,6 +107,33 @@ def test_a_long_film_of_a_batch_is_restored_by_its_segments(
     revisage.restore(face_clip, whole, model=str(tiny_model), temporal="off")
     assert (tmp_path / "out.mkv").read_bytes() == whole.read_bytes()
     assert max(moment.done for moment in seen if moment.stage == "restore") == 12
+
+
+def test_the_scan_of_a_long_film_is_made_in_parts_by_the_cluster(
+    cluster: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Twelve faces in three minutes; of a batch, and by itself."""
+    times = [15 * index for index in range(12)]
+    film = write_video(tmp_path / "film.mkv", face_frames(12), pts=times, time_base=Fraction(1), options={"g": "2"})
+    config = make_config(model=str(tiny_model), temporal="off")
+    networks = pipeline.Networks(config)
+    here = pipeline.scan_source(film, pipeline.fingerprint(film), config, networks)
+    with RayRunner(cluster.address, long_film=10) as runner:
+        told: list[int] = []
+        scan = pipeline.scan_source(
+            film,
+            pipeline.fingerprint(film),
+            config,
+            networks,
+            runner=runner,
+            progress=lambda moment: told.append(moment.done),
+        )
+        report = pipeline.run_batch({film: tmp_path / "out.mkv"}, config, no_restoration_here, elsewhere=runner)
+    assert scan.to_json() == here.to_json()
+    assert told == list(range(1, 13))
+    assert [entry.state for entry in report.entries] == ["restored"]
+    revisage.restore(film, tmp_path / "whole.mkv", model=str(tiny_model), temporal="off")
+    assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "whole.mkv").read_bytes()
 
 
 def no_restoration_here(source: Path, target: Path) -> Any:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import revisage
-from revisage.core import ProcessingError, RestoreConfig, UserError
+from revisage.core import ProcessingError, Progress, RestoreConfig, UserError
 from revisage.media.video.segment_sink import SegmentSink
 from revisage.pipeline import FileReport, Networks, plan, restore_file
+from revisage.pipeline.restoration.frame_restoration import FaceQuality
 from revisage.pipeline.segment_job import _frames
 from sample_media import read_video
 
@@ -72,6 +73,48 @@ def test_a_restorer_that_fails_at_one_face_costs_its_frame(
     before, after = read_video(face_clip), read_video(tmp_path / "out.mkv")
     same = [np.array_equal(a, b) for (_, a), (_, b) in zip(before, after, strict=True)]
     assert same == [index == 5 for index in range(12)]
+
+
+def test_a_measure_that_fails_costs_no_restoration(
+    face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restored(face_clip, tmp_path / "whole.mkv", tiny_model)
+
+    def look(*_: Any) -> None:
+        raise ZeroDivisionError("no measure\nof this face")
+
+    monkeypatch.setattr(FaceQuality, "look", look)
+    report = restored(face_clip, tmp_path / "out.mkv", tiny_model)
+    assert (report.faces.restored, report.failures) == (12, [])
+    assert "not all faces could be measured: ZeroDivisionError: no measure of this face" in report.notes
+    assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "whole.mkv").read_bytes()
+
+
+def test_a_segment_of_which_each_face_was_given_up_is_done_again_by_the_next_run(
+    face_clip: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    restored(face_clip, whole, tiny_model)
+    config = RestoreConfig(model=str(tiny_model), temporal="off")
+    networks, calls = Networks(config), itertools.count()
+    engine = networks.restorer._engine  # type: ignore[attr-defined]
+
+    def works_at_first(batch: np.ndarray) -> Any:
+        if next(calls) == 0:
+            return engine(batch)
+        raise MemoryError("simulated")
+
+    def crash(progress: Progress) -> None:
+        if progress.stage == "finish":
+            raise KeyError("simulated crash")
+
+    networks.restorer._engine = works_at_first  # type: ignore[attr-defined]
+    with pytest.raises(KeyError):
+        restore_file(face_clip, output, config, networks, segment_frames=4, progress=crash)
+    report = restored(face_clip, output, tiny_model)
+    assert report.timings.reused_segments == 1
+    assert (report.faces.restored, report.failures) == (12, [])
+    assert output.read_bytes() == whole.read_bytes()
 
 
 @pytest.fixture

@@ -18,13 +18,12 @@ from ray.exceptions import RayError, RayTaskError
 
 from revisage._version import __version__
 from revisage.cluster.schedule import ATTEMPTS, Schedule, Ticket
-from revisage.cluster.worker import Answer, FileTask, SegmentTask, Worker
+from revisage.cluster.worker import Answer, FileTask, LongFilm, ScanTask, SegmentTask, Worker
 from revisage.core import CancelToken, ConfigError, ProcessingError, written_beside
-from revisage.pipeline import Scan
 
 __all__ = ["Crew", "Done", "Task"]
 
-Task = SegmentTask | FileTask
+Task = SegmentTask | ScanTask | FileTask
 
 OnTold = Callable[[Task, list[Any]], None]
 """Told what a worker says about a task."""
@@ -155,7 +154,7 @@ class Crew:
         cancel: CancelToken,
         on_told: OnTold,
         *,
-        more: queue.Queue[SegmentTask] | None = None,
+        more: queue.Queue[SegmentTask | ScanTask] | None = None,
         is_open: Callable[[], bool] = lambda: False,
     ) -> Iterator[Done | None]:
         """Have tasks carried out, and yield each when its files are where they belong, in any order; and None now and
@@ -187,7 +186,7 @@ class Crew:
                     self._hand_out(schedule)
                     self._listen(schedule, heard, on_told)
                     for member, ticket, answer in self._answers(schedule):
-                        whole = not isinstance(answer.value, Scan)
+                        whole = not isinstance(answer.value, LongFilm)
                         others = schedule.finish(ticket, time.monotonic(), as_usual=whole)
                         if others is None:
                             continue
@@ -369,6 +368,8 @@ def _check_version(version: str, host: str) -> None:
 def _name(task: Task) -> str:
     if isinstance(task, FileTask):
         return str(task.source)
+    if isinstance(task, ScanTask):
+        return f"{task.job.source}: part {task.job.first + 1} of its scan"
     return f"{task.job.source}: segment {task.job.segment.number + 1}"
 
 

@@ -1,4 +1,4 @@
-"""Long films of a batch: found by one worker, restored by all, put together here, several at once."""
+"""Long films of a batch: found by one worker, scanned and restored by all, put together here, several at once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from revisage.cluster.crew import Done
-from revisage.cluster.worker import FileTask, SegmentTask
+from revisage.cluster.worker import FileTask, ScanTask, SegmentTask
 from revisage.core import CancelToken, ProcessingError, ProgressCallback, RevisageError
-from revisage.pipeline import FileReport, Networks, OnFrame, Outcome, Scan, SegmentJob, SegmentResult, restore_file
+from revisage.pipeline import (
+    FileReport,
+    Networks,
+    OnFrame,
+    Outcome,
+    ScanJob,
+    ScanPart,
+    SegmentJob,
+    SegmentResult,
+    restore_file,
+)
 
 __all__ = ["Films"]
 
@@ -20,7 +30,7 @@ _POLL = 0.2
 """Seconds between looks at the cancel token."""
 
 _AT_ONCE = 2_000_000
-"""Frames of the films whose segments are handed out together, at most: the scans of all of them are held here."""
+"""Frames of the films that are at work together, at most: the scans of all of them are held here."""
 
 Needs = Callable[..., Mapping[str, Any]]
 
@@ -34,17 +44,31 @@ class _FilmRunner:
 
     def run(self, jobs: Iterable[SegmentJob], *, cancel: CancelToken, on_frame: OnFrame) -> Iterator[SegmentResult]:
         """See :meth:`revisage.pipeline.Runner.run`."""
-        open_jobs = 0
-        for job in jobs:
-            while open_jobs >= self._films.ahead():
+        needs = self._films.needs
+        tasks = (SegmentTask(job, needs(job.calibration, job.config.model), self._number) for job in jobs)
+        for value in self._values(tasks, cancel, on_frame):
+            yield SegmentResult.of(value)
+
+    def scan(self, jobs: Iterable[ScanJob], *, cancel: CancelToken, on_frame: OnFrame) -> Iterator[ScanPart]:
+        """See :meth:`revisage.pipeline.PartRunner.scan`."""
+        tasks = (ScanTask(job, self._films.needs(job.config.model), self._number) for job in jobs)
+        for parts in self._values(tasks, cancel, on_frame):
+            yield from parts
+
+    def _values(
+        self, tasks: Iterator[SegmentTask] | Iterator[ScanTask], cancel: CancelToken, on_frame: OnFrame
+    ) -> Iterator[Any]:
+        open_tasks = 0
+        for task in tasks:
+            while open_tasks >= self._films.ahead():
                 yield self._next(cancel, on_frame)
-                open_jobs -= 1
-            self._films.tasks.put(SegmentTask(job, self._films.needs(job.calibration, job.config.model), self._number))
-            open_jobs += 1
-        for _ in range(open_jobs):
+                open_tasks -= 1
+            self._films.tasks.put(task)
+            open_tasks += 1
+        for _ in range(open_tasks):
             yield self._next(cancel, on_frame)
 
-    def _next(self, cancel: CancelToken, on_frame: OnFrame) -> SegmentResult:
+    def _next(self, cancel: CancelToken, on_frame: OnFrame) -> Any:
         while True:
             cancel.check()
             if self._films.is_ended:
@@ -56,13 +80,13 @@ class _FilmRunner:
             if isinstance(news, Done):
                 if isinstance(news.value, RevisageError):
                     raise news.value
-                return SegmentResult.of(news.value)
+                return news.value
             for faces in news:
                 on_frame(faces)
 
 
 class Films:
-    """The films that are being restored by segments, each in a thread of its own that plans and assembles.
+    """The films that are being restored by all, each in a thread of its own that scans, plans and assembles.
 
     Args:
         needs: gives what a job needs besides its source.
@@ -74,7 +98,7 @@ class Films:
     def __init__(
         self, needs: Needs, ahead: Callable[[], int], cancel: CancelToken, progress: ProgressCallback | None
     ) -> None:
-        self.tasks: queue.Queue[SegmentTask] = queue.Queue()
+        self.tasks: queue.Queue[SegmentTask | ScanTask] = queue.Queue()
         self.needs, self.ahead = needs, ahead
         self.is_ended = False
         self._cancel, self._progress = cancel, progress
@@ -85,28 +109,27 @@ class Films:
         self._room = threading.Condition()
         self._networks: Networks | None = None
 
-    def begin(self, task: FileTask, scan: Scan) -> None:
-        """Begin to restore a film whose scan is there."""
+    def begin(self, task: FileTask, frames: int) -> None:
+        """Begin to restore a film of about so many frames."""
         number = len(self._runners)
         self._networks = self._networks or Networks(task.config)
         runner = self._runners[number] = _FilmRunner(number, self)
         thread = threading.Thread(
-            target=self._restore, args=(task, scan, runner, self._networks), name=f"film-{number}"
+            target=self._restore, args=(task, frames, runner, self._networks), name=f"film-{number}"
         )
         self._threads.append(thread)
         thread.start()
 
-    def _restore(self, task: FileTask, scan: Scan, runner: _FilmRunner, networks: Networks) -> None:
+    def _restore(self, task: FileTask, frames: int, runner: _FilmRunner, networks: Networks) -> None:
         started = time.monotonic()
         found: FileReport | RevisageError
-        with self._a_place(scan.frames):
+        with self._a_place(frames):
             try:
                 found = restore_file(
                     task.source,
                     task.target,
                     task.config,
                     networks,
-                    scan=scan,
                     progress=self._progress,
                     cancel=self._cancel,
                     runner=runner,

@@ -9,9 +9,9 @@ from typing import Any
 
 from revisage.cluster.crew import Crew, Done, Task
 from revisage.cluster.films import Films
-from revisage.cluster.worker import LONG_FILM, FileTask, SegmentTask
+from revisage.cluster.worker import LONG_FILM, FileTask, LongFilm, ScanTask, SegmentTask
 from revisage.core import CancelToken, ConfigError, ProgressCallback, RestoreConfig, RevisageError
-from revisage.pipeline import FileReport, OnFrame, Outcome, Scan, SegmentJob, SegmentResult, told_where
+from revisage.pipeline import FileReport, OnFrame, Outcome, ScanJob, ScanPart, SegmentJob, SegmentResult, told_where
 
 __all__ = ["RayRunner"]
 
@@ -67,18 +67,29 @@ class RayRunner:
             RevisageError: a job failed, or three workers died over it.
             CancelledError: a stop was asked for.
         """
+        tasks = (SegmentTask(job, self._crew.needs(job.calibration, job.config.model)) for job in jobs)
+        for value in self._values(tasks, cancel, on_frame):
+            yield SegmentResult.of(value)
+
+    def scan(self, jobs: Iterable[ScanJob], *, cancel: CancelToken, on_frame: OnFrame) -> Iterator[ScanPart]:
+        """See :meth:`revisage.pipeline.PartRunner.scan`; otherwise as :meth:`run`."""
+        tasks = (ScanTask(job, self._crew.needs(job.config.model)) for job in jobs)
+        for parts in self._values(tasks, cancel, on_frame):
+            yield from parts
+
+    def _values(self, tasks: Iterator[Task], cancel: CancelToken, on_frame: OnFrame) -> Iterator[Any]:
+        """What came of each task, in any order."""
 
         def told(_: Any, faces: list[int]) -> None:
             for count in faces:
                 on_frame(count)
 
-        tasks = (SegmentTask(job, self._crew.needs(job.calibration, job.config.model)) for job in jobs)
         for done in self._crew.work(tasks, cancel, told):
             if done is None:
                 continue
             if isinstance(done.value, RevisageError):
                 raise done.value
-            yield SegmentResult.of(done.value)
+            yield done.value
 
     def restore_files(
         self,
@@ -89,7 +100,7 @@ class RayRunner:
         progress: ProgressCallback | None = None,
     ) -> Iterator[Outcome]:
         """See :meth:`revisage.pipeline.FileRunner.restore_files`. The largest are begun first, and
-        long films are spread over the workers by their segments: nobody waits for them at the end.
+        long films are spread over the workers, scan and all: nobody waits for them at the end.
 
         Raises:
             ConfigError: the config names folders of this machine.
@@ -103,7 +114,7 @@ class RayRunner:
         needs = self._crew.needs(config.model)
 
         def told(task: Task, said: list[Any]) -> None:
-            if isinstance(task, SegmentTask):
+            if not isinstance(task, FileTask):
                 films.hear(task.film, said)
             elif progress is not None:
                 for moment in said:
@@ -127,10 +138,10 @@ class RayRunner:
 
 def _outcome(done: Done, films: Films) -> Iterator[Outcome]:
     """What came of a file; nothing yet of a film that goes on by its segments."""
-    if isinstance(done.task, SegmentTask):
+    if not isinstance(done.task, FileTask):
         films.hear(done.task.film, done)
-    elif isinstance(done.value, Scan):
-        films.begin(done.task, done.value)
+    elif isinstance(done.value, LongFilm):
+        films.begin(done.task, done.value.frames)
     elif isinstance(done.value, RevisageError):
         yield done.task.source, done.value, done.seconds
     else:

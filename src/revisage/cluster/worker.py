@@ -26,27 +26,27 @@ from revisage.pipeline import (
     LONGEST,
     JobNetworks,
     Networks,
-    Scan,
+    ScanJob,
+    ScanPart,
     SegmentJob,
-    fingerprint,
     plain_error,
     restore_file,
     restore_segment,
-    scan_source,
+    scan_parts,
 )
 
 if TYPE_CHECKING:
     from revisage.media import MediaInfo
 
-__all__ = ["LONG_FILM", "Answer", "FileTask", "SegmentTask", "Worker"]
+__all__ = ["LONG_FILM", "Answer", "FileTask", "LongFilm", "ScanTask", "SegmentTask", "Worker"]
 
 _PART = 8 * 2**20
 """Bytes of a part in which a file travels."""
 
 LONG_FILM = 24 * LONGEST
-"""Frames of a film of a batch above which its segments are spread over the workers. As benchmarks/scaling.py simulates
-10,000 files and 1,000 workers: with more everybody waits for long films on slow workers, with fewer for the one machine
-that joins segments."""
+"""Frames of a film of a batch above which it is scanned and restored by several workers. As benchmarks/scaling.py
+simulates 10,000 files and 1,000 workers: with more everybody waits for long films on slow workers, with fewer for the
+one machine that joins segments."""
 
 _PAUSE = 0.5
 """Seconds between two words about how far a file is."""
@@ -80,8 +80,40 @@ class SegmentTask:
 
 
 @dataclass(frozen=True)
+class ScanTask:
+    """Parts of a source to look at.
+
+    Attributes:
+        job: what to look at; nothing is written.
+        needs: as of :class:`SegmentTask`: the same networks serve both.
+        film: number of the film in a batch.
+    """
+
+    job: ScanJob
+    needs: Mapping[str, Any]
+    film: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """Where what the worker wrote would belong."""
+        return Path()
+
+    @property
+    def size(self) -> float:
+        """How much work it is."""
+        return self.job.frames
+
+
+@dataclass(frozen=True)
+class LongFilm:
+    """The answer to a file that is work for several; how many frames it has, as far as it says."""
+
+    frames: int
+
+
+@dataclass(frozen=True)
 class FileTask:
-    """A whole file to restore; of a long film only its scan is made, as its segments are work for several.
+    """A whole file to restore; a long film is only found to be one.
 
     Attributes:
         source: where the worker reads it.
@@ -89,7 +121,7 @@ class FileTask:
         config: what to do.
         needs: as of :class:`SegmentTask`.
         size: how much work it is, as far as is known.
-        long_film: frames above which only the scan is made.
+        long_film: frames above which it is one.
     """
 
     source: Path
@@ -137,7 +169,7 @@ class Worker:
         """The package's version here, and the machine's name."""
         return __version__, socket.gethostname()
 
-    def restore(self, number: int, task: SegmentTask | FileTask) -> Answer:
+    def restore(self, number: int, task: SegmentTask | ScanTask | FileTask) -> Answer:
         """Carry a task out; ``number`` names this attempt for :meth:`told` and :meth:`stop`."""
         with self._lock:
             cancel = self._stops.setdefault(number, CancelToken())
@@ -145,10 +177,7 @@ class Worker:
         place = self._folder / "task"
         place.mkdir()
         try:
-            value = (
-                self._segment(task, place, cancel) if isinstance(task, SegmentTask) else self._file(task, place, cancel)
-            )
-            return Answer(value, tuple(self._told), _sent(place))
+            return Answer(self._value(task, place, cancel), tuple(self._told), _sent(place))
         except RevisageError as error:
             return Answer(self._elsewhere(error, task))
         except Exception as error:
@@ -158,6 +187,16 @@ class Worker:
             with self._lock:
                 self._stops.pop(number, None)
 
+    def _value(self, task: SegmentTask | ScanTask | FileTask, place: Path, cancel: CancelToken) -> Any:
+        if isinstance(task, SegmentTask):
+            return self._segment(task, place, cancel)
+        return self._parts(task, cancel) if isinstance(task, ScanTask) else self._file(task, place, cancel)
+
+    def _parts(self, task: ScanTask, cancel: CancelToken) -> list[ScanPart]:
+        here = {path: str(self._fetched(path, data)) for path, data in task.needs.items()}
+        job = replace(task.job, config=_with_model(task.job.config, here))
+        return list(scan_parts(job, self._loaded(job), cancel, self._told.append))
+
     def _segment(self, task: SegmentTask, place: Path, cancel: CancelToken) -> dict[str, Any]:
         here = {path: str(self._fetched(path, data)) for path, data in task.needs.items()}
         job = task.job.moved(place)
@@ -166,7 +205,7 @@ class Worker:
         job = replace(job, config=_with_model(job.config, here))
         return restore_segment(job, self._loaded(job), cancel, self._told.append).to_dict()
 
-    def _file(self, task: FileTask, place: Path, cancel: CancelToken) -> dict[str, Any] | Scan:
+    def _file(self, task: FileTask, place: Path, cancel: CancelToken) -> dict[str, Any] | LongFilm:
         here = {path: str(self._fetched(path, data)) for path, data in task.needs.items()}
         config = _with_model(task.config, here)
         if self._networks is None or self._networks[0] != config:
@@ -181,10 +220,9 @@ class Worker:
                 last = moment.stage, time.monotonic()
                 told.append(moment)
 
-        info = media.probe(task.source)
-        if _frames(info) > task.long_film and task.target.suffix.lower() not in media.IMAGE_SUFFIXES:
-            found = fingerprint(task.source)
-            return scan_source(task.source, found, config, self._networks[1], progress=tell, cancel=cancel)
+        frames = _frames(media.probe(task.source))
+        if frames > task.long_film and task.target.suffix.lower() not in media.IMAGE_SUFFIXES:
+            return LongFilm(frames)
         report = restore_file(task.source, target, config, self._networks[1], progress=tell, cancel=cancel)
         return report.model_dump(mode="json")
 
@@ -198,8 +236,8 @@ class Worker:
             copy.write_bytes(ray.get(reference))
         return copy
 
-    def _elsewhere(self, error: RevisageError, task: SegmentTask | FileTask) -> RevisageError:
-        source = media.as_path(task.job.source) if isinstance(task, SegmentTask) else task.source
+    def _elsewhere(self, error: RevisageError, task: SegmentTask | ScanTask | FileTask) -> RevisageError:
+        source = task.source if isinstance(task, FileTask) else media.as_path(task.job.source)
         if isinstance(error, InputError) and not source.exists():
             return InputError(
                 f"{source}: the machine {socket.gethostname()} of the cluster cannot read it; put it on a disk that "
@@ -226,10 +264,10 @@ def _with_model(config: RestoreConfig, here: Mapping[str, str]) -> RestoreConfig
     return config.model_copy(update={"model": here.get(config.model, config.model)})
 
 
-def _frames(info: MediaInfo) -> float:
+def _frames(info: MediaInfo) -> int:
     """How many frames a file has, as far as it says."""
     if info.frame_count is None and info.duration is not None and info.average_rate is not None:
-        return float(info.duration * info.average_rate)
+        return int(info.duration * info.average_rate)
     return info.frame_count or 0
 
 

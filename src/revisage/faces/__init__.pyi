@@ -26,8 +26,8 @@ from .compositing import (
 from .covered_faces import DOUBTFUL_COVER, with_cover
 from .detect import CloserLook, FaceDetector, Found, VideoDetector, load_detector, suppressed, upright_crop
 from .grain import Place, place_of, whole_place, with_grain
-from .shots import ShotDetector
-from .tracking import FaceFollower, FollowedFace, Tracker, frontality, track_of, turn_weights
+from .shots import ShotDetector, begins_shot
+from .tracking import FaceFollower, FollowedFace, Looks, Tracker, frontality, looks_of, track_of, turn_weights
 
 __all__ = [
     "ARCFACE_112",
@@ -39,11 +39,13 @@ __all__ = [
     "FineChange",
     "FollowedFace",
     "Found",
+    "Looks",
     "Place",
     "ShotDetector",
     "Tracker",
     "VideoDetector",
     "align",
+    "begins_shot",
     "composite",
     "crop_affine",
     "crop_scale",
@@ -55,6 +57,7 @@ __all__ = [
     "invert",
     "landmark_mask",
     "load_detector",
+    "looks_of",
     "matched_difference",
     "place_of",
     "share_in_frame",

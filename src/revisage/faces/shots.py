@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from revisage.core import Image
 
-__all__ = ["ShotDetector"]
+__all__ = ["ShotDetector", "begins_shot"]
 
 _SIZE_WH = (48, 32)
 """Px of the pictures in which frames are compared."""
@@ -51,6 +51,11 @@ class ShotDetector:
         self._blank_between = False
         self._recent: deque[float] = deque(maxlen=_RECENT)
 
+    @property
+    def last_is_blank(self) -> bool:
+        """Whether the frame that came last shows nothing: black, white, the middle of a fade."""
+        return self._blank_between
+
     def __call__(self, image: Image) -> bool:
         """Whether this frame is the first of a new shot; False for the first frame of all.
 
@@ -76,6 +81,20 @@ class ShotDetector:
             return True
         self._recent.append(score)
         return False
+
+
+def begins_shot(before: Image, after: Image, *, blank_between: bool) -> bool:
+    """Whether a frame begins a shot, where no more is known than the one before it.
+
+    Args:
+        before, after: ``(H, W, 3) uint8 RGB``, as for :class:`ShotDetector`; neither is blank.
+        blank_between: whether blank frames lie between them.
+    """
+    detector = ShotDetector()
+    detector(before)
+    if blank_between:
+        detector(np.zeros_like(after))
+    return detector(after)
 
 
 def _look(image: Image) -> _Look:

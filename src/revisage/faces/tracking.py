@@ -14,9 +14,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from revisage.core import Box, Face, Image, Track
 
-__all__ = ["FaceFollower", "FollowedFace", "Tracker", "fade_weights", "frontality", "track_of", "turn_weights"]
+__all__ = [
+    "FaceFollower",
+    "FollowedFace",
+    "Looks",
+    "Tracker",
+    "fade_weights",
+    "frontality",
+    "looks_of",
+    "track_of",
+    "turn_weights",
+]
 
 Looks = NDArray[np.float32]
+"""A coarse colour picture of head and shoulders, ``(8, 6, 3)`` Lab; of several faces one more dimension before."""
 
 _GRID_WH = (6, 8)
 _WIDER, _ABOVE, _BELOW = 0.35, 0.3, 0.8
@@ -103,7 +114,7 @@ class FaceFollower:
     """
 
     def __init__(self, size_hw: tuple[int, int], start_score: float = 0.0) -> None:
-        self._size_hw = size_hw
+        self.size_hw = size_hw
         self._start_score = start_score
         self._paths: list[_Path] = []
         self._count = 0
@@ -123,19 +134,22 @@ class FaceFollower:
         Raises:
             ValueError: a frame was left out or came twice.
         """
+        return self.follow(index, faces, looks_of(faces, small, self.size_hw))
+
+    def follow(self, index: int, faces: Sequence[Face], looks: Looks) -> list[FollowedFace]:
+        """As :meth:`add`, with the looks of the faces (:func:`looks_of`) in the place of the picture."""
         if self._next is not None and index != self._next:
             raise ValueError(f"expected frame {self._next} of the shot, got {index}")
         self._next = index + 1
-        scale = small.shape[1] / self._size_hw[1], small.shape[0] / self._size_hw[0]
-        seen = [(face, _described(small, face.box, scale)) for face in _ordered(faces)]
+        seen = sorted(zip(faces, looks, strict=True), key=_rank)
         strong = [item for item in seen if item[0].score >= self._start_score]
         weak = [item for item in seen if item[0].score < self._start_score]
         # What is farther back fits nothing any more: a camera may run for days.
         self._paths = [path for path in self._paths if path.missed(index) <= _LOOKS_GAP]
         unclaimed = self._associate(index, strong)
         self._associate(index, weak)
-        for face, looks in unclaimed:
-            self._paths.append(_Path(self._count, index, face, looks))
+        for face, look in unclaimed:
+            self._paths.append(_Path(self._count, index, face, look))
             self._count += 1
         return [FollowedFace(path.number, path.last) for path in self._paths if path.index == index]
 
@@ -179,7 +193,11 @@ class Tracker:
 
     def add(self, index: int, faces: Sequence[Face], small: Image) -> None:
         """Take the next frame; as :meth:`FaceFollower.add`."""
-        for number, face in self._follower.add(index, faces, small):
+        self.follow(index, faces, looks_of(faces, small, self._follower.size_hw))
+
+    def follow(self, index: int, faces: Sequence[Face], looks: Looks) -> None:
+        """Take the next frame; as :meth:`FaceFollower.follow`."""
+        for number, face in self._follower.follow(index, faces, looks):
             self._sightings.setdefault(number, {})[index] = face
         self._first = index if self._first is None else self._first
         self._next = index + 1
@@ -224,9 +242,9 @@ def track_of(number: int, sightings: Mapping[int, Face], shot: tuple[int, int]) 
     return Track(number, start, tuple(faces), seen, weights)
 
 
-def _ordered(faces: Sequence[Face]) -> list[Face]:
-    """In an order of their own: a detector's order must not decide ties."""
-    return sorted(faces, key=lambda face: (-face.score, face.box))
+def _rank(seen: tuple[Face, Looks]) -> tuple[float, Box]:
+    """Faces have an order of their own: a detector's order must not decide ties."""
+    return -seen[0].score, seen[0].box
 
 
 def _fit(path: _Path, index: int, face: Face, looks: Looks) -> float:
@@ -255,6 +273,22 @@ def _between(earlier: Face, later: Face, part: float) -> Face:
     box = tuple(a + (b - a) * part for a, b in zip(earlier.box, later.box, strict=True))
     landmarks = earlier.landmarks + (later.landmarks - earlier.landmarks) * np.float32(part)
     return Face((box[0], box[1], box[2], box[3]), landmarks, min(earlier.score, later.score))
+
+
+def looks_of(faces: Sequence[Face], small: Image, size_hw: tuple[int, int]) -> Looks:
+    """What the faces of a frame are told apart by, besides their places.
+
+    Args:
+        faces: in frame pixels.
+        small: ``(h, w, 3) uint8 RGB``, the frame reduced to some 100 px.
+        size_hw: of the frame (px).
+
+    Returns:
+        ``(N, 8, 6, 3) float32``.
+    """
+    scale = small.shape[1] / size_hw[1], small.shape[0] / size_hw[0]
+    looks = [_described(small, face.box, scale) for face in faces]
+    return np.stack(looks) if looks else np.empty((0, *_GRID_WH[::-1], 3), np.float32)
 
 
 def _described(small: Image, box: Box, scale_xy: tuple[float, float]) -> Looks:

@@ -255,6 +255,26 @@ class Source(Protocol):
             InputError: nothing can be read.
         """
 
+    @property
+    def seeks(self) -> bool:
+        """Whether :meth:`frames_since` need not read all that lies before."""
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether damage was met so far, told in ``warnings`` or yet to be told there."""
+
+    def frames_since(self, pts: int, *, within: int) -> Iterator[Frame]:
+        """Frames from the first one at or after a time; of an undamaged source those that reading all of it gives.
+
+        Args:
+            pts: in ``info.time_base``.
+            within: units of time before ``pts`` from which decoding may begin.
+
+        Raises:
+            InputError: nothing can be read.
+            ProcessingError: there is no key frame within so much.
+        """
+
     def __enter__(self) -> Source: ...
 
     def __exit__(
@@ -267,6 +287,23 @@ Opened = TypeVar("Opened", bound="OpenSource")
 
 class OpenSource:
     """A source as a context manager that has nothing to close: its files are open only while frames are read."""
+
+    warnings: list[str]
+    truncated: bool
+
+    @property
+    def seeks(self) -> bool:
+        """See :attr:`Source.seeks`."""
+        return False
+
+    @property
+    def is_damaged(self) -> bool:
+        """See :attr:`Source.is_damaged`."""
+        return bool(self.warnings) or self.truncated
+
+    def frames_since(self: Source, pts: int, *, within: int) -> Iterator[Frame]:  # noqa: ARG002
+        """See :meth:`Source.frames_since`."""
+        return (frame for frame in self.frames() if frame.pts >= pts)
 
     def __enter__(self: Opened) -> Opened:
         return self

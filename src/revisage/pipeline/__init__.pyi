@@ -25,8 +25,9 @@ from .restoration import (
     restore_frames,
     scaled_face,
 )
-from .runners import JobNetworks, ProcessRunner, Runner, SerialRunner, plain_error
+from .runners import JobNetworks, PartRunner, ProcessRunner, Runner, SerialRunner, plain_error
 from .scan import Fingerprint, Scan, ScannedTrack, ScanSettings, fingerprint, load_scan
+from .scan_job import PartFolder, ScanJob, ScanPart, scan_parts
 from .scanner import scan_frames, scan_source, told_apart
 from .segment_job import OnFrame, SegmentJob, SegmentResult, restore_segment
 from .targets import check_side_folders, check_store
@@ -46,11 +47,15 @@ __all__ = [
     "Networks",
     "OnFrame",
     "Outcome",
+    "PartFolder",
+    "PartRunner",
     "PlannedFace",
     "ProcessRunner",
     "Report",
     "Runner",
     "Scan",
+    "ScanJob",
+    "ScanPart",
     "ScanSettings",
     "ScannedTrack",
     "SegmentJob",
@@ -81,6 +86,7 @@ __all__ = [
     "save_summary",
     "scaled_face",
     "scan_frames",
+    "scan_parts",
     "scan_source",
     "told_apart",
     "told_where",

@@ -60,6 +60,7 @@ from revisage.pipeline.report import (
 from revisage.pipeline.restoration import Networks, Tally, Trace
 from revisage.pipeline.runners import FrameCounter, ProcessRunner, Runner, SerialRunner, worker_devices
 from revisage.pipeline.scan import Fingerprint, Scan, SourceWatch
+from revisage.pipeline.scan_job import PartFolder
 from revisage.pipeline.scanner import scan_settings, scan_source, told_apart
 from revisage.pipeline.segment_job import SegmentJob, SegmentResult
 from revisage.pipeline.targets import (
@@ -301,7 +302,7 @@ def _work_kept_after_a_crash(run: Run) -> Iterator[None]:
     try:
         yield
     except (CancelledError, KeyboardInterrupt) as stop:
-        if run.config.keep_work and run.folder.segments:
+        if run.config.keep_work and run.folder.holds_work:
             stop.args = (f"stopped; {_what_is_kept(run)}",)
         else:
             run.folder.give_up()
@@ -322,8 +323,8 @@ def _work_kept_after_a_crash(run: Run) -> Iterator[None]:
 
 
 def _told_what_is_kept(error: RevisageError, run: Run) -> RevisageError:
-    """The error, saying how many segments are kept and how to go on; the folder is removed where there are none."""
-    if not run.folder.segments:
+    """The error, saying what is kept and how to go on; the folder is removed where it holds nothing of use."""
+    if not run.folder.holds_work:
         run.folder.give_up()
         return error
     error.args = (f"{error}; {_what_is_kept(run)}",)
@@ -332,7 +333,9 @@ def _told_what_is_kept(error: RevisageError, run: Run) -> RevisageError:
 
 def _what_is_kept(run: Run) -> str:
     place = "beside the output" if run.config.work_dir is None else f"in {run.config.work_dir}"
-    count = f"{run.folder.segments} of {sum(not segment.copied for segment in run.plan.segments)} segments are"
+    count = "what was scanned is"
+    if run.folder.segments:
+        count = f"{run.folder.segments} of {sum(not segment.copied for segment in run.plan.segments)} segments are"
     return f"{count} finished and kept {place}: do the same again to go on from there{_of_another_run(run)}"
 
 
@@ -412,11 +415,9 @@ def _key(run: Run) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _scan(run: Run) -> Scan:
-    total = run.info.frame_count
-    return scan_source(
-        run.source, run.print, run.config, run.networks, total=total, progress=run.progress, cancel=run.cancel
-    )
+def _scan(run: Run, kept: PartFolder | None = None) -> Scan:
+    rest: dict[str, Any] = {"progress": run.progress, "cancel": run.cancel, "runner": run.runner, "kept": kept}
+    return scan_source(run.source, run.print, run.config, run.networks, total=run.info.frame_count, **rest)
 
 
 def _scan_or_saved(run: Run) -> Scan:
@@ -424,7 +425,7 @@ def _scan_or_saved(run: Run) -> Scan:
     saved = run.folder.saved_scan()
     if saved is not None and saved.source.same_content(run.print):
         return saved
-    scan = _scan(run)
+    scan = _scan(run, run.folder.scan_parts)
     run.folder.save_scan(scan)
     return scan
 
@@ -468,6 +469,8 @@ def _write_output(run: Run) -> Tally:
         run.notes += [note for note in result.notes if note not in run.notes]
         run.events += result.events
         run.left += [result.problem] if result.problem is not None else []
+    if tally.unmeasured is not None:
+        run.notes.append(f"not all faces could be measured: {tally.unmeasured}")
     if tally.failures and not tally.changed:
         raise ProcessingError(f"{run.source}: no face could be restored; {tally.failures[0]}")
     return tally
@@ -507,7 +510,7 @@ def _run_jobs(run: Run) -> dict[int, SegmentResult]:
     jobs = (run.job(segment) for segment in segments if segment.number not in results)
     for result in _runner(run).run(jobs, cancel=run.cancel, on_frame=counter):
         run.watch.check()
-        if run.target.by_segments and result.problem is None:
+        if run.target.by_segments and result.is_final:
             run.folder.record(result.number, suffix, result.to_dict())
         results[result.number] = result
     return results

@@ -1,4 +1,5 @@
-"""Who carries segment jobs out: this process, or several. The bytes are the same whoever does."""
+"""Who carries jobs out, segments to restore and parts to scan: this process, or several. The bytes are the same whoever
+does."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from revisage.core import (
     CancelToken,
@@ -24,9 +25,19 @@ from revisage.core import (
 )
 from revisage.engines import cpu_info, cuda_devices
 from revisage.pipeline.restoration import Networks
+from revisage.pipeline.scan_job import ScanJob, ScanPart, scan_parts
 from revisage.pipeline.segment_job import OnFrame, SegmentJob, SegmentResult, as_found, restore_segment
 
-__all__ = ["FrameCounter", "JobNetworks", "ProcessRunner", "Runner", "SerialRunner", "plain_error", "worker_devices"]
+__all__ = [
+    "FrameCounter",
+    "JobNetworks",
+    "PartRunner",
+    "ProcessRunner",
+    "Runner",
+    "SerialRunner",
+    "plain_error",
+    "worker_devices",
+]
 
 _POLL = 0.1
 """Seconds between looks at the cancel token while nobody tells anything."""
@@ -59,6 +70,25 @@ class Runner(Protocol):
         ...
 
 
+@runtime_checkable
+class PartRunner(Runner, Protocol):
+    """A runner that looks at parts of a source too. One that does not leaves the scan to the process that asks it."""
+
+    def scan(self, jobs: Iterable[ScanJob], *, cancel: CancelToken, on_frame: OnFrame) -> Iterator[ScanPart]:
+        """Carry each job out, and yield its parts, in any order; otherwise as :meth:`Runner.run`.
+
+        Args:
+            jobs: plain data with locations; :func:`scan_parts` is what to do with one.
+            cancel: looked at between frames.
+            on_frame: told of each frame that was looked at, in the caller's thread.
+
+        Raises:
+            RevisageError: a job failed, or who did it is gone.
+            CancelledError: a stop was asked for.
+        """
+        ...
+
+
 class JobNetworks:
     """The networks that a job asks for, kept from job to job for as long as they ask for the same."""
 
@@ -66,11 +96,13 @@ class JobNetworks:
         self._asked: tuple[dict[str, Any], str | None] | None = None
         self._networks: Networks | None = None
 
-    def __call__(self, job: SegmentJob) -> Networks:
+    def __call__(self, job: SegmentJob | ScanJob) -> Networks:
         """Networks for a job."""
-        asked = job.config.about("networks"), job.calibration
+        calibration = job.calibration if isinstance(job, SegmentJob) else None
+        asked = job.config.about("networks"), calibration
         if self._networks is None or asked != self._asked:
-            self._asked, self._networks = asked, Networks(job.config, job.calibration_crops)
+            crops = job.calibration_crops if isinstance(job, SegmentJob) else None
+            self._asked, self._networks = asked, Networks(job.config, crops)
         return self._networks
 
 
@@ -153,16 +185,31 @@ class ProcessRunner:
             ProcessingError: workers cannot be started, or a segment could not even be copied as it is.
             CancelledError: a stop was asked for.
         """
+        yield from self._work(map(_Task, jobs), cancel, on_frame)
+
+    def scan(self, jobs: Iterable[ScanJob], *, cancel: CancelToken, on_frame: OnFrame) -> Iterator[ScanPart]:
+        """See :meth:`PartRunner.scan`.
+
+        Raises:
+            ProcessingError: workers cannot be started, or a part failed three times.
+            CancelledError: a stop was asked for.
+        """
+        for parts in self._work(map(_ScanTask, jobs), cancel, on_frame):
+            yield from parts
+
+    def _work(
+        self, tasks: Iterator[_Task] | Iterator[_ScanTask], cancel: CancelToken, on_frame: OnFrame
+    ) -> Iterator[Any]:
         crew = _Crew(self._devices)
         try:
-            yield from crew.run(iter(jobs), cancel, on_frame)
+            yield from crew.run(tasks, cancel, on_frame)
         finally:
             crew.stop()
 
 
 @dataclass
-class _Task:
-    """A job, and what came of its tries so far.
+class _Tries:
+    """What came of the tries at a job so far.
 
     Attributes:
         failures: why each try failed.
@@ -170,7 +217,7 @@ class _Task:
         at: frames that the present try has finished.
     """
 
-    job: SegmentJob
+    job: SegmentJob | ScanJob
     failures: list[str] = field(default_factory=list)
     told: int = 0
     at: int = 0
@@ -178,6 +225,40 @@ class _Task:
     @property
     def given_up(self) -> bool:
         return len(self.failures) >= _TRIES
+
+
+@dataclass
+class _ScanTask(_Tries):
+    """Parts to look at."""
+
+    job: ScanJob
+
+    def failed(self, reason: str) -> None:
+        """Note a try that failed.
+
+        Raises:
+            ProcessingError: it was the last one.
+        """
+        self.failures.append(reason)
+        self.at = 0
+        if self.given_up:
+            raise ProcessingError(f"{self.job.source} could not be looked at from part {self.job.first} on: {reason}")
+
+    @property
+    def doable(self) -> ScanJob:
+        """What is to be done now."""
+        return self.job
+
+    def result(self, parts: list[ScanPart]) -> list[ScanPart]:
+        """What came of the job."""
+        return parts
+
+
+@dataclass
+class _Task(_Tries):
+    """A segment to restore."""
+
+    job: SegmentJob
 
     def failed(self, reason: str) -> None:
         """Note a try that failed.
@@ -214,10 +295,10 @@ class _Worker:
         self.process.start()
         other_end.close()
         self.device = device
-        self.task: _Task | None = None
+        self.task: _Task | _ScanTask | None = None
         self.was_ready = False
 
-    def begin(self, task: _Task) -> None:
+    def begin(self, task: _Task | _ScanTask) -> None:
         """Hand a task out; a worker that is gone shows when it is asked for news."""
         self.task = task
         job = task.doable
@@ -250,12 +331,14 @@ class _Crew:
         self._threads = max(1, cpu_info().cores // len(devices))
         self._workers = [_Worker(device, self._threads) for device in devices]
 
-    def run(self, jobs: Iterator[SegmentJob], cancel: CancelToken, on_frame: OnFrame) -> Iterator[SegmentResult]:
-        again: deque[_Task] = deque()
+    def run(
+        self, tasks: Iterator[_Task] | Iterator[_ScanTask], cancel: CancelToken, on_frame: OnFrame
+    ) -> Iterator[Any]:
+        again: deque[_Task | _ScanTask] = deque()
         while True:
             for worker in self._workers:
                 if worker.task is None:
-                    task = again.popleft() if again else _next_task(jobs)
+                    task = again.popleft() if again else next(tasks, None)
                     if task is not None:
                         worker.begin(task)
             busy = [worker for worker in self._workers if worker.task is not None]
@@ -274,7 +357,7 @@ class _Crew:
             if ready:
                 return [worker for worker in busy if worker.line in ready]
 
-    def _listen(self, worker: _Worker, again: deque[_Task], on_frame: OnFrame) -> SegmentResult | None:
+    def _listen(self, worker: _Worker, again: deque[_Task | _ScanTask], on_frame: OnFrame) -> Any | None:
         """Hear one thing from a worker; gives the result if it was one."""
         task = worker.task
         assert task is not None
@@ -320,11 +403,6 @@ class _Crew:
             worker.stop()
 
 
-def _next_task(jobs: Iterator[SegmentJob]) -> _Task | None:
-    job = next(jobs, None)
-    return None if job is None else _Task(job)
-
-
 def _work(line: Connection, threads: int) -> None:
     """The life of a worker process: one job after another until it is terminated, or nobody listens any more."""
     # Ctrl-C reaches the whole process group; the parent decides and terminates.
@@ -348,7 +426,8 @@ def _tried(line: Connection, loaded: JobNetworks, on_frame: OnFrame) -> tuple[st
     """Take the next job up; gives what there is to tell of it."""
     try:
         job = line.recv()
-        return "done", restore_segment(job, loaded(job), CancelToken(), on_frame)
+        carry_out = _scanned if isinstance(job, ScanJob) else restore_segment
+        return "done", carry_out(job, loaded(job), CancelToken(), on_frame)
     except EOFError:
         os._exit(0)
     except RevisageError as error:
@@ -357,6 +436,10 @@ def _tried(line: Connection, loaded: JobNetworks, on_frame: OnFrame) -> tuple[st
         place = traceback.extract_tb(error.__traceback__)[-1]
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return "failed", f"{reason} (in {Path(place.filename).name}, line {place.lineno})"
+
+
+def _scanned(job: ScanJob, networks: Networks, cancel: CancelToken, on_frame: OnFrame) -> list[ScanPart]:
+    return list(scan_parts(job, networks, cancel, on_frame))
 
 
 def plain_error(error: RevisageError) -> RevisageError:

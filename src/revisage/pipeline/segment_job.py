@@ -121,6 +121,11 @@ class SegmentResult:
     events: tuple[dict[str, Any], ...] = ()
     problem: str | None = None
 
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing is to be gained by doing it again: it was not left, and not every face in it given up."""
+        return self.problem is None and not (self.tally.failures and not self.tally.changed)
+
     @classmethod
     def of(cls, values: dict[str, Any]) -> SegmentResult:
         """What :meth:`to_dict` gave."""

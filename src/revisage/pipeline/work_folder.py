@@ -32,11 +32,13 @@ from revisage.core import (
 )
 from revisage.pipeline.report import FileReport
 from revisage.pipeline.scan import Fingerprint, Scan, fingerprint, load_scan
+from revisage.pipeline.scan_job import PartFolder
 
 __all__ = ["WorkFolder", "delivered", "notes_folder", "output_lock", "tidy", "told_where"]
 
 
 _MANIFEST = "manifest.jsonl"
+_PARTS = "scan-parts"
 
 _MARK = 8
 """Digits of a key's hash in the name of a folder that is set aside."""
@@ -190,6 +192,17 @@ class WorkFolder:
     def save_scan(self, scan: Scan) -> None:
         """Keep the scan, so that a run that is taken up again need not repeat it."""
         scan.save(self.path / "scan.json", overwrite=True)
+        self.scan_parts.empty()
+
+    @property
+    def scan_parts(self) -> PartFolder:
+        """Where the parts of a scan are kept until it is whole."""
+        return PartFolder(self.path / _PARTS)
+
+    @property
+    def holds_work(self) -> bool:
+        """Whether a later run could take up what took long: finished segments, or a scan in parts, whole or not."""
+        return self._is_open and (bool(self._finished) or (self.path / _PARTS).exists())
 
     def saved_scan(self) -> Scan | None:
         """The scan that an earlier run left, whatever it was made from; None when there is none."""

@@ -85,6 +85,7 @@ class VideoDetector:
     follow from those around it.
 
     Attributes:
+        searches: frames that were searched.
         problems: why each search failed that did.
 
     Args:
@@ -96,13 +97,8 @@ class VideoDetector:
         self._row: list[_Sight] = []
         self._searched: _Sight | None = None
         self._turned: list[Face] = []
-        self._searches = self._since_turned = 0
+        self.searches = self._since_turned = 0
         self.problems: list[str] = []
-
-    @property
-    def is_blind(self) -> bool:
-        """Whether every search failed."""
-        return 0 < self._searches == len(self.problems)
 
     def add(self, picture: Picture, *, cut: bool = False) -> list[list[Face]]:
         """Take the next frame.
@@ -143,7 +139,7 @@ class VideoDetector:
 
     def _search(self, sight: _Sight, before: Sequence[Face]) -> None:
         """Find the faces of a whole frame, without what is turned. ``before``: what stood in the search before it."""
-        self._searches += 1
+        self.searches += 1
         try:
             self._find(sight, before)
         except (UserError, CancelledError):

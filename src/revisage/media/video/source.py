@@ -17,7 +17,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from revisage.core import InputError
+from revisage.core import InputError, ProcessingError
 from revisage.media.formats import format_of_info
 from revisage.media.frame import Frame, Orientation, PixelLayout, guess_colour
 from revisage.media.interface import MediaInfo, OpenSource
@@ -49,6 +49,7 @@ class VideoSource(OpenSource):
         self.info = info or read_info(path)
         self.warnings: list[str] = []
         self.truncated = False
+        self._reader: _Reader | None = None
         self._path = path
         self._deinterlace = deinterlace and self.info.interlaced
         if self._deinterlace:
@@ -80,8 +81,26 @@ class VideoSource(OpenSource):
             if stop is not None and number + 1 >= stop:
                 return
 
+    @property
+    def seeks(self) -> bool:
+        """See :attr:`revisage.media.Source.seeks`."""
+        return _seeks(self.info) and not self._clock().is_joined
+
+    @property
+    def is_damaged(self) -> bool:
+        """See :attr:`revisage.media.Source.is_damaged`."""
+        return super().is_damaged or (self._reader is not None and self._reader.is_damaged)
+
+    def frames_since(self, pts: int, *, within: int) -> Iterator[Frame]:
+        """See :meth:`revisage.media.Source.frames_since`."""
+        if not self.seeks:
+            yield from super().frames_since(pts, within=within)
+            return
+        for number, (frame, at) in enumerate(self._decoded_since(pts, within)):
+            yield self._frame(frame, at, number)
+
     def _numbered(self, first: int, first_pts: int | None) -> Iterator[tuple[int, tuple[av.VideoFrame, int]]]:
-        if first == 0 or first_pts is None or not _seeks(self.info) or self._clock().is_joined:
+        if first == 0 or first_pts is None or not self.seeks:
             yield from ((number, item) for number, item in enumerate(self._decoded()) if number >= first)
         else:
             decoded = self._decoded_from(first_pts)
@@ -92,11 +111,7 @@ class VideoSource(OpenSource):
 
     def _decoded_from(self, first_pts: int) -> Iterator[tuple[av.VideoFrame, int]]:
         """Decoded frames from the one at ``first_pts`` on."""
-        steps = _STEPS_BACK[1:] if self.info.container.startswith("mpeg") else _STEPS_BACK
-        for step in steps:
-            wanted = first_pts - int(step / self.info.time_base) - int(self._deinterlace)
-            if wanted <= self.info.start_pts:
-                break
+        for wanted in self._places_before(first_pts):
             decoded = self._decoded(wanted)
             last: int | None = None
             for frame, pts in decoded:
@@ -110,6 +125,38 @@ class VideoSource(OpenSource):
                 last = pts
         yield from (item for item in self._decoded() if item[1] >= first_pts)
 
+    def _decoded_since(self, since: int, within: int) -> Iterator[tuple[av.VideoFrame, int]]:
+        """Decoded frames from the first one at or after ``since`` on."""
+        for wanted in self._places_before(since):
+            decoded = self._decoded(wanted)
+            last: int | None = None
+            for frame, pts in decoded:
+                if last is None and pts < since - within:
+                    raise ProcessingError(f"{self._path}: {self._seconds(since)} s lies too far behind a key frame")
+                # One before it must have been met, or there may be others between, or what it is predicted from lacks.
+                if pts >= since and (last is not None or (frame.key_frame and pts == since and not self._deinterlace)):
+                    yield frame, pts
+                    yield from decoded
+                    return
+                if pts >= since:
+                    break
+                last = pts
+        if since - within > self.info.start_pts:
+            raise ProcessingError(f"{self._path}: {self._seconds(since)} s cannot be found without reading all before")
+        yield from (item for item in self._decoded() if item[1] >= since)
+
+    def _seconds(self, pts: int) -> float:
+        return round(float(pts * self.info.time_base), 3)
+
+    def _places_before(self, pts: int) -> Iterator[int]:
+        """Where to seek to, so that decoding begins before a frame at ``pts``: farther back each time."""
+        steps = _STEPS_BACK[1:] if self.info.container.startswith("mpeg") else _STEPS_BACK
+        for step in steps:
+            wanted = pts - int(step / self.info.time_base) - int(self._deinterlace)
+            if wanted <= self.info.start_pts:
+                return
+            yield wanted
+
     def _decoded(self, seek_pts: int | None = None) -> Iterator[tuple[av.VideoFrame, int]]:
         """Decoded frames with times that rise; after a seek from the first key frame on."""
         with open_container(self._path) as container:
@@ -121,11 +168,11 @@ class VideoSource(OpenSource):
                     container.seek(seek_pts, stream=stream, backward=True)
                 except av.error.FFmpegError:
                     seek_pts = None
-            reader = _Reader(container, stream, self.info, self._clock())
+            reader = self._reader = _Reader(container, stream, self.info, self._clock())
             frames = reader.frames(from_key=seek_pts is not None)
             if self._deinterlace:
                 frames = _Deinterlacer(stream).frames(frames)
-            yield from _rising(frames, _step(self.info), reader.warnings)
+            yield from _rising(frames, _step(self.info), reader)
             if reader.ended and seek_pts is None:
                 self._note_damage(reader)
                 if reader.is_joined:
@@ -176,36 +223,46 @@ def _step(info: MediaInfo) -> int:
     return max(1, round(1 / (info.average_rate * info.time_base))) if info.average_rate else 1
 
 
-def _rising(frames: Iterator[av.VideoFrame], step: int, warnings: list[str]) -> Iterator[tuple[av.VideoFrame, int]]:
+def _rising(frames: Iterator[av.VideoFrame], step: int, reader: _Reader) -> Iterator[tuple[av.VideoFrame, int]]:
     """Frames with their pts. One that is absent is a frame's length after the one before, as in a bare stream, where
     all are; one that does not rise is just after it."""
     last: int | None = None
-    absent = repaired = count = 0
     for frame in frames:
-        count += 1
         pts = frame.pts
         if pts is None:
             pts = 0 if last is None else last + step
-            absent += 1
+            reader.absent += 1
         elif last is not None and pts <= last:
             pts = last + 1
-            repaired += 1
+            reader.repaired += 1
+        else:
+            reader.timed += 1
         yield frame, pts
         last = pts
-    if repaired or 0 < absent < count:
-        warnings.append(f"{repaired + absent} frames had no time of their own or one out of order")
+    if reader.has_odd_times:
+        count = reader.repaired + reader.absent
+        reader.warnings.append(f"{count} frames had no time of their own or one out of order")
 
 
 class _Reader:
-    """Demuxes and decodes one video stream, counting what is broken."""
+    """Demuxes and decodes one video stream, counting what is broken.
+
+    Attributes:
+        broken: packets that were skipped or repaired.
+        timed, repaired, absent: frames with a time that rises, with one that does not, and without one.
+        ended: whether the data was read to its end.
+        warnings: what there is to say of it.
+    """
 
     def __init__(self, container: InputContainer, stream: VideoStream, info: MediaInfo, clock: SourceClock) -> None:
         self._container, self._stream, self._info, self._clock = container, stream, info, clock
+        self._promised = container.start_time or 0, container.duration
         self._decoder = FrameDecoder(stream, threaded=True)
         self._packets = self._places = 0
         self._doubtful = -_AT_A_JOIN
         self._end = Fraction(0)
         self.broken = 0
+        self.timed = self.repaired = self.absent = 0
         self.ended = False
         self.warnings: list[str] = []
 
@@ -213,6 +270,17 @@ class _Reader:
     def is_joined(self) -> bool:
         """Whether the file's clock starts anew on the way."""
         return self._clock.is_joined
+
+    @property
+    def has_odd_times(self) -> bool:
+        """Whether frames had no time of their own, though others had, or one out of order."""
+        return self.repaired > 0 or (self.absent > 0 and self.timed > 0)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether damage was met so far, wherever reading began."""
+        met = bool(self.broken or self.warnings) or self.has_odd_times
+        return met or (self.ended and self.missing(whole=False) is not None)
 
     def frames(self, *, from_key: bool) -> Iterator[av.VideoFrame]:
         """Frames until the data ends; with ``from_key`` those before the first key frame are left out."""
@@ -224,15 +292,14 @@ class _Reader:
             yield frame
         self.ended = True
 
-    def missing(self) -> str | None:
-        """What the container promised and did not hold, as text."""
-        promised = self._info.frame_count
+    def missing(self, *, whole: bool = True) -> str | None:
+        """What the container promised and did not hold, as text; ``whole``: it was read from its beginning."""
+        promised = self._info.frame_count if whole else None
         there = max(self._packets, self._places if self._info.container == "avi" else 0)
         if promised is not None and there < promised:
             return f"the data ends early: {there} of {promised} frames are there"
-        length = self._container.duration
-        start = self._container.start_time or 0
-        if promised is None and length and "matroska" in self._info.container:
+        start, length = self._promised
+        if self._info.frame_count is None and length and "matroska" in self._info.container:
             lacking = Fraction(start + length, 1_000_000) - self._end
             if lacking > max(Fraction(1), Fraction(length, 20_000_000)):
                 return f"the data ends early: {float(lacking):.1f} s are missing at the end"

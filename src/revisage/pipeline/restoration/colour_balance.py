@@ -34,23 +34,27 @@ _NOTHING = 1.0
 
 
 class ColourSpread:
-    """Counts the values of a shot's frames."""
+    """Counts the values of a shot's frames.
+
+    Attributes:
+        counts: ``(3, 256) int64``, of R, G and B; those of parts of a shot add up.
+    """
 
     def __init__(self) -> None:
-        self._counts = np.zeros((3, 256), np.int64)
+        self.counts = np.zeros((3, 256), np.int64)
 
     def add(self, picture: Image) -> None:
         """Take a frame, reduced by area so that noise and spots do not count."""
         pixels = picture.reshape(-1, 3)
         shown = pixels[pixels.max(axis=1) > _FRAME]
-        for counts, values in zip(self._counts, shown.T, strict=True):
+        for counts, values in zip(self.counts, shown.T, strict=True):
             counts += np.bincount(values, minlength=256)
 
     def ends(self) -> tuple[int, ...]:
         """Darkest R, G and B, then the lightest ones (0 to 255)."""
-        if not self._counts.any():
+        if not self.counts.any():
             return (0, 0, 0, 255, 255, 255)
-        shares = np.cumsum(self._counts, axis=1) / self._counts.sum(axis=1, keepdims=True)
+        shares = np.cumsum(self.counts, axis=1) / self.counts.sum(axis=1, keepdims=True)
         return (*self._at(shares, _SHARE), *self._at(shares, 1 - _SHARE))
 
     @staticmethod

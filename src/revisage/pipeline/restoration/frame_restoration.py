@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from revisage.core import CancelToken, Crop, Face, Region, RestoreConfig
+from revisage.core import CancelledError, CancelToken, Crop, Face, Region, RestoreConfig
 from revisage.faces import (
     AlignedFace,
     FaceDetector,
@@ -110,6 +111,7 @@ class Tally:
             the change found in the output; ``measured`` faces.
         quality: of the faces that were looked at more closely.
         likeness: for each track id (as text) what was found by comparing some of its faces with what they were.
+        unmeasured: why faces could not be measured, the first time; None where all could.
     """
 
     frames: int = 0
@@ -125,6 +127,7 @@ class Tally:
     measured: int = 0
     quality: QualitySums = field(default_factory=QualitySums)
     likeness: dict[str, LikenessSums] = field(default_factory=dict)
+    unmeasured: str | None = None
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Tally:
@@ -155,6 +158,7 @@ class Tally:
         for name in ("frames", "changed", "carried", "clean", "failed", "failures", "full", "got", "measured"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.quality.add(other.quality)
+        self.unmeasured = self.unmeasured or other.unmeasured
         for track, sums in other.likeness.items():
             self.likeness.setdefault(track, LikenessSums()).add(sums)
         for stage, seconds in other.seconds.items():
@@ -310,26 +314,24 @@ class FaceWork:
 
     def show(self, canvas: Frame, item: FrameInWork) -> Frame:
         """Put the restored faces of an item into its canvas, and the mark that says so."""
-        result = self._with_faces(canvas, item)
+        result = self._shown_whole(canvas, item) if self._aligned else self._with_faces(canvas, item)
+        if self._tally is not None and self._likeness is not None:
+            with _noted_on_failure(self._tally):
+                self._look(self._tally, self._likeness, result, item)
+        self._shown += 1
         return result if self._watermark is None or result is canvas else with_mark(result, self._watermark)
 
+    def _shown_whole(self, canvas: Frame, item: FrameInWork) -> Frame:
+        result = _shown_whole(canvas, item)
+        return with_grain(canvas, result, [whole_place(canvas.size_hw)]) if self._matches_grain else result
+
+    def _factors(self, frame: Frame) -> tuple[float, float]:
+        """How much wider and higher the output is than a frame."""
+        height, width = frame.size_hw
+        return self._size_hw[1] / width, self._size_hw[0] / height
+
     def _with_faces(self, canvas: Frame, item: FrameInWork) -> Frame:
-        if self._aligned:
-            result = _shown_whole(canvas, item)
-            if self._matches_grain:
-                result = with_grain(canvas, result, [whole_place(canvas.size_hw)])
-            face, planned = item.aligned[0], item.planned[0]
-            quality = self._tally is not None and self._shown % _LOOK_EVERY == 0
-            likeness = self._likeness if self._likeness is not None and self._likeness.is_due(planned) else None
-            after = _whole(result, face.size).crop if quality or likeness else face.crop
-            if quality:
-                self._quality.look(face, after)
-            if likeness is not None:
-                likeness.look(planned, face.crop, after)
-            self._shown += 1
-            return result
-        height, width = item.frame.size_hw
-        factors = (self._size_hw[1] / width, self._size_hw[0] / height)
+        factors = self._factors(item.frame)
         strengths = [planned.strength for planned in item.planned]
         if self._networks.upscaler is not None:
             # The background network has sharpened the face already: the difference must be to what it made.
@@ -343,14 +345,31 @@ class FaceWork:
             scale = factors if aligned is item.aligned else (1.0, 1.0)
             places = [place_of(face, canvas.size_hw, scale) for face in aligned]
             result = with_grain(canvas, result, [place for place in places if place is not None])
-        if self._tally is not None and self._shown % _MEASURE_EVERY == 0:
-            self._measure(self._tally, result, item, factors)
-        for planned, before in zip(item.planned, item.aligned, strict=True):
-            if self._likeness is not None and self._likeness.is_due(planned):
-                after = align(result, scaled_face(planned.face, factors), before.size).crop
-                self._likeness.look(planned, before.crop, after)
-        self._shown += 1
         return result
+
+    def _look(self, tally: Tally, likeness: Likeness, result: Frame, item: FrameInWork) -> None:
+        """Measure what became of the faces, in a sample of the frames."""
+        if self._aligned:
+            self._look_at_whole(likeness, result, item)
+            return
+        factors = self._factors(item.frame)
+        if self._shown % _MEASURE_EVERY == 0:
+            self._measure(tally, result, item, factors)
+        for planned, before in zip(item.planned, item.aligned, strict=True):
+            if likeness.is_due(planned):
+                after = align(result, scaled_face(planned.face, factors), before.size).crop
+                likeness.look(planned, before.crop, after)
+
+    def _look_at_whole(self, likeness: Likeness, result: Frame, item: FrameInWork) -> None:
+        face, planned = item.aligned[0], item.planned[0]
+        quality, is_due = self._shown % _LOOK_EVERY == 0, likeness.is_due(planned)
+        if not (quality or is_due):
+            return
+        after = _whole(result, face.size).crop
+        if quality:
+            self._quality.look(face, after)
+        if is_due:
+            likeness.look(planned, face.crop, after)
 
     def _measure(self, tally: Tally, result: Frame, item: FrameInWork, factors: tuple[float, float]) -> None:
         for planned, before, restored in zip(item.planned, item.aligned, item.restored, strict=True):
@@ -370,6 +389,17 @@ class FaceWork:
             tally.measured += 1
             if self._shown % _LOOK_EVERY == 0:
                 self._quality.look(before, after)
+
+
+@contextmanager
+def _noted_on_failure(tally: Tally) -> Iterator[None]:
+    """A measure that fails costs what it would have told, and not the restoration."""
+    try:
+        yield
+    except CancelledError:
+        raise
+    except Exception as error:
+        tally.unmeasured = tally.unmeasured or f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 class FaceQuality:

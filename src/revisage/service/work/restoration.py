@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +34,12 @@ def restore(task: Task) -> Outcome:
     if task.job.params.get("compare"):  # its name is a part of what a resumed run compares: the same in each attempt
         compare = task.folder / f"compare{'.mp4' if task.info.kind == 'video' else suffix}"
     config = task.config.model_copy(update={"compare": compare})
-    began = time.perf_counter()
-    scan = scan_of(task)
-    scanned = time.perf_counter() - began
-    with _crew(task, scan) as crew:
+    with ExitStack() as stack:
+        crew = _crew(task, stack, several=(task.frames or 0) > pipeline.LONGEST)
+        began = time.perf_counter()
+        scan = scan_of(task, crew)
+        scanned = time.perf_counter() - began
+        crew = crew or _crew(task, stack, several=len(scan.shots) > 1 or scan.frames > pipeline.LONGEST)
         entry = pipeline.restore_file(
             task.source, output, config, task.networks, scan=scan, progress=task.meter, cancel=task.token, runner=crew
         )
@@ -47,19 +48,17 @@ def restore(task: Task) -> Outcome:
     return _collected(task, entry, scan, output, compare)
 
 
-@contextmanager
-def _crew(task: Task, scan: Scan) -> Iterator[Runner | None]:
-    """The cluster's workers, for a job that has work for several of them; none where there is no cluster."""
+def _crew(task: Task, stack: ExitStack, *, several: bool) -> Runner | None:
+    """The cluster's workers, for a job that has work for ``several`` of them; none where there is no cluster."""
     address = task.store.settings.spread
-    with ExitStack() as stack:
-        crew = None
-        if address is not None and (len(scan.shots) > 1 or scan.frames > pipeline.LONGEST):
-            try:
-                crew = stack.enter_context(cluster.connect(address, task.config))
-            except UserError as error:
-                # Whoever asked for the job cannot mend that, and one worker can do it, too.
-                _LOG.warning("the cluster cannot be used, this worker restores alone: %s", error)
-        yield crew
+    if address is None or not several:
+        return None
+    try:
+        return stack.enter_context(cluster.connect(address, task.config))
+    except UserError as error:
+        # Whoever asked for the job cannot mend that, and one worker can do it, too.
+        _LOG.warning("the cluster cannot be used, this worker restores alone: %s", error)
+        return None
 
 
 def _suffix(task: Task) -> str:
@@ -67,7 +66,7 @@ def _suffix(task: Task) -> str:
     return media.written_suffix(f".{task.job.input.format}", task.info)
 
 
-def scan_of(task: Task) -> Scan:
+def scan_of(task: Task, crew: Runner | None = None) -> Scan:
     """The scan that came with the job, the one that an earlier attempt left, or a new one."""
     given = task.job.params.get("scan")
     if given is not None:
@@ -78,6 +77,7 @@ def scan_of(task: Task) -> Scan:
         left = pipeline.load_scan(kept)
         if left.source.same_content(source_print):
             return left
+    parts = pipeline.PartFolder(task.work / "scan-parts")
     found = pipeline.scan_source(
         task.source,
         source_print,
@@ -86,8 +86,11 @@ def scan_of(task: Task) -> Scan:
         total=task.frames,
         progress=task.meter,
         cancel=task.token,
+        runner=crew,
+        kept=parts,
     )
     found.save(kept, overwrite=True)
+    parts.empty()
     return found
 
 
