@@ -2,19 +2,20 @@
 
     python benchmarks/guides.py --faces SHARED/faces --weights SHARED/weights [--count 16] [--level heavy] [--json FILE]
 
-The people of the London set, neutral and smiling in one session, and the officials of the test set of whom there are
-two photos: found by MobileFaceNet, whose cosine is from 0.65 to 0.95 (above, it is one photo cut twice). The first
-photo is degraded as in `restorer_bars.py` and restored by the embedded `compact`, alone and with the second as its
-guide. `wrong` has the photo of the next person instead, and `wrong, no gate` has it even where that is found out.
-`served` is the part that got a guide. Figures are of the whole crop at 256 px; identity is MobileFaceNet's cosine to
-the source, not that of the reader by which guides are checked.
+The people of the London set, neutral and smiling in one session. The neutral photo is degraded as in
+`restorer_bars.py` and restored by the embedded `compact`, alone and with the smiling one as its guide. `wrong` has the
+photo of the next person instead, and `wrong, no gate` has it even where that is found out. `served` is the part that
+got a guide. Figures are of the whole crop at 256 px; identity is MobileFaceNet's cosine to the source, not that of the
+reader by which guides are checked.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,14 +34,12 @@ from revisage.train.restorer import pairs as levels
 SIZE, SEED = 256, 2026
 VGG = "quality/vgg19_normalised_conv3_1.safetensors"
 IDENTITY = "identity/mobilefacenet.onnx"
-ALIKE = 0.65, 0.95
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two photos of one person, 512 px."""
+    """A neutral and a smiling photo of one person, 512 px."""
 
-    name: str
     face: Crop
     other: Crop
 
@@ -49,24 +48,23 @@ def main() -> int:
     options = _options()
     torch.set_num_threads(1)
     bench = Bench(options.weights)
-    folder = options.faces / "test512"
-    groups = {"london": london(folder, options.count), "officials": officials(folder, options.count, bench.embedder)}
+    pairs = london(options.faces, options.count)
     report = {}
-    for name, pairs in groups.items():
-        for level in options.level:
-            rows = bench(pairs, level)
-            report[f"{name} {level}"] = rows
-            _print(name, level, len(pairs), rows)
+    for level in options.level:
+        report[level] = rows = bench(pairs, level)
+        _print(level, len(pairs), rows)
     if options.json:
-        options.json.write_text(json.dumps({"seed": SEED, "groups": report}, indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(
+            json.dumps({"seed": SEED, "pairs": len(pairs), "levels": report}, indent=1) + "\n", encoding="utf-8"
+        )
     return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faces", type=Path, required=True, help="folder with test512/")
+    parser.add_argument("--faces", type=Path, required=True, help="folder with test512/ and test512.csv")
     parser.add_argument("--weights", type=Path, required=True, help="folder of the measures' networks")
-    parser.add_argument("--count", type=int, default=16, help="pairs of each group, spread over it")
+    parser.add_argument("--count", type=int, default=16, help="pairs, spread over the set")
     parser.add_argument("--level", action="append", choices=("medium", "heavy"), help="default: both")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
@@ -79,28 +77,16 @@ def read(path: Path) -> Crop:
     return np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
 
 
-def spread(items: list[Pair], count: int) -> list[Pair]:
-    """At most so many, spread over all."""
-    return [items[place] for place in np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)]
-
-
 def london(folder: Path, count: int) -> list[Pair]:
-    """The first 51 files are neutral, the others the same people in the same order, smiling."""
-    files = sorted(folder.glob("london_*"))
-    half = len(files) // 2
-    chosen = np.linspace(0, half - 1, min(count, half)).astype(int)
-    return [Pair(files[place].stem, read(files[place]), read(files[half + place])) for place in chosen]
-
-
-def officials(folder: Path, count: int, embedder: Embedder) -> list[Pair]:
-    """Pairs of official portraits that show one person."""
-    files = sorted(folder.glob("us_*"))
-    pictures = [read(file) for file in files]
-    vectors = np.stack([_embedded(embedder, levels.reduce(picture, SIZE)) for picture in pictures])
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    alike = np.triu(vectors @ vectors.T, 1)
-    places = np.argwhere((alike >= ALIKE[0]) & (alike < ALIKE[1]))
-    return spread([Pair(files[a].stem, pictures[a], pictures[b]) for a, b in places], count)
+    """At most so many pairs, spread over all; the source's names begin with the number of the person."""
+    files: dict[str, list[str]] = defaultdict(list)
+    with (folder / "test512.csv").open(encoding="utf-8") as table:
+        for row in csv.DictReader(table):
+            if row["file"].startswith("london_"):
+                files[Path(row["source_path"]).name.partition("_")[0]].append(row["file"])
+    both = [names for _, names in sorted(files.items()) if len(names) == 2]
+    chosen = [both[place] for place in np.linspace(0, len(both) - 1, min(count, len(both))).astype(int)]
+    return [Pair(*(read(folder / "test512" / name) for name in names)) for names in chosen]
 
 
 def _embedded(embedder: Embedder, crop: Crop) -> np.ndarray:
@@ -119,8 +105,6 @@ class Bench:
 
     def __call__(self, pairs: list[Pair], level: str) -> dict[str, dict[str, float]]:
         """The means of each method over the pairs."""
-        if not pairs:
-            return {}
         inputs, true, restored = [], [], []
         for number, pair in enumerate(pairs):
             degraded, target = degrade(pair.face, levels.LEVELS[level], generator(SEED, number))
@@ -178,8 +162,8 @@ class Bench:
         return self._known[key]
 
 
-def _print(name: str, level: str, count: int, rows: dict[str, dict[str, float]]) -> None:
-    print(f"\n{name}, {level}: {count} pairs")
+def _print(level: str, count: int, rows: dict[str, dict[str, float]]) -> None:
+    print(f"\n{level}: {count} pairs")
     for method, row in rows.items():
         served = f"  served {row['served']:.0%}" if "served" in row else ""
         print(
