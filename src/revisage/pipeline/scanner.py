@@ -326,7 +326,7 @@ def told_apart(
     Args:
         scan: of the source.
         path: of the source.
-        networks: what tells people apart, and those whose names are known.
+        networks: what tells people apart, those whose names are known, and guide photos.
         held: the source's frames, where they lie in memory.
         progress: told of each frame.
         cancel: looked at between frames.
@@ -346,6 +346,7 @@ def told_apart(
         scan.footage(path, held),
         networks.recogniser,
         known=networks.known_people,
+        references=networks.references,
         every=every,
         tell=tell,
         cancel=cancel,
