@@ -36,6 +36,9 @@ class RestoreOptions(TypedDict, total=False):
     detection_threshold: float | None
     min_face: int | None
     max_face: int | None
+    max_yaw: float | None
+    hidden: Literal["spare", "restore"] | None
+    max_hidden: float | None
     max_faces: int | None
     only_center_face: bool | None
     who: Sequence[str] | None
