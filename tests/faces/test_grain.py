@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -91,3 +93,16 @@ def test_grain_follows_from_the_picture_moves_with_it_and_ends_with_the_face() -
     inner = slice(SIDE // 2 - 30, SIDE // 2 + 30)
     likeness = np.corrcoef(shown[0][inner, inner].ravel(), shown[2][inner, inner].ravel())[0, 1]
     assert abs(likeness) < 0.1
+
+
+def test_what_is_before_a_face_gets_no_grain() -> None:
+    clean, noisy = grainy(6.0, 0.0)
+    found, pasted = cleaned(clean, noisy)
+    covered = np.zeros((8, 8), np.float32)
+    covered[:, :4] = 1
+    place = place_of(replace(found, covered=covered), noisy.size_hw)
+    assert place is not None
+    change = with_grain(noisy, pasted, [place]).planes[0].astype(int) - pasted.planes[0]
+    middle = slice(SIDE // 2 - 20, SIDE // 2 + 20)
+    assert not change[middle, SIDE // 2 - 40 : SIDE // 2 - 20].any()
+    assert change[middle, SIDE // 2 + 20 : SIDE // 2 + 40].any()

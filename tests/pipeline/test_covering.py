@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from pipeline_fakes import landmarks
 import revisage
 from revisage.core import Crop, Face, RestoreConfig
 from revisage.faces import align, composite, hidden_share, shown_mask, with_cover
+from revisage.faces.alignment import FineChange
 from revisage.media import Frame
 from revisage.pipeline import plan
 from revisage.pipeline.restoration import Block, FrameInWork, PlannedFace, StageClock
@@ -107,6 +109,14 @@ def test_a_calm_face_is_read_now_and_then_and_a_covered_or_doubtful_one_always()
     assert read(None, STILL) == 4
     assert read(slice(48, 64), STILL) == 12
     assert read(None, DOUBTFUL) == 12
+
+
+def test_a_face_that_stays_as_it_is_is_not_read() -> None:
+    reader, clean = Reader(), item(0, slice(48, 64))
+    face = clean.aligned[0]
+    clean.aligned = [replace(face, fine=FineChange(face.region, None, face.crop, rest=0))]
+    assert spared([clean], reader)[0].aligned[0].covered is None
+    assert reader.shown == 0
 
 
 def test_without_motions_each_frame_stands_for_itself() -> None:

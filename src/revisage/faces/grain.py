@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from revisage.core import Region
 from revisage.faces.alignment import AlignedFace, invert, warp_antialiased
-from revisage.faces.compositing import landmark_mask, scaled_affine, shown_region
+from revisage.faces.compositing import scaled_affine, shown_mask, shown_region
 
 if TYPE_CHECKING:
     from revisage.media import Frame
@@ -71,7 +71,7 @@ class Place:
 
 def place_of(face: AlignedFace, size_hw: tuple[int, int], factors: tuple[float, float] = (1.0, 1.0)) -> Place | None:
     """Where a face is shown in a frame of ``size_hw``, ``factors`` (x, y) as large as the one it was cut from."""
-    mask = landmark_mask(face.landmarks, face.size)
+    mask = shown_mask(face)
     to_frame = invert(scaled_affine(face.affine, factors))
     region = shown_region(mask, to_frame, size_hw)
     if region is None:

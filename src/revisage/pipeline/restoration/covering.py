@@ -42,6 +42,8 @@ def spare_covered(
 ) -> Iterator[FrameInWork]:
     """Note of each face what is before it, and weaken those that are mostly hidden; what is left of none is given up.
 
+    Faces of which nothing is changed are not read.
+
     Args:
         items: aligned, with motions where faces are averaged over time; each block begins anew.
         reader: gives what tells cover, once there is a face; without one nothing is spared.
@@ -80,6 +82,7 @@ def _spared(item: FrameInWork, before: dict[int, _Followed], reader: FaceReader,
     pasts = [_past(before.get(p.track), motion, item.block) for (p, _), motion in zip(faces, motions, strict=True)]
     due = [number for number, past in enumerate(pasts) if past is None or past.since >= _EVERY or not past.is_calm]
     due = sorted({*due, *(n for n, motion in enumerate(motions) if motion is not None and _is_doubtful(motion))})
+    due = [number for number in due if not faces[number][1].is_left]
     crops = [faces[number][1].input for number in due]
     read = dict(zip(due, read_cells(np.stack(crops), reader) if crops else (), strict=True))
     now: dict[int, _Followed] = {}
