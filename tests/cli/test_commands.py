@@ -176,6 +176,7 @@ def test_help_of_restore_opens_with_examples_and_what_matters(
     assert re.findall(r"--[a-z-]+", first) == [
         "--model",
         "--strength",
+        "--preset",
         "--upscale",
         "--temporal",
         "--overwrite",
