@@ -65,8 +65,8 @@ def doubled(data: bytearray, draw: random.Random, _: bytes) -> bytearray:
 
 def odd_numbers(data: bytearray, draw: random.Random, _: bytes) -> bytearray:
     """Sizes, counts or times behind known marks are absurd."""
-    marks = [mark for mark in _MARKS if mark in data]
     for _time in range(draw.randint(1, 4)):
+        marks = [mark for mark in _MARKS if mark in data]
         first = _place(data, draw)
         if marks and draw.random() < 0.8:
             mark = draw.choice(marks)
