@@ -161,7 +161,21 @@ class FacesConfig(StageConfig):
     compile: bool = Field(default=False, description="torch.compile the net; worth a try on GPUs")
 
 
-class RestorerTrainConfig(FacesConfig):
+class DamagedFacesConfig(FacesConfig):
+    """What the stages that learn from faces and their damaged copies share."""
+
+    mixture: tuple[tuple[str, float], ...] = Field(default=MIXED, description="(degradation preset, share)")
+
+    def degradations(self) -> list[tuple[Degradation, float]]:
+        """The mixture with the presets looked up.
+
+        Raises:
+            ConfigError: an unknown one.
+        """
+        return [(find_preset(name), share) for name, share in self.mixture]
+
+
+class RestorerTrainConfig(DamagedFacesConfig):
     """Stage (b), GFP-GAN, and stage (c), fine-tuning: one run."""
 
     vgg: Path | None = Field(
@@ -174,7 +188,6 @@ class RestorerTrainConfig(FacesConfig):
     validation: Source | None = Field(default=None, description="faces of the fixed check, at any size >= the net's")
     validation_images: int = Field(default=24, ge=1)
     validation_size: int = Field(default=512, ge=32, description="side at which the faces of the check are damaged, px")
-    mixture: tuple[tuple[str, float], ...] = Field(default=MIXED, description="(degradation preset, share)")
     tone_probability: float = Field(
         default=0.25, ge=0, le=1, description="share of pairs with another exposure and gamma"
     )
@@ -267,14 +280,6 @@ class RestorerTrainConfig(FacesConfig):
         """Side of the images that go through the net, px."""
         return self.window or self.net.size
 
-    def degradations(self) -> list[tuple[Degradation, float]]:
-        """The mixture with the presets looked up.
-
-        Raises:
-            ConfigError: an unknown one.
-        """
-        return [(find_preset(name), share) for name, share in self.mixture]
-
 
 class PriorTrainConfig(FacesConfig):
     """Stage (a), the StyleGAN2 prior: one run. Defaults after Karras et al. (CVPR 2020)."""
@@ -302,7 +307,20 @@ _READ: tuple[tuple[str, float], ...] = (
 )
 
 
-class ReaderTrainConfig(FacesConfig):
+class ReaderConfig(DamagedFacesConfig):
+    """What both stages of a face reader share."""
+
+    mixture: tuple[tuple[str, float], ...] = Field(default=_READ, description="(degradation preset, share)")
+    held_out: int = Field(default=160, ge=1, description="faces kept out of training, to look at")
+    batch: int = Field(default=32, ge=1)
+    warm_up_steps: int = Field(ge=0)
+
+    def rate_at(self, step: int) -> float:
+        """A linear warm-up, then half a cosine down to a hundredth."""
+        return _warmed_cosine(self, step, self.warm_up_steps, last=0.01)
+
+
+class ReaderTrainConfig(ReaderConfig):
     """A face reader, taught by other networks: one run."""
 
     teachers: Path = Field(description="folder with the teachers' weights: identity/, pose/, landmarks/, expression/")
@@ -315,57 +333,27 @@ class ReaderTrainConfig(FacesConfig):
     )
     hints: float = Field(default=2.0, ge=0, description="weight of the maps of identity's teacher, after that")
     side: int = Field(default=256, ge=144, description="side at which faces are decoded, and shown to the teachers, px")
-    mixture: tuple[tuple[str, float], ...] = Field(default=_READ, description="(degradation preset, share)")
     occluded: float = Field(default=0.35, ge=0, le=1, description="share of faces that something is drawn before")
-    held_out: int = Field(default=160, ge=1, description="faces kept out of training, to look at")
-    batch: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1.5e-3, gt=0)
     weight_decay: float = Field(default=0.02, ge=0)
     warm_up_steps: int = Field(default=100, ge=0)
     ema: float = Field(default=0.998, ge=0, lt=1, description="the average of the weights that is kept")
     seed: int = Field(default=7, ge=0)
 
-    def rate_at(self, step: int) -> float:
-        """A linear warm-up, then half a cosine down to a hundredth."""
-        return _warmed_cosine(self, step, self.warm_up_steps, last=0.01)
 
-    def degradations(self) -> list[tuple[Degradation, float]]:
-        """The mixture with the presets looked up.
-
-        Raises:
-            ConfigError: an unknown one.
-        """
-        return [(find_preset(name), share) for name, share in self.mixture]
-
-
-class CoverTrainConfig(FacesConfig):
+class CoverTrainConfig(ReaderConfig):
     """A face reader's third branch, which says where something is before a face: one run."""
 
     start: Path = Field(description="a reader's weights: nothing of them changes, the branch is put beside them")
     width: int = Field(default=24, ge=4, multiple_of=2, description="channels of the branch")
     surfaces: Path | None = Field(default=None, description="a folder of pictures that things take their texture from")
     side: int = Field(default=256, ge=144, description="side at which faces are decoded, px")
-    mixture: tuple[tuple[str, float], ...] = Field(default=_READ, description="(degradation preset, share)")
     occluded: float = Field(default=0.7, ge=0, le=1, description="share of faces that something is drawn before")
-    held_out: int = Field(default=160, ge=1, description="faces kept out of training, to look at")
-    batch: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warm_up_steps: int = Field(default=50, ge=0)
     ema: float = Field(default=0.995, ge=0, lt=1, description="the average of the weights that is kept")
     seed: int = Field(default=8, ge=0)
-
-    def rate_at(self, step: int) -> float:
-        """A linear warm-up, then half a cosine down to a hundredth."""
-        return _warmed_cosine(self, step, self.warm_up_steps, last=0.01)
-
-    def degradations(self) -> list[tuple[Degradation, float]]:
-        """The mixture with the presets looked up.
-
-        Raises:
-            ConfigError: an unknown one.
-        """
-        return [(find_preset(name), share) for name, share in self.mixture]
 
 
 class SceneConfig(StageConfig):
