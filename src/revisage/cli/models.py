@@ -176,12 +176,8 @@ def export(
         raise ConfigError("name a RUN and an --output FILE, or a page's folder by --web DIR")
     if ort is not None:
         raise ConfigError("--ort is for --web DIR")
-    for name, value, allowed in (
-        ("--format", format_, tuple(train.FORMATS.values())),
-        ("--checkpoint", checkpoint, ("best", "last")),
-    ):
-        if value is not None and value not in allowed:
-            raise ConfigError(f"{name} cannot be '{value}': choose one of {', '.join(allowed)}")
+    _check_choice("--format", format_, tuple(train.FORMATS.values()))
+    _check_choice("--checkpoint", checkpoint, ("best", "last"))
     if not run.exists() and str(run) in {entry.name for entry in models.entries()}:
         paths = train.export_model(str(run), output, shared=shared, int8=int8, faces=faces, overwrite=overwrite)
         print_lines(str(path) for path in paths)
@@ -199,3 +195,8 @@ def export(
         say=lines.append,
     )
     print_lines([str(written), *(f"  {line}" for line in lines), f"  card: {train.card_path(written)}"])
+
+
+def _check_choice(option: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value is not None and value not in allowed:
+        raise ConfigError(f"{option} cannot be '{value}': choose one of {', '.join(allowed)}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi import Path as PathParameter
@@ -53,6 +53,8 @@ from revisage.service.jobs import InputFile, Job, JobStore, Kind, NotFoundError,
 __all__ = ["router"]
 
 router = APIRouter(prefix="/v1", responses=doc.PROBLEMS)
+
+_Route = TypeVar("_Route", bound=Callable[..., Any])
 
 _LOOK = 0.5
 """Seconds between two looks at a job whose events somebody follows."""
@@ -176,6 +178,18 @@ async def job_events(store: Store, job: OwnJob, root: Root) -> AsyncIterable[Ser
             return
 
 
+def _file_route(path: str, responses: dict[int | str, dict[str, Any]]) -> Callable[[_Route], _Route]:
+    """A file at this address. HEAD is answered as GET is, and is no operation of its own in the description."""
+
+    def add(answer: _Route) -> _Route:
+        options: dict[str, Any] = {"response_class": FileResponse, "responses": responses, "tags": ["results"]}
+        router.add_api_route(path, answer, methods=["GET"], **options)
+        router.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False, **options)
+        return answer
+
+    return add
+
+
 @router.get("/jobs/{job_id}/faces", tags=["results"])
 def job_faces(store: Store, job: OwnJob, root: Root) -> FaceList:
     """The people of the file: when they are seen, how large and how sharp, and pictures before and after."""
@@ -193,47 +207,28 @@ def _face_body(job: Job, values: dict[str, Any], root: str) -> FaceBody:
     return FaceBody(**values, pictures=pictures)
 
 
-@router.api_route(
-    "/jobs/{job_id}/faces/{track}/{moment}",
-    methods=["GET", "HEAD"],
-    response_class=FileResponse,
-    responses=doc.picture("image/jpeg"),
-    tags=["results"],
-)
+@_file_route("/jobs/{job_id}/faces/{track}/{moment}", doc.picture("image/jpeg"))
 def job_face(store: Store, job: OwnJob, track: int, moment: Literal["before", "after"]) -> FileResponse:
     """A face of the file, before or after its restoration."""
-    name = next((row.get(moment) for row in _faces(store, job) if row["id"] == track), None)
-    path = None if name is None else result_path(store, job, name)
-    if path is None:
-        raise ProblemError(404, "not_found", "there is no such picture")
-    return _file(path)
+    return _picture(store, job, next((row.get(moment) for row in _faces(store, job) if row["id"] == track), None))
 
 
-@router.api_route(
-    "/jobs/{job_id}/people/{number}",
-    methods=["GET", "HEAD"],
-    response_class=FileResponse,
-    responses=doc.picture("image/jpeg"),
-    tags=["results"],
-)
+@_file_route("/jobs/{job_id}/people/{number}", doc.picture("image/jpeg"))
 def job_person(store: Store, job: OwnJob, number: Annotated[int, PathParameter(ge=0)]) -> FileResponse:
     """Portraits of somebody whom an analysis found, the person of this place (from 0) in `result.people`: up to six
     squares beside each other, the clearest first."""
     portraits = job.result.get("portraits", [])
-    name = portraits[number] if number < len(portraits) else None
+    return _picture(store, job, portraits[number] if number < len(portraits) else None)
+
+
+def _picture(store: JobStore, job: Job, name: str | None) -> FileResponse:
     path = None if name is None else result_path(store, job, name)
     if path is None:
         raise ProblemError(404, "not_found", "there is no such picture")
     return _file(path)
 
 
-@router.api_route(
-    "/jobs/{job_id}/preview",
-    methods=["GET", "HEAD"],
-    response_class=FileResponse,
-    responses=doc.picture("image/png"),
-    tags=["results"],
-)
+@_file_route("/jobs/{job_id}/preview", doc.picture("image/png"))
 async def job_preview(
     request: Request,
     store: Store,
@@ -268,13 +263,7 @@ def _ask(store: JobStore, job: Job, time: float | None) -> Job:
         attempt += 1
 
 
-@router.api_route(
-    "/jobs/{job_id}/{file}",
-    methods=["GET", "HEAD"],
-    response_class=FileResponse,
-    responses=doc.FILES,
-    tags=["results"],
-)
+@_file_route("/jobs/{job_id}/{file}", doc.FILES)
 def job_file(store: Store, job: OwnJob, file: File) -> FileResponse:
     """A result: of a restoration the output, the report (JSON), the side-by-side, or a copy that browsers play; of an
     analysis the people as JSON, CSV, WebVTT or a page, and the scan (JSON) with the person of each track, which a
