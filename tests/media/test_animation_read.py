@@ -178,14 +178,25 @@ def test_damaged_picture_is_kept_in_time(tmp_path: Path) -> None:
 
 def test_a_canvas_that_no_animation_has_is_refused_before_it_is_made(tmp_path: Path) -> None:
     data = bytearray(plain_gif(tmp_path / "a.gif", [100, 100]).read_bytes())
-    data[6:10] = struct.pack("<HH", 8192, 8192)
+    data[6:10] = struct.pack("<HH", 4096, 4096)
     (tmp_path / "a.gif").write_bytes(data)
-    assert media.probe(tmp_path / "a.gif").size_hw == (8192, 8192)
+    assert media.probe(tmp_path / "a.gif").size_hw == (4096, 4096)
     data[6:10] = struct.pack("<HH", 32137, 6458)
     (tmp_path / "a.gif").write_bytes(data)
     for reading in (media.probe, media.read_extent, media.open_source):
         with pytest.raises(InputError, match="32137 x 6458 px, more than the limit"):
             reading(tmp_path / "a.gif")
+
+
+def test_a_first_picture_far_off_makes_no_canvas(tmp_path: Path) -> None:
+    """It would enlarge the screen down to where it ends."""
+    data = bytearray(plain_gif(tmp_path / "a.gif", [100, 100]).read_bytes())
+    place = parse_gif(tmp_path / "a.gif").frames[0].start
+    data[6:10] = struct.pack("<HH", 480, 270)
+    data[place + 1 : place + 5] = struct.pack("<HH", 470, 57600)
+    (tmp_path / "a.gif").write_bytes(data)
+    with pytest.raises(InputError, match="more than the limit"):
+        media.probe(tmp_path / "a.gif")
 
 
 def test_a_picture_far_larger_than_its_canvas_ends_the_gif(tmp_path: Path) -> None:

@@ -318,3 +318,29 @@ def test_abort_leaves_nothing(tmp_path: Path, name: str) -> None:
             sink.write(frame)
         sink.abort()
     assert [entry.name for entry in tmp_path.iterdir()] == ["in.gif"]
+
+
+def test_a_gif_is_written_within_a_bound_of_memory_for_each_pixel(tmp_path: Path) -> None:
+    """Few bytes make a large canvas, of which whoever writes it holds much."""
+    import tracemalloc
+
+    side = 1024
+    indices = np.arange(side * side, dtype=np.uint32).view(np.uint8)[::4].reshape(side, side)
+    palette = bytes(range(256)) * 3
+    blocks = [
+        frame_block(0, 0, np.roll(indices, step), palette=None, delay=4, disposal=1, transparent=None)
+        for step in (0, 1)
+    ]
+    path = tmp_path / "a.gif"
+    path.write_bytes(header_block(side, side, palette) + b"".join(blocks) + b";")
+    delta = np.full((64, 64, 3), 9, np.float32)
+    first, second = (frame.add_rgb(Region(9, 9, 73, 73), delta) for frame in read(path))
+    with open_source(path) as source:
+        tracemalloc.start()
+        sink = open_image_sink(tmp_path / "out.gif", source)
+        for frame in (first, second):
+            sink.write(frame)
+        sink.close()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 64 * side * side

@@ -107,9 +107,9 @@ MAX_PIXELS = 1 << 28
 """Pictures of more pixels (268 million, 16384 x 16384) are refused before anything is decoded."""
 
 
-MAX_ANIMATED_PIXELS = 1 << 26
-"""Pictures of an animation of more pixels (67 million, 8192 x 8192) are refused: a few bytes promise such a canvas, and
-it is held whole several times. Photos of that size are real, animations are not."""
+MAX_ANIMATED_PIXELS = 1 << 24
+"""Pictures of an animation of more pixels (17 million, 4096 x 4096) are refused: a few bytes promise such a canvas, and
+up to seventy for each of its pixels are held while it is restored. Photos of that size are real, animations are not."""
 
 
 def check_pixels(path: Path, width: int, height: int, most: int = MAX_PIXELS) -> None:

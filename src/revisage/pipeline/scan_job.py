@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from revisage import faces, media
 from revisage.core import CancelToken, Face, Image, RestoreConfig, written_beside
-from revisage.pipeline.restoration import ColourSpread, Networks, StageThreads
+from revisage.pipeline.restoration import ColourSpread, Networks, StageThreads, frames_ahead
 
 if TYPE_CHECKING:
     from revisage.faces import Looks, VideoDetector
@@ -33,9 +34,6 @@ tenth of it, and there are 360 in a film of six hours."""
 
 _SMALL = 160
 """Longer side of the pictures that shots are told apart by (px)."""
-
-_AHEAD = 4
-"""Frames that wait between two stages: they even out the pace, more would only take memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +179,8 @@ def scan_parts(
     def number(pts: int) -> int:
         return part_number(job.info, pts)
 
-    for part in look_at(lambda: _frames(job, reading), job.config, networks, cancel, on_frame, number):
+    frames = partial(_frames, job, reading)
+    for part in look_at(frames, job.config, networks, cancel, on_frame, number, size_hw=job.info.size_hw):
         found = True
         yield reading.told(part)
     if not found:
@@ -218,6 +217,7 @@ def look_at(
     cancel: CancelToken,
     on_frame: Callable[[int], None],
     number: Callable[[int], int] = lambda _: 0,
+    size_hw: tuple[int, int] = (0, 0),
 ) -> Iterator[ScanPart]:
     """Parts of frames that are read, looked at and described in threads of their own.
 
@@ -228,12 +228,14 @@ def look_at(
         cancel: looked at between frames.
         on_frame: told how many faces each frame shows.
         number: gives the part that a frame with this pts belongs to.
+        size_hw: of the frames (px), where it is known: fewer of very large ones wait.
     """
     threshold = 0.0 if config.aligned else networks.detector.threshold
     sightings: _Sightings | None = None
     with StageThreads(cancel) as threads:
-        decoded = threads.ahead(frames, depth=_AHEAD, name="scan-decode")
-        seen = threads.ahead(lambda: _detected(decoded, config, networks, number), depth=_AHEAD, name="scan-detect")
+        ahead = partial(threads.ahead, depth=frames_ahead(size_hw))
+        decoded = ahead(frames, name="scan-decode")
+        seen = ahead(lambda: _detected(decoded, config, networks, number), name="scan-detect")
         for glimpse in seen:
             if sightings is None or sightings.number != glimpse.part:
                 if sightings is not None:

@@ -10,9 +10,12 @@ drawn for, so that noise neither costs bytes nor flickers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,6 +54,10 @@ SIZE_LIMIT = 1.9
 """A patched GIF is kept below this many times the bytes of its source."""
 
 
+_BAND = 1 << 20
+"""Pixels that are quantised at once, about: what is worked out for each of them takes a hundred bytes."""
+
+
 class _Screen:
     """What a viewer of the file written so far sees, and what each of its pixels was meant to be.
 
@@ -63,12 +70,29 @@ class _Screen:
 
     def stale(self, target: Pixels, tolerance: int) -> Mask:
         """Where ``target`` is opaque and differs by more than ``tolerance`` from what is there."""
-        difference = np.abs(self.meant.astype(np.int16) - target).max(axis=-1)
-        return (difference > tolerance) & (target[..., 3] > 0)
+        difference = cv2.absdiff(self.meant, target)
+        differs = target[..., 3] > 0
+        differs &= cv2.reduce(difference.reshape(-1, 4), 1, cv2.REDUCE_MAX).reshape(differs.shape) > tolerance
+        return differs
 
     def clear(self, area: tuple[slice, slice]) -> None:
         self.shown[area] = 0
         self.meant[area] = 0
+
+
+def _same(one: Pixels, other: Pixels) -> Mask:
+    """Where two ``(H, W, 4) uint8`` pictures are equal, without an answer for each channel."""
+    return np.ascontiguousarray(one).view(np.uint32)[..., 0] == np.ascontiguousarray(other).view(np.uint32)[..., 0]
+
+
+def _bands(mask: Mask) -> Iterator[slice]:
+    """Rows from top to bottom, of about as many pixels under the mask each, so that none is small among large ones:
+    what a colour becomes must not hang on where the bands lie."""
+    counts = np.cumsum(mask.sum(axis=1))
+    total = int(counts[-1])
+    count = -(-total // _BAND)
+    stops = np.searchsorted(counts, [total * (number + 1) // count for number in range(count)]) + 1
+    yield from (slice(start, stop) for start, stop in pairwise([0, *stops.tolist()]))
 
 
 def _bounds(mask: Mask) -> tuple[int, int, int, int] | None:
@@ -91,14 +115,28 @@ def _index_of(colours: Pixels, table: Pixels, allowed: NDArray[np.bool_]) -> NDA
     return np.where(keys[order][at] == wanted, entries[order][at], -1)
 
 
-def _quantise(target: Pixels, mask: Mask, table: Pixels, allowed: Mask, dithered: bool) -> NDArray[np.intp]:
-    """Indices of allowed entries for the pixels of ``target`` under ``mask``, in row order."""
+def _quantise(out: Pixels, target: Pixels, mask: Mask, table: Pixels, allowed: Mask, dithered: bool) -> None:
+    """Put into ``out``, ``(H, W) uint8``, indices of allowed entries for the pixels of ``target`` under ``mask``."""
     entries = np.flatnonzero(allowed)
-    rows, columns = np.nonzero(mask)
-    rgb = target[rows, columns, :3]
-    if dithered:
-        return entries[dither(rgb, table[entries], rows, columns)]
-    return entries[nearest(rgb.astype(np.float32), table[entries])]
+    for band in _bands(mask):
+        rows, columns = np.nonzero(mask[band])
+        rows += band.start
+        rgb = target[rows, columns, :3]
+        if dithered:
+            found = dither(rgb, table[entries], rows, columns)
+        else:
+            found = nearest(rgb.astype(np.float32), table[entries])
+        out[rows, columns] = entries[found]
+
+
+def _keep_exact(out: Pixels, target: Pixels, mask: Mask, table: Pixels, allowed: Mask) -> None:
+    """Put into ``out`` the index of each colour of ``target`` under ``mask`` that an allowed entry is identical to."""
+    for band in _bands(mask):
+        rows, columns = np.nonzero(mask[band])
+        rows += band.start
+        same = _index_of(target[rows, columns, :3], table, allowed)
+        there = same >= 0
+        out[rows[there], columns[there]] = same[there]
 
 
 def _distance(rgb: Pixels, table: Pixels) -> float:
@@ -143,10 +181,12 @@ class GifPatcher:
         frame, indices, before = self._read(index)
         after = self._canvas.pixels
         covered = np.zeros(after.shape[:2], dtype=bool)
-        opaque = np.ones(indices.shape, bool) if frame.transparent is None else indices != frame.transparent
-        covered[frame.slices] = opaque
-        unchanged = (target == after).all(axis=-1)
-        kept = unchanged & (covered | (self._screen.shown == before).all(axis=-1))
+        covered[frame.slices] = True if frame.transparent is None else indices != frame.transparent
+        unchanged = _same(target, after)
+        kept = _same(self._screen.shown, after)
+        kept[frame.slices] = _same(self._screen.shown[frame.slices], before)
+        kept |= covered
+        kept &= unchanged
         self._allowed += frame.stop - frame.start + len(frame.control) + len(frame.extensions)
         below = self._screen.shown.copy() if frame.disposal == DISPOSE_PREVIOUS else None
         if kept.all():
@@ -159,44 +199,44 @@ class GifPatcher:
         return block
 
     def _read(self, index: int) -> tuple[GifFrame, Pixels, Pixels]:
-        """Draw the source up to ``index``: its picture, the indices, and the screen before it."""
+        """Draw the source up to ``index``: its picture, the indices, and what was below it."""
         if not self._next <= index < len(self._gif.frames):
             raise ValueError(f"picture {index} of {len(self._gif.frames)} after picture {self._next - 1}")
         while True:
             if self._drawn is not None:
                 self._canvas.dispose(self._drawn)
             frame = self._gif.frames[self._next]
-            before = self._canvas.pixels.copy()
+            before = self._canvas.pixels[frame.slices].copy()
             indices, _ = decode_indices(self._file, frame)
             self._canvas.draw(frame, indices, self._gif.colours(frame))
             self._drawn = frame
             self._next += 1
             if self._next > index:
-                height, width = before[frame.slices].shape[:2]
+                height, width = before.shape[:2]
                 return frame, indices[:height, :width], before
 
     def _copied(self, frame: GifFrame, after: Pixels, covered: Mask) -> bytes:
         self._file.seek(frame.start)
-        self._screen.shown[covered] = after[covered]
-        self._screen.meant[covered] = after[covered]
+        for held in (self._screen.shown, self._screen.meant):
+            np.copyto(held, after, where=covered[..., None])
         return frame.control + self._file.read(frame.stop - frame.start)
 
     def _patched(
         self, frame: GifFrame, indices: Pixels, target: Pixels, covered: Mask, kept: Mask, unchanged: Mask
     ) -> tuple[bytes, tuple[slice, slice]]:
-        fixed = np.zeros(covered.shape, dtype=np.intp)
+        fixed = np.zeros(covered.shape, dtype=np.uint8)
         fixed[frame.slices] = indices
         for level in range(max(0, self._level - 1), len(ECONOMY)):
             tolerance, dithered = ECONOMY[level]
-            exact = unchanged & (self._screen.shown != target).any(axis=-1)
-            write = ~kept & np.where(unchanged, exact, self._screen.stale(target, tolerance))
+            write = np.where(unchanged, ~_same(self._screen.shown, target), self._screen.stale(target, tolerance))
+            write &= ~kept
             patch = _Patch(self._gif, frame, fixed, covered & kept, write & unchanged, write & ~unchanged)
-            block, area, drawn, shown = patch.encode(target, dithered)
+            block, area, drawn, out = patch.encode(target, dithered)
             self._level = level
             if self._spent + len(block) <= SIZE_LIMIT * self._allowed:
                 break
-        self._screen.shown[drawn] = shown
-        self._screen.meant[drawn] = target[drawn]
+        np.copyto(self._screen.shown, patch.colours[out], where=drawn[..., None])
+        np.copyto(self._screen.meant, target, where=drawn[..., None])
         return block, area
 
     def _dispose(self, disposal: int, area: tuple[slice, slice], below: Pixels | None) -> None:
@@ -217,9 +257,7 @@ class _Patch:
         free: pixels to draw as near as the palette allows.
     """
 
-    def __init__(
-        self, gif: GifFile, frame: GifFrame, fixed: NDArray[np.intp], own: Mask, exact: Mask, free: Mask
-    ) -> None:
+    def __init__(self, gif: GifFile, frame: GifFrame, fixed: Pixels, own: Mask, exact: Mask, free: Mask) -> None:
         self._frame = frame
         self._fixed, self._own, self._exact, self._free = fixed, own, exact, free
         self._local = frame.palette is not None
@@ -232,19 +270,22 @@ class _Patch:
         if self._transparent is not None:
             self._taken[self._transparent] = True
 
+    @property
+    def colours(self) -> Pixels:
+        """The entries of the palette, ``(256, 4) uint8 RGBA``."""
+        return np.concatenate([self._table, np.full((256, 1), 255, np.uint8)], axis=1)
+
     def encode(self, target: Pixels, dithered: bool) -> tuple[bytes, tuple[slice, slice], Mask, Pixels]:
-        """The blocks, the rectangle they cover, the pixels that were drawn, and their colours (RGBA)."""
+        """The blocks, the rectangle they cover, the pixels that were drawn, and the indices of all."""
         area = self._area()
         self._reserve_transparent(area)
         self._add_exact(target)
         self._add_free(target)
         usable = self._usable()
         drawn = self._exact | self._free
-        out = np.full(self._fixed.shape, self._transparent or 0, dtype=np.uint8)
-        out[self._own] = self._fixed[self._own]
-        found = _quantise(target, drawn, self._table, usable, dithered)
-        same = _index_of(target[drawn][:, :3], self._table, usable)
-        out[drawn] = np.where(same >= 0, same, found)
+        out = np.where(self._own, self._fixed, np.uint8(self._transparent or 0))
+        _quantise(out, target, drawn, self._table, usable, dithered)
+        _keep_exact(out, target, drawn, self._table, usable)
         block = frame_block(
             area[1].start,
             area[0].start,
@@ -254,9 +295,8 @@ class _Patch:
             disposal=self._frame.disposal,
             transparent=self._transparent,
         )
-        drawn = drawn | self._own
-        shown = np.concatenate([self._table[out[drawn]], np.full((int(drawn.sum()), 1), 255, np.uint8)], axis=1)
-        return block, area, drawn, shown
+        drawn |= self._own
+        return block, area, drawn, out
 
     def _area(self) -> tuple[slice, slice]:
         frame = self._frame
@@ -364,11 +404,11 @@ class GifPainter:
         area = slice(top, bottom), slice(left, right)
         table, local = self._table(target[write][:, :3])
         out = np.full(write.shape, len(table), dtype=np.uint8)
-        if write.any():
-            out[write] = _quantise(target, write, table, np.ones(len(table), bool), True)
-            self._screen.shown[write, :3] = table[out[write]]
-            self._screen.shown[write, 3] = 255
-            self._screen.meant[write] = target[write]
+        _quantise(out, target, write, table, np.ones(len(table), bool), True)
+        colours = np.full((256, 4), 255, np.uint8)
+        colours[: len(table), :3] = table
+        np.copyto(self._screen.shown, colours[out], where=write[..., None])
+        np.copyto(self._screen.meant, target, where=write[..., None])
         if disposal == DISPOSE_BACKGROUND:
             self._screen.clear(area)
         return frame_block(

@@ -38,6 +38,7 @@ from revisage.pipeline.restoration.frame_stages import (
     StageClock,
     StageThreads,
     align_faces,
+    frames_ahead,
     mend_frames,
     plan_frames,
     restore_faces,
@@ -49,9 +50,6 @@ from revisage.pipeline.restoration.run_networks import Networks
 from revisage.pipeline.restoration.trace import Trace
 
 __all__ = ["FaceQuality", "FaceWork", "Planner", "QualitySums", "Tally", "restore_frames", "scaled_face"]
-
-_AHEAD = 4
-"""Frames that each stage may run ahead of the next."""
 
 _MEASURE_EVERY = 10
 """The change inside faces is measured in one of so many frames: a sample is enough for a mean."""
@@ -244,7 +242,7 @@ def restore_frames(
         )
 
     with StageThreads(cancel, trace) as threads:
-        ahead = functools.partial(threads.ahead, depth=_AHEAD)
+        ahead = functools.partial(threads.ahead, depth=frames_ahead(size_hw))
         aligned = ahead(cut_out, name="decode")
         steady = ahead(lambda: followed(aligned), name="follow") if settings.recurrent else aligned
         restored = ahead(lambda: restored_faces(steady), name="restore")

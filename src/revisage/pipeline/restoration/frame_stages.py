@@ -35,6 +35,7 @@ __all__ = [
     "StageClock",
     "StageThreads",
     "align_faces",
+    "frames_ahead",
     "mend_frames",
     "plan_frames",
     "restore_faces",
@@ -44,7 +45,11 @@ __all__ = [
 T = TypeVar("T")
 
 _HELD_BYTES = 256 * 2**20
-"""Frames that wait for a full batch take at most about this much memory (bytes), counted as RGB."""
+"""Frames that wait for a full batch, or between two stages, take at most about this much memory (bytes), counted as
+RGB."""
+
+_AHEAD = 4
+"""Frames that each stage may run ahead of the next: they even out the pace, more would only take memory."""
 
 _POLL = 0.05
 """Seconds between looks at the stop flags while a queue is full or empty."""
@@ -402,6 +407,12 @@ def show_faces(
             with clock("composite"), item.kept_on_failure():
                 item.result = show(item.result, item)
         yield item
+
+
+def frames_ahead(size_hw: tuple[int, int]) -> int:
+    """How many frames of a size (px) each stage may run ahead of the next: fewer of very large ones."""
+    height, width = size_hw
+    return max(1, min(_AHEAD, _HELD_BYTES // max(1, height * width * 3)))
 
 
 class StageThreads:
