@@ -1,13 +1,14 @@
 """Kill -9 of a restoration at random moments of all its stages, again and again, until it comes through.
 
-    python benchmarks/under_fire.py [--kills 50] [--workers 1] [--seed 1] [--json FILE]
+    python benchmarks/under_fire.py [--kills 50] [--film] [--workers 1] [--seed 1] [--json FILE]
     python benchmarks/under_fire.py --terminate 4 [--workers 1] [--seed 1] [--json FILE]
 
 A clip of three segments is restored once undisturbed, with a comparison and pictures of its frames beside the output.
 Then it is restored under fire: each run is killed after a number of events drawn at random (a frame scanned or
 restored, a segment recorded, the joining, each name given, each file cleared away) and a short while after that; the
 next run takes up what is left. At the end all files must be the same as undisturbed to the byte, nothing else may lie
-in the folder, and no segment that was recorded may have been computed again. Exit code 1 when not.
+in the folder, and no segment that was recorded may have been computed again. Exit code 1 when not. With ``--film`` it
+is one of more than two minutes, whose scan is made in parts, and the kills come while it is scanned and restored.
 
 With ``--terminate`` the command ``revisage restore`` itself gets SIGTERM, so often in each of its stages: in the scan,
 among the segments and in the joining, which shows in its work folder. It must end by that signal at once, leave no
@@ -28,6 +29,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ import sys
 from pathlib import Path
 import revisage
 from revisage import media
-from revisage.pipeline import file_restoration, plan, targets, work_folder
+from revisage.pipeline import file_restoration, plan, scan_job, targets, work_folder
 
 plan.BLOCK, plan.RUN_IN = 4, 2
 
@@ -58,12 +60,13 @@ telling(targets, "publish", "publish")
 telling(work_folder.WorkFolder, "record", "record")
 telling(work_folder.WorkFolder, "remove_all", "clear")
 telling(Path, "unlink", "clear")
+telling(scan_job.PartFolder, "save", "part")
 
 if __name__ == "__main__":
-    source, output, model, workers = sys.argv[1:]
+    source, output, model, workers, longest = sys.argv[1:]
     folder = Path(output).parent
     report = revisage.restore(
-        source, output, model=model, segment_frames=4, workers=int(workers), temporal="off", batch=2,
+        source, output, model=model, segment_frames=int(longest), workers=int(workers), temporal="off", batch=2,
         compare=folder / "compare.mkv", save_frames=folder / "frames",
         progress=lambda moment: told(moment.stage),
     )
@@ -73,19 +76,21 @@ if __name__ == "__main__":
 EVENTS = {"scan": 12, "restore": 12, "record": 3, "assembly": 2, "publish": 26, "clear": 20}
 """How many of each a run tells; each kind is drawn as often as any other."""
 
+FILM_EVENTS = {"scan": 34, "part": 2, "restore": 34, "record": 3}
+"""Those of a film of three parts and three segments in which it differs from the clip."""
 
 DONE_BEFORE = "OutputExistsError"
 """What a run says that finds all done, where the one before was killed when it had cleared all away."""
 
 
 class Run:
-    """One run of the clip, from a folder of its own."""
+    """One run of the clip, from a folder of its own; ``longest`` are the frames of a segment."""
 
-    def __init__(self, folder: Path, source: Path, model: Path, workers: int) -> None:
+    def __init__(self, folder: Path, source: Path, model: Path, workers: int, longest: int = 4) -> None:
         self.output = folder / "out.mkv"
         self._script = folder.parent / "run.py"
         self._script.write_text(RUN)
-        self._arguments = [str(source), str(self.output), str(model), str(workers)]
+        self._arguments = [str(source), str(self.output), str(model), str(workers), str(longest)]
 
     def go(self, moment: tuple[str, int, float] | None) -> tuple[bool, int | None, str]:
         """Run, and kill where that was asked for: at the nth event of a kind, and some seconds later.
@@ -133,27 +138,31 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def sample(folder: Path) -> tuple[Path, Path]:
-    """A clip of 12 frames with sound, and a small model that loads without torch."""
+def sample(folder: Path, *, film: bool = False) -> tuple[Path, Path]:
+    """A clip of 12 frames with sound, or 34 frames in 136 seconds, and a small model that loads without torch."""
     sys.path.insert(0, str(TESTS))
     from sample_media import face_frames, write_tiny_compiled_model, write_video
 
-    clip = write_video(folder / "talk.mkv", face_frames(12), audio=True)
+    if film:
+        times: dict[str, Any] = {"pts": range(0, 136, 4), "time_base": Fraction(1), "options": {"g": "6"}}
+        clip = write_video(folder / "film.mkv", face_frames(34), **times)
+    else:
+        clip = write_video(folder / "talk.mkv", face_frames(12), audio=True)
     return clip, write_tiny_compiled_model(folder / "tiny.xml")
 
 
-def run(kills: int, workers: int, seed: int, at_most: int = 4) -> dict[str, Any]:
+def run(kills: int, workers: int, seed: int, *, film: bool, at_most: int = 4) -> dict[str, Any]:
     """Kill so often, and look at what comes of it; the k of ``at_most`` kills in a row are drawn too."""
-    draw = random.Random(seed)
+    draw, events, longest = random.Random(seed), FILM_EVENTS if film else EVENTS, 12 if film else 4
     problems: list[str] = []
     where: Counter[str] = Counter()
     survived = restorations = 0
     with tempfile.TemporaryDirectory(prefix="under-fire-") as name:
         place = Path(name)
-        clip, model = sample(place)
+        clip, model = sample(place, film=film)
         quiet = place / "quiet"
         quiet.mkdir()
-        _, _, words = Run(quiet, clip, model, workers).go(None)
+        _, _, words = Run(quiet, clip, model, workers, longest).go(None)
         wanted = contents(quiet)
         if set(wanted) < {"out.mkv", "compare.mkv"}:
             return {"ok": False, "problems": [words]}
@@ -161,10 +170,10 @@ def run(kills: int, workers: int, seed: int, at_most: int = 4) -> dict[str, Any]
             fire = place / f"fire{restorations}"
             fire.mkdir()
             restorations += 1
-            here = Run(fire, clip, model, workers)
+            here = Run(fire, clip, model, workers, longest)
             for _ in range(min(draw.randint(1, at_most), kills - survived)):
-                kind = draw.choice(list(EVENTS))
-                moment = kind, draw.randint(1, EVENTS[kind]), draw.choice((0.0, draw.uniform(0, 0.05)))
+                kind = draw.choice(list(events))
+                moment = kind, draw.randint(1, events[kind]), draw.choice((0.0, draw.uniform(0, 0.05)))
                 before = here.recorded
                 killed, _, words = here.go(moment)
                 if words and not (DONE_BEFORE in words and here.output.exists()):
@@ -296,6 +305,7 @@ def main() -> int:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--film", action="store_true", help="of more than two minutes, scanned in parts")
     parser.add_argument("--terminate", type=int, default=0, help="times in each stage, instead of kills")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
@@ -305,7 +315,7 @@ def main() -> int:
     if asked.terminate:
         result = terminate(asked.terminate, asked.workers, asked.seed)
     else:
-        result = run(asked.kills, asked.workers, asked.seed)
+        result = run(asked.kills, asked.workers, asked.seed, film=asked.film)
     result["seconds"] = round(time.perf_counter() - began, 1)
     if asked.json is not None:
         asked.json.write_text(json.dumps(result, indent=2))

@@ -170,6 +170,28 @@ def test_broken_packets_are_counted_not_fatal(tmp_path: Path) -> None:
     assert source.truncated
 
 
+def test_what_a_demuxer_passes_over_in_silence_is_told(tmp_path: Path) -> None:
+    # A picture that is shown for four seconds, on the way and at the end, is no hole.
+    times = [40 * n for n in range(60)] + [6400 + 40 * n for n in range(40)]
+    timing = {"pts": times, "time_base": Fraction(1, 1000), "rate": Fraction(25)}
+    whole = make_video(tmp_path / "whole.mkv", size_hw=(96, 128), options={"crf": "5", "g": "10"}, **timing)
+    data = bytearray(whole.read_bytes())
+    clusters = [place for place in range(len(data)) if data.startswith(b"\x1fC\xb6u", place)]
+    data[clusters[2] : clusters[2] + 16] = b"\x55" * 16
+    path = tmp_path / "broken.mkv"
+    path.write_bytes(data)
+    with open_source(whole) as source:
+        assert len(list(source.frames())) == 100
+        assert not (source.warnings or source.truncated)
+    with open_source(path) as source:
+        there = [frame.pts * frame.time_base for frame in source.frames()]
+        assert source.truncated
+    lost = 100 - len(there)
+    assert 0 < lost < 60
+    (warning,) = source.warnings
+    assert f"{0.04 * lost:.2f} s of its picture are missing" in warning
+
+
 def test_pictures_that_change_size_are_brought_to_the_first(tmp_path: Path) -> None:
     parts = [make_video(tmp_path / f"{n}.h264", size_hw=size) for n, size in enumerate([(48, 64), (64, 96)])]
     path = tmp_path / "both.h264"

@@ -12,7 +12,7 @@ import pytest
 import revisage
 from revisage import readers
 from revisage.cli.app import run
-from revisage.core import ConfigError, Face, InputError, ModelError, Track, make_config
+from revisage.core import ConfigError, Face, InputError, ModelError, Progress, Track, make_config
 from revisage.faces import ffhq_template
 from revisage.pipeline import Fingerprint, Scan, ScannedTrack, ScanSettings, load_scan
 from revisage.pipeline.plan import make_plan
@@ -97,6 +97,22 @@ def test_a_person_is_left_as_found_to_the_bit(
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
     report = revisage.restore(face_clip, tmp_path / "only.mkv", only=["Ann"], **options)
     assert report.faces == report.frames == 12
+
+
+def test_segments_serve_whoever_keeps_the_photo_elsewhere(
+    face_clip: Path, tiny_model: Path, tmp_path: Path, by_light: None, demo_photo: Path
+) -> None:
+    def crash(moment: Progress) -> None:
+        if moment.stage == "restore" and moment.done == 9:
+            raise MemoryError
+
+    options = {"model": str(tiny_model), "temporal": "off", "segment_frames": 4, "only": ["Ann"]}
+    with pytest.raises(MemoryError):
+        revisage.restore(face_clip, tmp_path / "out.mkv", who=[f"Ann={demo_photo}"], progress=crash, **options)
+    (tmp_path / "elsewhere").mkdir()
+    moved = demo_photo.rename(tmp_path / "elsewhere" / "photo.png")
+    report = revisage.restore(face_clip, tmp_path / "out.mkv", who=[f"Ann={moved}"], **options)
+    assert report.files[0].timings.reused_segments == 2
 
 
 @pytest.fixture

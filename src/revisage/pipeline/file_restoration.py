@@ -400,14 +400,14 @@ def _look(run: Run, scan: Scan) -> None:
 
 
 def _key(run: Run) -> str:
-    """What a finished segment depends on: equal keys mean equal segments."""
+    """What a finished segment depends on, of photos not where they lie: equal keys mean equal segments."""
     collected = {} if run.config.collect is None else {"picks": run.config.collect_frames}
     parts = {
         **collected,
         "revisage": __version__,
         "longest": run.longest,
         "source": run.print.sha256,
-        "settings": run.config.settings(),
+        "settings": run.config.model_copy(update={"who": (), "reference": ()}).settings(),
         "scan": run.given.to_json() if run.given else scan_settings(run.config, run.networks).model_dump(mode="json"),
         "weights": run.networks.hashes(),
         "side": [str(run.config.save_faces), str(run.config.save_frames), str(run.config.compare)],

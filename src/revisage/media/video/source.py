@@ -42,6 +42,10 @@ _AT_A_JOIN = 4
 starts anew too."""
 
 
+_OVERHEAD = 512
+"""Bytes that may lie between two blocks of Matroska, of the heads of clusters and blocks and of padding."""
+
+
 class VideoSource(OpenSource):
     """A video file as a :class:`revisage.media.Source`. Each call of ``frames`` reads by itself."""
 
@@ -182,10 +186,11 @@ class VideoSource(OpenSource):
 
     def _note_damage(self, reader: _Reader) -> None:
         problem = reader.missing()
-        self.truncated = self.truncated or problem is not None or bool(reader.broken)
+        lost = reader.skipped.told()
+        self.truncated = self.truncated or problem is not None or lost is not None or bool(reader.broken)
         if reader.broken:
             reader.warnings.append(f"{reader.broken} damaged packets were skipped or repaired")
-        for warning in [*reader.warnings, *([problem] if problem else [])]:
+        for warning in [*reader.warnings, *filter(None, (lost, problem))]:
             self._warn(warning)
 
     def _warn(self, warning: str) -> None:
@@ -251,6 +256,7 @@ class _Reader:
         broken: packets that were skipped or repaired.
         timed, repaired, absent: frames with a time that rises, with one that does not, and without one.
         ended: whether the data was read to its end.
+        skipped: what the demuxer passed over in silence.
         warnings: what there is to say of it.
     """
 
@@ -261,6 +267,9 @@ class _Reader:
         self._packets = self._places = 0
         self._doubtful = -_AT_A_JOIN
         self._end = Fraction(0)
+        # Transparency lies beside a picture's packet, as bytes that no packet counts.
+        self._is_matroska = "matroska" in info.container and not info.has_alpha
+        self.skipped = _Skipped()
         self.broken = 0
         self.timed = self.repaired = self.absent = 0
         self.ended = False
@@ -279,7 +288,7 @@ class _Reader:
     @property
     def is_damaged(self) -> bool:
         """Whether damage was met so far, wherever reading began."""
-        met = bool(self.broken or self.warnings) or self.has_odd_times
+        met = bool(self.broken or self.warnings or self.skipped.seconds) or self.has_odd_times
         return met or (self.ended and self.missing(whole=False) is not None)
 
     def frames(self, *, from_key: bool) -> Iterator[av.VideoFrame]:
@@ -332,6 +341,8 @@ class _Reader:
             starts_anew = bool(packet.size) and self._clock.straighten(packet)
             if packet.size and packet.pts is not None and packet.time_base is not None:
                 self._end = max(self._end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+            if self._is_matroska and packet.size:
+                self.skipped.pass_by(packet, is_video=packet.stream.index == self._stream.index)
             # Of the empty packets at the end only the stream, not its number, is right.
             if packet.stream.index == self._stream.index:
                 self._packets += 1 if packet.size else 0
@@ -347,6 +358,51 @@ class _Reader:
         flush = av.Packet()
         flush.stream = self._stream
         yield flush
+
+
+class _Skipped:
+    """What is missing of a Matroska file's picture where its demuxer met no block and went on to the next cluster.
+
+    It says nothing of that; but bytes that belong to no block lie between two of them. A picture that is only shown for
+    long leaves no such bytes.
+
+    Attributes:
+        seconds: of the picture that are missing.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = Fraction(0)
+        self._first = Fraction(0)
+        self._block: int | None = None
+        self._end = 0
+        self._shown: Fraction | None = None
+        self._is_behind_hole = False
+
+    def pass_by(self, packet: av.Packet, *, is_video: bool) -> None:
+        """Take the next packet in the order of the file."""
+        place = -1 if packet.pos is None else packet.pos
+        if place >= 0:
+            self._is_behind_hole |= self._block is not None and place - self._end > _OVERHEAD
+            # Several packets may share a block.
+            self._end = (self._end if place == self._block else place) + packet.size
+            self._block = place
+        if not is_video or packet.pts is None or packet.time_base is None:
+            return
+        start = packet.pts * packet.time_base
+        length = (packet.duration or 0) * packet.time_base
+        if self._is_behind_hole and self._shown is not None and start - self._shown > length / 2:
+            self._first = self._first if self.seconds else self._shown
+            self.seconds += start - self._shown
+        self._is_behind_hole = False
+        self._shown = start + length if self._shown is None else max(self._shown, start + length)
+
+    def told(self) -> str | None:
+        """That as text; None where nothing is missing."""
+        if not self.seconds:
+            return None
+        return (
+            f"{float(self.seconds):.2f} s of its picture are missing, from {float(self._first):.2f} s on: damaged there"
+        )
 
 
 class _Deinterlacer:
