@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +20,32 @@ if TYPE_CHECKING:
 
 # The same examples in every run: a failure belongs to its change. `--hypothesis-profile=search` draws new ones.
 # Without a deadline: a busy machine is no fault of the code, and speed belongs to the benchmarks.
-settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("steady", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile("search", derandomize=False)
 settings.load_profile("steady")
 
 # Converted networks are cached between tests, but never in the user's own cache. Child processes inherit this.
 _CACHE = tempfile.TemporaryDirectory(prefix="revisage-test-cache-", ignore_cleanup_errors=True)
 os.environ["REVISAGE_CACHE"] = _CACHE.name
+
+# Workers of xdist share the cores: threads for all of them in each worker would wait for one another.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if _WORKERS > 1:
+    for _name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+        os.environ.setdefault(_name, str(max(1, (os.cpu_count() or 1) // _WORKERS)))
+
+LONG_FILES = (
+    "test_page.py",
+    "test_mutated_files.py",
+    "test_known_bad.py",
+    "test_page_in_chromium.py",
+    "test_cookbook.py",
+    "test_under_fire.py",
+    "test_without_torch.py",
+    "test_notebook.py",
+    "test_http.py",
+)
+"""Files that take longest: begun first, lest one worker be left with the last of them while the others have nothing."""
 
 
 # Sample media are written by SVT-AV1 too, which takes real-time priority where root runs the tests.
@@ -41,7 +61,15 @@ def pytest_runtest_call() -> Any:
         return (yield)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.hasplugin("xdist"):
+        config.option.loadscopereorder = False  # the order of the files is the one below
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        tests = Counter(item.path for item in items)
+        items.sort(key=lambda item: (item.path.name not in LONG_FILES, -tests[item.path]))
     if config.option.markexpr:
         return
     slow = pytest.mark.skip(reason="slow: run with -m slow")
@@ -94,12 +122,30 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture
+def fresh_networks() -> Iterator[None]:
+    """What the test puts in the place of a network is neither missed by it nor met by those that follow."""
+    from revisage.pipeline import drop_networks
+
+    drop_networks()
+    yield
+    drop_networks()
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a small untrained restorer that changes every face a little."""
     from sample_media import write_tiny_model
 
     return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="session")
+def compiled_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network in OpenVINO's form: child processes run it without loading torch, which takes seconds."""
+    from sample_media import write_tiny_compiled_model
+
+    return write_tiny_compiled_model(tmp_path_factory.mktemp("model") / "tiny.xml")
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,14 @@ Image = NDArray[np.uint8]
 SAMPLES = 1024
 
 
+_DRAWN: list[Image] = []
+
+
 def face_frames(count: int) -> list[Image]:
     """``(270, 480, 3) uint8 RGB`` frames of one talking face, about 115 px wide."""
-    return list(itertools.islice(clean_frames(), count))
+    if len(_DRAWN) < count:
+        _DRAWN[:] = itertools.islice(clean_frames(), count)
+    return [frame.copy() for frame in _DRAWN[:count]]
 
 
 def plain_frames(count: int, size_hw: tuple[int, int] = (120, 160)) -> list[Image]:

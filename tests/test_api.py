@@ -178,7 +178,9 @@ def test_errors_speak_the_language_of_the_caller(
     assert "there.mkv exists; use --overwrite to replace it\n" in capsys.readouterr().err
 
 
-def test_networks_stay_loaded_until_they_are_dropped(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_stay_loaded_until_they_are_dropped(
+    picture: np.ndarray, face_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loads: list[dict[str, object]] = []
     load = faces.load_detector
     monkeypatch.setattr(
@@ -189,6 +191,8 @@ def test_networks_stay_loaded_until_they_are_dropped(picture: np.ndarray, monkey
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(revisage.detect_faces, [picture] * 8))
     assert [face.box for (face,) in found] == [first.box] * 8
+    assert revisage.scan(face_clip, end=0.04).faces == 1
+    assert revisage.restore(face_clip, tmp_path / "out.mkv", end=0.04, dry_run=True).files[0].faces.found == 1
     assert len(loads) == 1
     revisage.detect_faces(picture, threshold=0.4)
     assert [options["threshold"] for options in loads] == [None, 0.4]

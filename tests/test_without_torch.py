@@ -44,26 +44,25 @@ assert sys.modules["torch"] is None
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
+def test_what_needs_torch_names_the_extra() -> None:
+    calls = [
         "revisage.load_restorer('restoreformer')",
         "revisage.load_restorer(engine='torch')",
         "revisage.load_detector('retinaface-r50')",
         f"revisage.load_restorer({str(models.local_path('compact'))!r})",
-    ],
-)
-def test_what_needs_torch_names_the_extra(call: str) -> None:
+    ]
     code = f"""
 import revisage
-try:
-    {call}
-except revisage.RevisageError as error:
-    print(error)
+for call in {calls!r}:
+    try:
+        eval(call)
+    except revisage.RevisageError as error:
+        print(error)
 """
     result = run(code)
-    assert "pip install 'revisage[torch]'" in result.stdout, result.stderr
-    assert result.stdout.count("\n") == 1
+    lines = result.stdout.splitlines()
+    assert len(lines) == len(calls), result.stderr
+    assert all("pip install 'revisage[torch]'" in line for line in lines), lines
 
 
 @pytest.mark.parametrize("name", ["compact", "compact-detector", "compact-fine", "compact-reader"])
@@ -71,15 +70,18 @@ def test_embedded_files_are_what_the_export_makes_of_the_weights(name: str, tmp_
     from revisage.train import export_model
 
     written = export_model(name, tmp_path / f"{name}.xml", shared=True)
-    again = export_model(name, tmp_path / "again.xml", shared=True)
     weights = models.verify(name)
-    for path, twin in zip(written, again, strict=True):
-        shipped = models.local_path(name).with_name(path.name)
-        for ours, second, theirs in zip(*(both(file) for file in (path, twin, shipped)), strict=True):
-            assert ours.read_bytes() == second.read_bytes(), "the same weights gave other bytes"
-            if _made_by(shipped, weights.path) == _made_by(path, weights.path):
-                assert ours.read_bytes() == theirs.read_bytes(), f"run  revisage export {name} --shared -o {shipped}"
-        notes = engines.model_notes(engines.read_model(shipped, weights.path))
+    shipped = [models.local_path(name).with_name(path.name) for path in written]
+    expected, told = shipped, f"run  revisage export {name} --shared -o {shipped[0]}"
+    if _made_by(shipped[0], weights.path) != _made_by(written[0], weights.path):
+        # Another OpenVINO writes other files than those that were shipped, but the same ones twice.
+        expected = export_model(name, tmp_path / "again.xml", shared=True)
+        told = "the same weights gave other bytes"
+    for path, same in zip(written, expected, strict=True):
+        for ours, theirs in zip(both(path), both(same), strict=True):
+            assert ours.read_bytes() == theirs.read_bytes(), told
+    for path in shipped:
+        notes = engines.model_notes(engines.read_model(path, weights.path))
         assert notes["weights_sha256"] == weights.sha256
 
 

@@ -113,7 +113,7 @@ def restore(
     found = media.find_media(input)
     pipeline.check_side_folders(settings, None if several else _target(found.files[0], output, settings))
     pipeline.check_store(settings)
-    networks = pipeline.Networks(settings)
+    networks = pipeline.kept_networks(settings)
 
     with _on_cluster(cluster, settings) as crew:
 
@@ -194,7 +194,7 @@ def batch(
     if not named:
         raise ConfigError("a batch needs inputs: name files, folders or patterns, or a list of them")
     files = pipeline.batch_files(named, folder, recursive=recursive, **_named(settings, ""))
-    networks = pipeline.Networks(settings)
+    networks = pipeline.kept_networks(settings)
     notes = pipeline.notes_folder(folder)
 
     def one(source: Path, target: Path) -> FileReport:
@@ -379,7 +379,7 @@ def scan(
         path,
         pipeline.fingerprint(path),
         settings,
-        pipeline.Networks(settings),
+        pipeline.kept_networks(settings),
         total=info.frame_count,
         progress=progress,
         cancel=cancel,
@@ -418,7 +418,7 @@ def analyze(
     settings = make_config(read_config(config), **options)
     if every is not None and not 0 < every <= 3600:
         raise ConfigError(f"every cannot be {every:g}: it is seconds between two looks, above 0 and up to 3600")
-    path, networks = media.as_path(input), pipeline.Networks(settings)
+    path, networks = media.as_path(input), pipeline.kept_networks(settings)
     info, source_print = media.probe(path), pipeline.fingerprint(path)
     _ = networks.recogniser, networks.known_people  # what is wrong with them is known before the work begins
     found = _read_scan(scan)
@@ -495,7 +495,7 @@ def load_detector(
 
 
 def drop_networks() -> None:
-    """Let go of the networks that :func:`detect_faces` and :func:`restore_image` keep loaded between calls."""
+    """Let go of the networks that :func:`restore` and the other functions keep loaded between calls."""
     pipeline.drop_networks()
 
 

@@ -1,8 +1,10 @@
-"""The page in a real browser whose camera plays a file: what it finds and restores, and whom it asks."""
+"""The page: what is in its folder, and in a real browser whose camera plays a file what it finds, restores and asks."""
 
 from __future__ import annotations
 
 import base64
+import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 from revisage import faces, media
+from revisage.browser.runtime import _FILES
 from revisage.core import Face
 from revisage.restorers import load_restorer
 from sample_media import face_frames
@@ -22,7 +25,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 PATIENCE = 200_000
 SIZE = (640, 360)
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
 FOUND = """
 async ([pixels, width, height]) => {
@@ -108,6 +111,24 @@ def restored_by_python(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, Fac
 
 
 @pytest.mark.timeout(600)
+def test_a_page_holds_all_that_it_needs_and_names_no_other_host(page_folder: Path) -> None:
+    files = {str(path.relative_to(page_folder)) for path in page_folder.rglob("*") if path.is_file()}
+    assert {f"onnxruntime/{name}" for name in _FILES.values()} <= files
+    assert {"models/compact.onnx", "models/compact-detector.onnx", "models/compact-detector.refine.onnx"} <= files
+    about = json.loads((page_folder / "models" / "models.json").read_text(encoding="utf-8"))
+    assert (about["size"], len(about["probe"]["values"])) == (256, 64)
+    licences = (page_folder / "LICENCES.txt").read_text(encoding="utf-8")
+    assert "Copyright (c) Microsoft Corporation" in licences
+    assert "Apache-2.0" in licences
+    for path in [*page_folder.glob("*.js"), *page_folder.glob("*.css"), page_folder / "index.html"]:
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(r"https?://[\w.]+", text)) <= {"http://127.0.0.1"}, path
+        for name in re.findall(r'(?:from|import\()\s*"\./([\w.]+)"', text):
+            assert name in files, f"{path.name} imports {name}"
+
+
+@needs_chromium
+@pytest.mark.timeout(600)
 def test_the_camera_s_face_is_restored_and_nobody_else_is_asked(playwright: Any, address: str, tape: Path) -> None:
     fake = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     context = opened(playwright, *fake, f"--use-file-for-fake-video-capture={tape}")
@@ -149,6 +170,7 @@ def test_the_camera_s_face_is_restored_and_nobody_else_is_asked(playwright: Any,
     context.browser.close()
 
 
+@needs_chromium
 @pytest.mark.timeout(600)
 def test_no_camera_and_no_server_are_said_plainly(playwright: Any, address: str, page_folder: Path) -> None:
     context = opened(playwright)

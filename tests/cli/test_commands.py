@@ -263,7 +263,7 @@ def test_help_loads_no_network_library() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_ctrl_c_in_the_middle_leaves_nothing(clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_ctrl_c_in_the_middle_leaves_nothing(clip: Path, compiled_model: Path, tmp_path: Path) -> None:
     """In a process of its own, which must end itself: a network at work may not hold it up."""
     import signal
     import time
@@ -280,7 +280,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing(clip: Path, tiny_model: Path, tmp_p
         "from revisage.cli import main\n"
         "main()\n"
     )
-    words = ["restore", str(clip), str(tmp_path / "out.mp4"), "--model", str(tiny_model)]
+    words = ["restore", str(clip), str(tmp_path / "out.mp4"), "--model", str(compiled_model)]
     package = str(Path(revisage.__file__).parents[1])
     process = subprocess.Popen(
         [sys.executable, "-c", script, *words],

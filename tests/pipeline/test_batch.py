@@ -78,10 +78,10 @@ def test_what_was_made_otherwise_is_neither_skipped_nor_replaced(album: Path, ti
     assert states(revisage.batch([album / "a.mkv"], out, strength=0.5, **options)) == {"a.mkv": "skipped"}
 
 
-def test_a_killed_batch_goes_on(album: Path, face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_killed_batch_goes_on(album: Path, face_clip: Path, compiled_model: Path, tmp_path: Path) -> None:
     """Killed when the first file is there: nothing of it is done again, and half a line in the journal does no harm."""
     out = tmp_path / "out"
-    words = ["batch", str(album), "--out", str(out), "-r", "--model", str(tiny_model), "--end", "0.2", "--quiet"]
+    words = ["batch", str(album), "--out", str(out), "-r", "--model", str(compiled_model), "--end", "0.2", "--quiet"]
     process = subprocess.Popen([sys.executable, "-m", "revisage", *words])
     ends = time.monotonic() + 900
     while not (out / "a.mkv").exists() and time.monotonic() < ends and process.poll() is None:
@@ -91,10 +91,10 @@ def test_a_killed_batch_goes_on(album: Path, face_clip: Path, tiny_model: Path, 
     made = (out / "a.mkv").stat().st_mtime_ns
     with (out / "batch.jsonl").open("a") as stream:
         stream.write('{"event": "beg')
-    report = revisage.batch([album], out, recursive=True, model=str(tiny_model), end=0.2)
+    report = revisage.batch([album], out, recursive=True, model=str(compiled_model), end=0.2)
     assert states(report) == {"a.mkv": "skipped", "b.mkv": states(report)["b.mkv"], "bad.mkv": "failed"}
     assert (out / "a.mkv").stat().st_mtime_ns == made
-    whole = revisage.restore(face_clip, tmp_path / "whole.mkv", model=str(tiny_model), end=0.2)
+    whole = revisage.restore(face_clip, tmp_path / "whole.mkv", model=str(compiled_model), end=0.2)
     assert (out / "deep" / "er" / "b.mkv").read_bytes() == whole.output.read_bytes()
     assert not list(out.glob(".*"))
 
@@ -123,9 +123,9 @@ def test_failures_are_tried_again_and_mistakes_are_not(
 
 
 def test_several_jobs_give_the_same_bytes_and_tell_how_far_they_are(
-    album: Path, tiny_model: Path, tmp_path: Path
+    album: Path, compiled_model: Path, tmp_path: Path
 ) -> None:
-    options = {"recursive": True, "model": str(tiny_model), "end": 0.08}
+    options = {"recursive": True, "model": str(compiled_model), "end": 0.08}
     one = revisage.batch([album], tmp_path / "one", **options)
     moments: list[str] = []
     done: list[tuple[int, ...]] = []

@@ -80,7 +80,7 @@ def test_a_scan_keeps_its_people_and_older_scans_have_none(tmp_path: Path) -> No
 
 
 @pytest.fixture
-def by_light(monkeypatch: pytest.MonkeyPatch) -> None:
+def by_light(monkeypatch: pytest.MonkeyPatch, fresh_networks: None) -> None:
     """A recogniser for which all faces are one person's."""
     made = readers.Recogniser("light", "0" * 64, lambda crops: np.ones((len(crops), 1), np.float32), None)
     monkeypatch.setattr(readers, "load_recogniser", lambda *_, **__: made)
@@ -174,6 +174,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("fresh_networks")
 def test_without_a_reader_the_way_out_is_told(face_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers.recogniser, "is_reader_there", lambda *_: False)
     with pytest.raises(ModelError, match="name another with --reader"):

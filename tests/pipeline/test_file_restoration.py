@@ -72,12 +72,12 @@ def test_strength_0_gives_the_source_back(face_clip: Path, tmp_path: Path, tiny_
     assert (report.faces, report.files[0].faces.left, report.files[0].faces.found) == (0, 12, 12)
 
 
-@pytest.fixture
-def faces_between(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def faces_between(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """30 frames without a face, 12 with one, 30 without, each a closed group."""
     frames = [*plain_frames(30, (270, 480)), *face_frames(12), *plain_frames(30, (270, 480))]
     groups = {"x264-params": "scenecut=0:keyint=6:min-keyint=6"}
-    return write_video(tmp_path / "between.mp4", frames, audio=True, options=groups)
+    return write_video(tmp_path_factory.mktemp("between") / "between.mp4", frames, audio=True, options=groups)
 
 
 def video_packets(path: Path) -> list[bytes]:
@@ -88,10 +88,10 @@ def video_packets(path: Path) -> list[bytes]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_groups_without_a_face_are_copied(
-    faces_between: Path, tiny_model: Path, tmp_path: Path, workers: int, short_blocks: None
+    faces_between: Path, compiled_model: Path, tmp_path: Path, workers: int, short_blocks: None
 ) -> None:
     output = tmp_path / "out.mp4"
-    report = revisage.restore(faces_between, output, model=str(tiny_model), workers=workers, segment_frames=4)
+    report = revisage.restore(faces_between, output, model=str(compiled_model), workers=workers, segment_frames=4)
     assert (report.files[0].frames_copied, report.files[0].frames_changed) == (60, 12)
     before, after = read_video(faces_between), read_video(output)
     assert [time for time, _ in before] == [time for time, _ in after]
@@ -285,12 +285,14 @@ def test_when_every_face_fails_the_run_fails(
 
 @pytest.mark.usefixtures("short_blocks")
 @pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_several_workers_write_the_same_bytes(face_clip: Path, tiny_model: Path, tmp_path: Path, workers: int) -> None:
+def test_several_workers_write_the_same_bytes(
+    face_clip: Path, compiled_model: Path, tmp_path: Path, workers: int
+) -> None:
     one, two = tmp_path / "one.mkv", tmp_path / "two.mkv"
     seen: list[Progress] = []
-    revisage.restore(face_clip, one, model=str(tiny_model), segment_frames=4)
+    revisage.restore(face_clip, one, model=str(compiled_model), segment_frames=4)
     report = revisage.restore(
-        face_clip, two, model=str(tiny_model), segment_frames=4, workers=workers, progress=seen.append
+        face_clip, two, model=str(compiled_model), segment_frames=4, workers=workers, progress=seen.append
     )
     assert one.read_bytes() == two.read_bytes()
     assert report.faces == 12
@@ -483,6 +485,7 @@ class _Doubler:
         return image.repeat(2, axis=0).repeat(2, axis=1)
 
 
+@pytest.mark.usefixtures("fresh_networks")
 @pytest.mark.parametrize("upscale", [1, 2, 3])
 def test_a_background_network_enlarges_and_faces_are_restored_on_it(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upscale: int

@@ -35,7 +35,7 @@ class LightReader:
 
 
 @pytest.fixture
-def light(monkeypatch: pytest.MonkeyPatch) -> None:
+def light(monkeypatch: pytest.MonkeyPatch, fresh_networks: None) -> None:
     reader: Any = LightReader()
     made = readers.Recogniser("light", "0" * 64, lambda crops: reader(crops).identity, reader)
     monkeypatch.setattr(readers, "load_recogniser", lambda *_, **__: made)

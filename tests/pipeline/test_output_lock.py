@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,11 +47,13 @@ def started(program: str, *arguments: Path) -> subprocess.Popen[str]:
     return run
 
 
-def test_the_second_of_two_runs_is_refused_and_harms_nothing(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_the_second_of_two_runs_is_refused_and_harms_nothing(
+    face_clip: Path, compiled_model: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "out.mkv"
-    first = started(WAITING_RUN, face_clip, output, tiny_model)
+    first = started(WAITING_RUN, face_clip, output, compiled_model)
     with pytest.raises(OutputError) as caught:
-        revisage.restore(face_clip, output, model=str(tiny_model))
+        revisage.restore(face_clip, output, model=str(compiled_model))
     expected = f"{output} is being written by another run; wait until that has ended, or name another file"
     assert str(caught.value) == expected
     first.communicate()
@@ -59,25 +62,37 @@ def test_the_second_of_two_runs_is_refused_and_harms_nothing(face_clip: Path, ti
     assert len(read_video(output)) == 12
 
 
-TERMINATED_RUN = """
-import os, signal, sys
-import revisage
+TERMINATED_COMMAND = """
+import os, signal
+from revisage import api
+from revisage.cli import main
+from revisage.pipeline.work_folder import WorkFolder
 
-def stop(progress):
-    if progress.stage == "restore" and progress.done == 9:
+record = WorkFolder.record
+
+def recorded(folder, *arguments, **options):
+    record(folder, *arguments, **options)
+    if folder.segments == 2:
         os.kill(os.getpid(), signal.SIGTERM)
 
-revisage.restore(sys.argv[1], sys.argv[2], model=sys.argv[3], temporal="off", segment_frames=4, progress=stop)
+WorkFolder.record = recorded
+api.restore.__kwdefaults__["segment_frames"] = 4
+main()
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_a_run_that_is_terminated_is_taken_up(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_command_that_is_terminated_says_nothing_and_is_taken_up(
+    face_clip: Path, compiled_model: Path, tmp_path: Path
+) -> None:
     whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
-    revisage.restore(face_clip, whole, model=str(tiny_model), temporal="off", segment_frames=4)
-    command = [sys.executable, "-c", TERMINATED_RUN, *map(str, (face_clip, output, tiny_model))]
-    assert subprocess.run(command, check=False).returncode == -15
-    report = revisage.restore(face_clip, output, model=str(tiny_model), temporal="off", segment_frames=4)
+    revisage.restore(face_clip, whole, model=str(compiled_model), temporal="off", segment_frames=4)
+    words = ["restore", str(face_clip), str(output), "--model", str(compiled_model), "--temporal", "off"]
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINATED_COMMAND, *words], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "", "")
+    report = revisage.restore(face_clip, output, model=str(compiled_model), temporal="off", segment_frames=4)
     assert report.files[0].timings.reused_segments == 2
     assert output.read_bytes() == whole.read_bytes()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.mkv", "whole.mkv"]

@@ -63,24 +63,28 @@ def test_kills_in_several_stages_leave_no_trace(tmp_path: Path, monkeypatch: pyt
     import under_fire
 
     clip, model = under_fire.sample(tmp_path)
-    contents = []
-    for name, moments in (("quiet", []), ("fire", [("record", 3, 0.01), ("publish", 20, 0.0), None])):
-        (tmp_path / name).mkdir()
-        run = under_fire.Run(tmp_path / name, clip, model, workers)
-        for moment in moments or [None]:
-            before = run.recorded
-            killed, reused, words = run.go(moment)
-            assert (killed, words) == (moment is not None, "")
-            assert reused is None or reused >= before
-        contents.append(under_fire.contents(tmp_path / name))
-    assert contents[0] == contents[1]
+    quiet, fire = tmp_path / "quiet", tmp_path / "fire"
+    side = {"compare": quiet / "compare.mkv", "save_frames": quiet / "frames"}
+    restored(clip, quiet / "out.mkv", model, batch=2, workers=workers, **side)
+    fire.mkdir()
+    run = under_fire.Run(fire, clip, model, workers)
+    for moment in (("record", 3, 0.01), ("publish", 20, 0.0), None):
+        before = run.recorded
+        killed, reused, words = run.go(moment)
+        assert (killed, words) == (moment is not None, "")
+        assert reused is None or reused >= before
+    assert under_fire.contents(quiet) == under_fire.contents(fire)
     sys.modules.pop("under_fire")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 def test_the_command_is_terminated_and_given_again(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
-    """Among the segments; benchmarks/under_fire.py --terminate does it in the scan and in the joining too."""
+    """Among the segments; benchmarks/under_fire.py --terminate does it in the scan and in the joining too.
+
+    Each time with another process and a longer clip than tests/pipeline/test_output_lock.py has.
+    """
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import under_fire
 

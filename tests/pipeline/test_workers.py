@@ -79,15 +79,17 @@ def restored(clip: Path, output: Path, model: Path, **options: Any) -> revisage.
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_a_worker_that_is_killed_is_replaced(face_clip: Path, tiny_model: Path, tmp_path: Path, poison: Any) -> None:
+def test_a_worker_that_is_killed_is_replaced(
+    face_clip: Path, compiled_model: Path, tmp_path: Path, poison: Any
+) -> None:
     poison(2, KILL)
     one, two = tmp_path / "one.mkv", tmp_path / "out" / "two.mkv"
-    restored(face_clip, one, tiny_model)
+    restored(face_clip, one, compiled_model)
     seen: list[int] = []
     report = restored(
         face_clip,
         two,
-        tiny_model,
+        compiled_model,
         runner=Poisoned(),
         progress=lambda moment: seen.append(moment.done) if moment.stage == "restore" else None,
     )
@@ -98,11 +100,11 @@ def test_a_worker_that_is_killed_is_replaced(face_clip: Path, tiny_model: Path, 
 
 
 def test_a_segment_that_fails_three_times_is_left_as_it_was_found(
-    face_clip: Path, tiny_model: Path, tmp_path: Path, poison: Any
+    face_clip: Path, compiled_model: Path, tmp_path: Path, poison: Any
 ) -> None:
     poison(3, "no memory")
     output = tmp_path / "out.mkv"
-    report = restored(face_clip, output, tiny_model, runner=Poisoned(), codec="ffv1")
+    report = restored(face_clip, output, compiled_model, runner=Poisoned(), codec="ffv1")
     (warning,) = report.warnings
     assert warning.startswith("frames 4 to 7 were left as they were found: MemoryError: no memory")
     entry = report.files[0]
@@ -114,22 +116,22 @@ def test_a_segment_that_fails_three_times_is_left_as_it_was_found(
 
 
 def test_what_was_left_is_tried_again_by_the_next_run(
-    face_clip: Path, tiny_model: Path, tmp_path: Path, poison: Any
+    face_clip: Path, compiled_model: Path, tmp_path: Path, poison: Any
 ) -> None:
     poison(3, "no memory")
     output = tmp_path / "out.mkv"
-    restored(face_clip, output, tiny_model, runner=Poisoned(), keep_work=True)
-    report = restored(face_clip, output, tiny_model, overwrite=True)
+    restored(face_clip, output, compiled_model, runner=Poisoned(), keep_work=True)
+    report = restored(face_clip, output, compiled_model, overwrite=True)
     assert (report.files[0].timings.reused_segments, report.partly, report.faces) == (2, False, 12)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_a_segment_that_cannot_even_be_copied_ends_the_run(
-    face_clip: Path, tiny_model: Path, tmp_path: Path, poison: Any
+    face_clip: Path, compiled_model: Path, tmp_path: Path, poison: Any
 ) -> None:
     poison(99, KILL, whole=True)
     with pytest.raises(ProcessingError, match=r"segment 1 of .*talk\.mkv could not even be copied.*ended with code -9"):
-        restored(face_clip, tmp_path / "out.mkv", tiny_model, runner=Poisoned())
+        restored(face_clip, tmp_path / "out.mkv", compiled_model, runner=Poisoned())
     assert "out.mkv" not in {entry.name for entry in tmp_path.iterdir()}
 
 

@@ -142,7 +142,7 @@ class _Evaluator:
         """The faces of the frames that will be measured, followed, in frames counted from the first; and what found
         them, which looks again at the crops for landmarks."""
         config = make_config(detector=self.settings.detector, device=self.settings.device)
-        networks = pipeline.Networks(config)
+        networks = pipeline.kept_networks(config)
         most = self.settings.max_frames
         last = None if most is None else self.settings.every * (most - 1) + 1
 
