@@ -63,6 +63,21 @@ def test_a_crop_far_outside_is_made_of_the_border() -> None:
         assert (crop == 77).all()
 
 
+@pytest.mark.parametrize(("axis", "first"), [(0, True), (0, False), (1, True), (1, False)])
+def test_half_a_face_at_the_border_is_found(
+    compact: FaceDetector, photo: np.ndarray, seen: Found, axis: int, first: bool
+) -> None:
+    """The first or the last half of it, across (0) or down (1), with its landmarks about where they would be."""
+    low, high = seen.boxes_xyxy[0, axis], seen.boxes_xyxy[0, axis + 2]
+    middle = round(float(low + high) / 2)
+    part = slice(0, middle) if first else slice(middle, None)
+    (half,) = compact.candidates(np.ascontiguousarray(photo[:, part] if axis == 0 else photo[part]))
+    off = np.zeros(2)
+    off[axis] = 0 if first else middle
+    assert half.score >= compact.threshold
+    assert np.linalg.norm(half.landmarks + off - seen.landmarks[0], axis=1).mean() < 0.12 * float(high - low)
+
+
 def test_proposals_beside_a_face_are_set_right(compact: FaceDetector, photo: np.ndarray, seen: Found) -> None:
     second_look = compact._finder.second_look
     assert second_look is not None

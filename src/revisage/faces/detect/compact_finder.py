@@ -38,7 +38,9 @@ _SAME_BEFORE, _SAME = 0.5, 0.4
 class CloserLook:
     """Scores proposals anew and sets their boxes and landmarks right, with ``CompactRefiner`` on an engine.
 
-    Of those that hold the mirror image is looked at too, and what both looks say is averaged.
+    Of those that hold the mirror image is looked at too, and what both looks say is averaged. What the picture's border
+    cuts off is looked at where a first look sees it, with the border's pixels beyond the border and with its mirror
+    image: the one is right where little is cut off, the other where half of a face is.
     """
 
     lowest = _LOWEST
@@ -52,11 +54,14 @@ class CloserLook:
         duplicates."""
         proposals = suppressed(proposals, _SAME_BEFORE)
         proposals = proposals[np.arange(min(len(proposals), _MOST))]
-        affines = nets.crop_affines(proposals.boxes_xyxy, nets.rolls(proposals.landmarks))
-        crops = _crops(as_picture(picture), affines)
-        outputs = self._outputs(crops)
+        picture, affines = as_picture(picture), _upright_affines(proposals)
+        cut = _is_cut(proposals, picture.size_hw)
+        affines[cut] = _upright_affines(self.at(picture, affines[cut]))
+        crops, others = _crops(picture, affines), _crops(picture, affines[cut], cv2.BORDER_REFLECT)
+        outputs = self._averaged(crops, others, cut)
         held = _scored(proposals, Found(*nets.decode_crops(outputs, affines))).scores >= min_score
-        mirrored = nets.unmirrored(self._outputs(crops[held][..., ::-1]))
+        mirrored = self._averaged(crops[held][..., ::-1], others[held[cut]][..., ::-1], cut[held])
+        mirrored = nets.unmirrored(mirrored)
         looks = Found(*nets.decode_crops((outputs[held] + mirrored) * np.float32(0.5), affines[held]))
         found = _scored(proposals[held], looks)
         return suppressed(found[found.scores >= min_score], _SAME)
@@ -74,6 +79,13 @@ class CloserLook:
         best = looks.scores.reshape(3, -1).argmax(axis=0) * len(affines) + np.arange(len(affines))
         return looks[best]
 
+    def _averaged(self, crops: Floats, others: Floats, which: NDArray[np.bool_]) -> Floats:
+        """Raw outputs of crops, (N, 15); of some of them the mean with those of others."""
+        outputs = self._outputs(np.concatenate((crops, others)))
+        outputs, more = outputs[: len(crops)], outputs[len(crops) :]
+        outputs[which] = (outputs[which] + more) * np.float32(0.5)
+        return outputs
+
     def _outputs(self, crops: Floats) -> Floats:
         """Raw outputs of crops, (N, 15)."""
         parts = [np.zeros((0, nets.OUTPUTS), np.float32)]
@@ -85,17 +97,27 @@ class CloserLook:
         return np.concatenate(parts)
 
 
+def _upright_affines(found: Found) -> NDArray[np.float64]:
+    return nets.crop_affines(found.boxes_xyxy, nets.rolls(found.landmarks))
+
+
+def _is_cut(found: Found, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which reach beyond the border of a picture."""
+    low, high = found.boxes_xyxy[:, :2], found.boxes_xyxy[:, 2:]
+    return np.asarray(((low < -0.5) | (high > np.array(size_hw[::-1]) - 0.5)).any(axis=1))
+
+
 def _scored(proposals: Found, looks: Found) -> Found:
     """What a closer look saw, with the mean of both stages' scores."""
     scores = proposals.scores**_FIRST_PART * looks.scores ** (1 - _FIRST_PART)
     return Found(looks.boxes_xyxy, looks.landmarks, scores.astype(np.float32))
 
 
-def _crops(picture: Picture, affines: NDArray[np.float64]) -> Floats:
+def _crops(picture: Picture, affines: NDArray[np.float64], border: int = cv2.BORDER_REPLICATE) -> Floats:
     """What a network sees of each of ``(N, 2, 3)`` affines: ``(N, 3, 64, 64)`` in [-1, 1]."""
     crops = np.empty((len(affines), 3, nets.CROP, nets.CROP), np.float32)
     for place, affine in zip(crops, affines, strict=True):
-        place[:] = planes(upright_crop(picture, affine, nets.CROP))
+        place[:] = planes(upright_crop(picture, affine, nets.CROP, border))
     return crops
 
 
@@ -106,11 +128,13 @@ def _quarter_turned(crops: Floats, affines: NDArray[np.float64], count: int) -> 
     return np.rot90(crops, count, axes=(2, 3)), (quarter @ whole)[:, :2]
 
 
-def upright_crop(picture: Image | Picture, affine: NDArray[np.float64], side: int) -> Image:
+def upright_crop(
+    picture: Image | Picture, affine: NDArray[np.float64], side: int, border: int = cv2.BORDER_REPLICATE
+) -> Image:
     """A ``(side, side, 3) uint8`` crop of an ``(H, W, 3) uint8`` image, or a picture, under a similarity ``(2, 3)``
     from it.
 
-    The picture goes on beyond its border as its border pixels do.
+    The picture goes on beyond its border as its border pixels do, or as OpenCV's ``border`` says.
     """
     picture = as_picture(picture)
     scale = math.sqrt(abs(np.linalg.det(affine[:, :2])))
@@ -125,7 +149,7 @@ def upright_crop(picture: Image | Picture, affine: NDArray[np.float64], side: in
     ratio = (high - low) / size
     shift = affine[:, :2] @ (low + ratio / 2 - 0.5) + affine[:, 2]
     affine = np.concatenate((affine[:, :2] * ratio, shift[:, None]), axis=1)
-    crop = cv2.warpAffine(part, affine, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    crop = cv2.warpAffine(part, affine, (side, side), flags=cv2.INTER_LINEAR, borderMode=border)
     return np.asarray(crop, np.uint8)
 
 
