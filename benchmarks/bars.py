@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,14 +17,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 
-from footage import talking_clip
+from footage import small_clip, talking_clip, write_clip
 from measuring import finish, machine, print_table
 
 HERE = Path(__file__).resolve().parents[1]
@@ -61,11 +59,10 @@ ROWS = {
     "four-faces": Row("four", 100, None),
     "no-face-encoded": Row("bottles", 1189, 3.0, options=("--copy-untouched", "never")),
     "no-face-copied": Row("bottles", 1189, 10.0),
-    "frames-100": Row("talking-100", 100, None),
-    "frames-10000": Row("talking-10000", 10_000, None),
 }
-LONG = ("frames-100", "frames-10000")
-"""Rows that take an hour, run only where they are named."""
+LONG = "long"
+"""A row by itself, run only where it is named: whether a frame of 10,000 costs what one of 100 does."""
+LENGTHS = (1, 100, 10_000)
 
 
 def clip_of(name: str, folder: Path, shared: Path) -> Path:
@@ -83,15 +80,15 @@ def clip_of(name: str, folder: Path, shared: Path) -> Path:
 
 def tiled(source: Path, path: Path, *, alone: bool) -> Path:
     """A clip of 960x540 with the face of another four times, or once beside grey."""
-    with av.open(str(source)) as reading, av.open(str(path), "w") as writing:
-        stream = writing.add_stream("libx264", rate=Fraction(25), options={"preset": "veryfast", "crf": "18"})
-        stream.width, stream.height, stream.pix_fmt = 960, 540, "yuv420p"
-        for frame in reading.decode(video=0):
-            picture = frame.to_ndarray(format="rgb24")
-            rest = np.full_like(picture, 128) if alone else picture
-            rows = np.vstack([np.hstack([picture, rest]), np.hstack([rest, rest])])
-            writing.mux(stream.encode(av.VideoFrame.from_ndarray(rows, format="rgb24")))
-        writing.mux(stream.encode(None))
+
+    def pictures() -> Iterator[np.ndarray]:
+        with av.open(source) as reading:
+            for frame in reading.decode(video=0):
+                picture = frame.to_ndarray(format="rgb24")
+                rest = np.full_like(picture, 128) if alone else picture
+                yield np.vstack([np.hstack([picture, rest]), np.hstack([rest, rest])])
+
+    write_clip(path, pictures(), preset="veryfast", crf="18")
     return path
 
 
@@ -107,6 +104,14 @@ def checkout(commit: str) -> Iterator[Path]:
             yield place
         finally:
             subprocess.run(["git", "-C", str(HERE), "worktree", "remove", "--force", str(place)], check=True)
+
+
+class Cost(NamedTuple):
+    """What a command took: seconds by the clock and of processor time, and peak resident memory (MiB)."""
+
+    wall: float
+    processor: float
+    peak: float
 
 
 class Command:
@@ -126,15 +131,17 @@ class Command:
         self._environment = {**os.environ, "PYTHONPATH": paths, "REVISAGE_CACHE": str(folder / "cache")}
         self._environment |= more or {}
 
-    def __call__(self, source: Path, options: tuple[str, ...]) -> tuple[float, float]:
-        """Seconds by the clock and of processor time."""
+    def __call__(self, source: Path, options: tuple[str, ...]) -> Cost:
+        """Run it."""
         words = ["restore", str(source), str(self._folder / f"out{source.suffix}"), "--overwrite", "--quiet", *options]
-        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "revisage", *words], check=True, env=self._environment, preexec_fn=self._bind
-        )
-        wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-        return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        command = [sys.executable, "-m", "revisage", *words]
+        started = time.perf_counter()
+        with subprocess.Popen(command, env=self._environment, preexec_fn=self._bind) as running:
+            _, status, used = os.wait4(running.pid, 0)
+            running.returncode = os.waitstatus_to_exitcode(status)
+        if running.returncode:
+            raise subprocess.CalledProcessError(running.returncode, command)
+        return Cost(time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
     def _bind(self) -> None:
         if self._cores:
@@ -165,7 +172,7 @@ with av.open({str(source)!r}) as reading, av.open("/dev/null", "w", format="nut"
 def measured(name: str, commands: dict[str, Command], source: Path, rounds: int) -> dict[str, Any]:
     """A row of the table: medians over the rounds, and of the ratios within them."""
     row = ROWS[name]
-    times: dict[str, list[tuple[float, float]]] = {which: [] for which in commands}
+    times: dict[str, list[Cost]] = {which: [] for which in commands}
     for turn in range(rounds + 1):
         for which, command in commands.items():
             taken = command(source, (*row.common, *(row.options if which == "now" else ())))
@@ -176,6 +183,7 @@ def measured(name: str, commands: dict[str, Command], source: Path, rounds: int)
         "row": name,
         "frames/s": row.frames / float(np.median(now[:, 0])),
         "processor s": float(np.median(now[:, 1])),
+        "peak MiB": float(np.median(now[:, 2])),
     }
     if "then" in times:
         ratios = np.median(np.array(times["then"]) / now, axis=0)
@@ -183,11 +191,38 @@ def measured(name: str, commands: dict[str, Command], source: Path, rounds: int)
     return found
 
 
+def lengths(command: Command, folder: Path, rounds: int) -> list[dict[str, Any]]:
+    """What a frame takes in clips of `LENGTHS`, that of a single frame taken off, and the peak of memory.
+
+    The picture is small and shown twice, so that 10,000 frames take minutes; half of the short runs come before the
+    long one, and half behind it.
+    """
+    clips = {frames: small_clip(folder / f"small-{frames}.mp4", frames) for frames in LENGTHS}
+    short = LENGTHS[:-1]
+    command(clips[1], ())  # fills caches
+    costs: dict[int, list[Cost]] = {frames: [] for frames in LENGTHS}
+    for frames in (*short * rounds, LENGTHS[-1], *short * rounds):
+        costs[frames].append(command(clips[frames], ()))
+    medians = {frames: np.median(np.array(taken), axis=0) for frames, taken in costs.items()}
+    each = {frames: (medians[frames] - medians[1])[:2] / (frames - 1) for frames in LENGTHS[1:]}
+    return [
+        {
+            "row": f"{frames} frames",
+            "ms a frame": 1e3 * each[frames][0],
+            "processor ms a frame": 1e3 * each[frames][1],
+            "of 100 frames'": each[frames][0] / each[short[-1]][0],
+            "in processor time": each[frames][1] / each[short[-1]][1],
+            "peak MiB": float(medians[frames][2]),
+        }
+        for frames in LENGTHS[1:]
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", default=OLD)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=ROWS, default=[name for name in ROWS if name not in LONG])
+    parser.add_argument("--only", nargs="+", choices=[*ROWS, LONG], default=list(ROWS))
     parser.add_argument("--cores", default="")
     parser.add_argument("--shared", type=Path, default=HERE.parent / "shared")
     parser.add_argument("--json", type=Path)
@@ -201,6 +236,9 @@ def main() -> None:
 
         def run_all() -> None:
             for name in arguments.only:
+                if name == LONG:
+                    rows.extend(lengths(commands["now"], folder, arguments.rounds))
+                    continue
                 source = clip_of(ROWS[name].clip, folder, arguments.shared)
                 rows.append(measured(name, commands, source, arguments.rounds))
                 if name == "720p":

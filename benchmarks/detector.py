@@ -12,7 +12,6 @@ home in them.
 from __future__ import annotations
 
 import argparse
-import io
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -23,6 +22,7 @@ import cv2
 import numpy as np
 import torch
 
+from footage import coded
 from measuring import finish, print_table
 from revisage.engines import resolve
 from revisage.faces import Found
@@ -110,19 +110,8 @@ def _conditions(scenes: list[LabelledImage]) -> dict[str, tuple[list[LabelledIma
 def _coded(image: Image) -> Image:
     """The third frame of a still H.264 clip: what the codec keeps of a face that does not move."""
     height, width = (side // 2 * 2 for side in image.shape[:2])
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": "38", "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for _ in range(3):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    file.seek(0)
-    with av.open(file) as container:
-        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][-1]
     whole = image.copy()
-    whole[:height, :width] = decoded
+    whole[:height, :width] = coded([np.ascontiguousarray(image[:height, :width])] * 3, crf="38", preset="veryfast")[-1]
     return whole
 
 

@@ -1,23 +1,78 @@
-"""Footage of any length for the benchmarks: the demo's talking face, damaged, looped."""
+"""Footage for the benchmarks, the same bytes in every process: clips of given pictures, and the demo's talking face."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import av
+import cv2
+import numpy as np
 
+from revisage.core import Image
 from revisage.demo import RATE, clean_frames, damage
+
+__all__ = ["coded", "small_clip", "talking_clip", "write_clip"]
+
+
+def write_clip(
+    target: Path | BinaryIO,
+    pictures: Iterable[Image | av.VideoFrame],
+    *,
+    rate: Fraction | int = RATE,
+    codec: str = "libx264",
+    form: str = "yuv420p",
+    **options: str,
+) -> None:
+    """Encode pictures of one size.
+
+    Args:
+        target: a file, or what takes an MP4.
+        pictures: ``(H, W, 3) uint8`` RGB, or frames; those with times of their own share a time base.
+        rate: frames a second.
+        codec: encoder by FFmpeg's name.
+        form: its pixel format.
+        options: of the encoder: ``crf``, ``preset``.
+    """
+    if codec == "libx264":
+        # At many widths x264's macroblock tree reads memory that it never wrote: each process would have its own clip.
+        options["x264-params"] = "mbtree=0"
+    with av.open(target, "w", format="mp4" if isinstance(target, io.IOBase) else None) as container:
+        stream: Any = container.add_stream(codec, rate=rate, options=options)
+        stream.pix_fmt, stream.codec_context.thread_count = form, 1
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24") if isinstance(picture, np.ndarray) else picture
+            if number == 0:
+                stream.height, stream.width = frame.height, frame.width
+                if frame.time_base is not None:
+                    stream.codec_context.time_base = frame.time_base
+            container.mux(stream.encode(frame.reformat(format=form)))
+        container.mux(stream.encode(None))
+
+
+def coded(pictures: Iterable[Image], **options: str) -> list[Image]:
+    """Pictures as H.264 leaves them; options as for :func:`write_clip`."""
+    file = io.BytesIO()
+    write_clip(file, pictures, **options)
+    file.seek(0)
+    with av.open(file) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 def talking_clip(path: Path, frames: int) -> Path:
     """An H.264 clip of 480x270 with one face of about 115 px in each of its frames."""
     scene = [damage(frame, index) for index, frame in enumerate(clean_frames())]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(RATE), options={"preset": "veryfast", "crf": "26"})
-        stream.width, stream.height, stream.pix_fmt = 480, 270, "yuv420p"
-        for index in range(frames):
-            picture = av.VideoFrame.from_ndarray(scene[index % len(scene)], format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
+    write_clip(path, (scene[index % len(scene)] for index in range(frames)), preset="veryfast", crf="26")
+    return path
+
+
+def small_clip(path: Path, frames: int) -> Path:
+    """An H.264 clip of 160x120 with one face of about 58 px: a hundred frames again and again, each picture in two."""
+    half = [cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for frame in clean_frames()]
+    scene = [np.ascontiguousarray(frame[7:127, 40:200]) for frame in half[::2]]
+    pictures = (scene[index // 2 % len(scene)] for index in range(frames))
+    write_clip(path, pictures, preset="ultrafast", crf="18")
     return path

@@ -21,17 +21,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import av
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 import revisage
+from footage import coded
 from revisage.core import Face
 from revisage.engines import cpu_info
 from revisage.faces import ffhq_template
@@ -141,23 +139,12 @@ def _jpeg(image: Image, quality: int) -> Image:
 
 
 def _last_of_clip(image: Image, crf: int) -> Image:
-    encoder: Any = av.CodecContext.create("libx264", "w")
-    encoder.height, encoder.width, encoder.pix_fmt = *image.shape[:2], "yuv420p"
-    encoder.time_base, encoder.framerate, encoder.thread_count = Fraction(1, 25), Fraction(25), 1
-    encoder.options = {"crf": str(crf), "x264-params": "log-level=none"}
-    decoder: Any = av.CodecContext.create("h264", "r")
-    packets = [packet for steps in range(1 - CLIP, 1) for packet in encoder.encode(_moment(image, steps))]
-    packets += encoder.encode(None)
-    frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
-    return np.asarray(frames[-1].to_ndarray(format="rgb24"))
+    return coded([_moved(image, steps) for steps in range(1 - CLIP, 1)], crf=str(crf))[-1]
 
 
-def _moment(image: Image, steps: int) -> Any:
+def _moved(image: Image, steps: int) -> Image:
     affine = np.array([[1, 0, STEP[0] * steps], [0, 1, STEP[1] * steps]])
-    moved = cv2.warpAffine(image, affine, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101) if steps else image
-    frame = av.VideoFrame.from_ndarray(moved, format="rgb24")
-    frame.pts = steps + CLIP - 1
-    return frame
+    return cv2.warpAffine(image, affine, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101) if steps else image
 
 
 def _methods(options: argparse.Namespace) -> dict[str, Callable[[list[Image]], list[Image]]]:

@@ -22,11 +22,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
 import revisage
+from footage import write_clip
 from measuring import finish, print_table
 from revisage import media, people, readers
 from revisage.faces import ffhq_template
@@ -183,15 +183,13 @@ def _write(path: Path, shots: Iterator[Shot], crf: str, scale: float) -> list[di
     """The film, and who is where in each frame (px of the film before it is reduced)."""
     truth = []
     height, width = (round(side * scale / 2) * 2 for side in SIZE_HW)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": crf, "preset": "fast"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for shot in shots:
-            for picture, places in shot:
-                truth.append(places)
-                reduced = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(reduced), format="rgb24")))
-        container.mux(stream.encode(None))
+
+    def pictures() -> Iterator[np.ndarray]:
+        for picture, places in itertools.chain.from_iterable(shots):
+            truth.append(places)
+            yield cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+
+    write_clip(path, pictures(), crf=crf, preset="fast")
     return truth
 
 

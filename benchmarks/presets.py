@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 import revisage
+from footage import write_clip
 from measuring import finish, print_table
 from revisage.core import PRESETS, Face, Region, make_config
 from revisage.datasets.damage import degrade_file
@@ -156,13 +156,7 @@ def _write(path: Path, pictures: Sequence[Image]) -> None:
     if path.suffix == ".png":
         cv2.imwrite(str(path), cv2.cvtColor(pictures[0], cv2.COLOR_RGB2BGR))
         return
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=25)
-        stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt, stream.codec_context.thread_count = "yuv444p", 1
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
+    write_clip(path, pictures, codec="ffv1", form="yuv444p")
 
 
 def _pictures(path: Path) -> list[Image]:

@@ -26,6 +26,7 @@ import av
 import cv2
 import numpy as np
 
+from footage import write_clip
 from measuring import finish, print_table
 from revisage import media
 from revisage.core import RestoreConfig
@@ -60,13 +61,9 @@ def scanned(path: Path, networks: Networks) -> Scan:
 
 def enlarged(path: Path, size_wh: tuple[int, int], target: Path) -> Path:
     """A clip at another size, in H.264."""
-    with av.open(str(path)) as source, av.open(str(target), "w") as container:
-        stream = container.add_stream("libx264", rate=source.streams.video[0].average_rate, options={"crf": "20"})
-        stream.width, stream.height = size_wh
-        stream.pix_fmt = "yuv420p"
-        for frame in source.decode(video=0):
-            container.mux(stream.encode(frame.reformat(*size_wh, format="yuv420p")))
-        container.mux(stream.encode(None))
+    with av.open(path) as source:
+        frames = (frame.reformat(*size_wh) for frame in source.decode(video=0))
+        write_clip(target, frames, rate=source.streams.video[0].average_rate, crf="20")
     return target
 
 

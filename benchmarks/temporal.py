@@ -15,6 +15,7 @@ import argparse
 import itertools
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import revisage
+from footage import write_clip
 from measuring import finish, print_table
 from revisage.core.values import Face, Region
 from revisage.faces.alignment import crop_affine, invert, transform
@@ -102,7 +104,7 @@ def _clean(path: Path, first: int, count: int, folder: Path) -> Clean:
     pictures = [np.ascontiguousarray(frame.rgb()[:height, :width]) for frame in frames]
     pts, time_base = [frame.pts - frames[0].pts for frame in frames], frames[0].time_base
     copy = folder / "clean.mkv"
-    _write(copy, pictures, pts, time_base, "ffv1", "bgr0", {})
+    write_clip(copy, _timed(pictures, pts, time_base), codec="ffv1", form="bgr0")
     track = max(revisage.scan(copy).tracks, key=lambda track: len(track.boxes))
     faces = [track.face(int(np.clip(index, track.start, track.stop - 1))) for index in range(len(frames))]
     return Clean(pictures, pts, time_base, faces, _around(faces, (height, width)))
@@ -123,26 +125,11 @@ def _mask(face: Face, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     return shown
 
 
-def _write(
-    path: Path,
-    pictures: list[Image],
-    pts: list[int],
-    time_base: Fraction,
-    codec: str,
-    form: str,
-    options: dict[str, str],
-) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=30, options=options)
-        stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = form
-        stream.codec_context.time_base = time_base
-        stream.codec_context.thread_count = 1
-        for time_, picture in zip(pts, pictures, strict=True):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=form)
-            frame.pts, frame.time_base = time_, time_base
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+def _timed(pictures: list[Image], pts: list[int], time_base: Fraction) -> Iterator[av.VideoFrame]:
+    for time_, picture in zip(pts, pictures, strict=True):
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts, frame.time_base = time_, time_base
+        yield frame
 
 
 def _damaged(clean: Clean, level: str, folder: Path) -> Path:
@@ -152,16 +139,15 @@ def _damaged(clean: Clean, level: str, folder: Path) -> Path:
     height, width = (side // FACTOR for side in clean.pictures[0].shape[:2])
     small = [cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA) for picture in clean.pictures]
     path = folder / "damaged.mp4"
-    # At such widths x264's macroblock tree reads memory that it never wrote: each process would damage the clip in its
-    # own way.
-    options = {"preset": "medium", "crf": str(crf), "x264-params": "mbtree=0"}
-    _write(path, [_noisy(p, before, draw) for p in small], clean.pts, clean.time_base, "libx264", "yuv420p", options)
+    noisy = [_noisy(p, before, draw) for p in small]
+    write_clip(path, _timed(noisy, clean.pts, clean.time_base), preset="medium", crf=str(crf))
     if not after:
         return path
     with open_source(path) as source:
         coded = [frame.rgb() for frame in source.frames()]
     copy = folder / "damaged.mkv"
-    _write(copy, [_noisy(p, after, draw) for p in coded], clean.pts, clean.time_base, "ffv1", "bgr0", {})
+    noisy = [_noisy(p, after, draw) for p in coded]
+    write_clip(copy, _timed(noisy, clean.pts, clean.time_base), codec="ffv1", form="bgr0")
     return copy
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bars import HERE, ROWS, Command, clip_of
+from bars import HERE, ROWS, Command, Cost, clip_of
 from measuring import finish, machine, print_table
 
 #: Ways of sharing the cores: variables of the environment, options of the command.
@@ -50,7 +50,7 @@ def main() -> None:
 
 def _measured(name: str, commands: dict[str, Command], source: Path, rounds: int) -> list[dict[str, Any]]:
     row = ROWS[name]
-    times: dict[str, list[tuple[float, float]]] = {way: [] for way in commands}
+    times: dict[str, list[Cost]] = {way: [] for way in commands}
     for turn in range(rounds + 1):
         for way, command in commands.items():
             taken = command(source, (*row.common, *WAYS[way][1]))
@@ -62,7 +62,7 @@ def _measured(name: str, commands: dict[str, Command], source: Path, rounds: int
         {
             "row": name,
             "way": way,
-            "frames/s": row.frames / float(np.median([wall for wall, _ in times[way]])),
+            "frames/s": row.frames / float(np.median([cost.wall for cost in times[way]])),
             "time, of the first": float(ratios[0]),
             "processor time, of the first": float(ratios[1]),
         }
