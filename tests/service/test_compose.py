@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer
 
-from revisage.cli.app import app
+from revisage.cli.app import make_app
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,7 @@ def test_there_are_a_service_two_workers_and_a_database(file: dict[str, Any]) ->
 
 
 def test_every_command_is_one_of_the_command_line(file: dict[str, Any]) -> None:
-    root: Any = typer.main.get_command(app)
+    root: Any = typer.main.get_command(make_app())
     for name, part in ours(file).items():
         program, verb, *words = part["command"]
         assert program == "revisage", name

@@ -6,11 +6,12 @@ Rooms are named at the top and loaded when a command calls into them, so that ``
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,10 +20,6 @@ import typer
 import revisage
 from revisage import media, people
 from revisage._version import __version__
-from revisage.cli.dataset import dataset_app
-from revisage.cli.evaluate import evaluate_app
-from revisage.cli.live import live
-from revisage.cli.models import export, models_app
 from revisage.cli.options import (
     RESTORE_FIELDS,
     SCAN_FIELDS,
@@ -31,11 +28,7 @@ from revisage.cli.options import (
     QuietOption,
     with_config_options,
 )
-from revisage.cli.presets import presets
-from revisage.cli.serve import add_service_commands, ui
 from revisage.cli.show import as_option, batch_bar, counted, print_lines, print_table, progress_bar, report_lines, warn
-from revisage.cli.store import store_app
-from revisage.cli.train import train_app
 from revisage.core import (
     CancelledError,
     ConfigError,
@@ -52,26 +45,10 @@ if TYPE_CHECKING:
     from revisage.people import Analysis
     from revisage.pipeline import BatchReport
 
-__all__ = ["app", "run"]
+__all__ = ["make_app", "run"]
 
-app = typer.Typer(
-    name="revisage",
-    help="Restore the faces in videos, GIFs and photos with GFP-GAN, and leave everything else as it was.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.add_typer(models_app, name="models")
-app.add_typer(train_app, name="train")
-app.command()(ui)
-app.add_typer(dataset_app, name="dataset")
-app.add_typer(evaluate_app, name="evaluate")
-app.add_typer(store_app, name="store")
-add_service_commands(app)
-app.command()(export)
-app.command()(live)
-app.command()(presets)
+_everyday = typer.Typer()
+"""Holds the commands of this module."""
 
 Config = Annotated[
     Path | None,
@@ -93,7 +70,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@_everyday.callback()
 def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
@@ -103,7 +80,7 @@ def _main(
     """Options of all commands."""
 
 
-@app.command()
+@_everyday.command()
 @with_config_options(RESTORE_FIELDS)
 def restore(
     input: Annotated[  # noqa: A002
@@ -196,7 +173,7 @@ def _refuse_for_pipes(output: str | None, *, scan: Path | None, cluster: str | N
         )
 
 
-@app.command()
+@_everyday.command()
 @with_config_options(name for name in RESTORE_FIELDS if name not in _OF_ONE_FILE)
 def batch(
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder for the outputs, or its address.")],
@@ -253,7 +230,7 @@ def _print_summary(report: BatchReport, folder: Path) -> None:
     print_lines([f"{restored} restored, {skipped} done before, {failed} failed"])
 
 
-@app.command()
+@_everyday.command()
 @with_config_options(SCAN_FIELDS)
 def scan(
     input: Annotated[str, typer.Argument(metavar="INPUT", help="A video, an animated image or a photo.")],  # noqa: A002
@@ -296,7 +273,7 @@ def _beside(source: str, ending: str) -> Path:
     return Path(name) if media.is_address(source) else path.with_name(name)
 
 
-@app.command()
+@_everyday.command()
 @with_config_options((*SCAN_FIELDS, "who", "reader"))
 def analyze(
     input: Annotated[str, typer.Argument(metavar="INPUT", help="A video, an animated image or a photo.")],  # noqa: A002
@@ -365,7 +342,7 @@ def analyze(
     return _PARTLY if told.truncated else 0
 
 
-@app.command()
+@_everyday.command()
 def probe(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A video, an animated image or a photo.")],
     as_json: JsonOption = False,
@@ -379,7 +356,7 @@ def probe(
         print_table(("what", "value"), rows)
 
 
-@app.command()
+@_everyday.command()
 def verify(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Videos, animated images or photos.")],
     trust_anchors: Annotated[
@@ -409,7 +386,7 @@ def _short(value: Any) -> str:
     return str(value)
 
 
-@app.command()
+@_everyday.command()
 def demo(
     folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the results go.")] = Path(
         "revisage_demo"
@@ -430,6 +407,58 @@ def demo(
         print_lines([json.dumps(result.to_json(), indent=2)])
     elif not quiet:
         print_lines(result.lines())
+
+
+_ELSEWHERE = {
+    "ui": ("serve", "ui"),
+    "serve": ("serve", "serve"),
+    "worker": ("serve", "worker"),
+    "token": ("serve", "token_app"),
+    "live": ("live", "live"),
+    "presets": ("presets", "presets"),
+    "models": ("models", "models_app"),
+    "export": ("models", "export"),
+    "train": ("train", "train_app"),
+    "dataset": ("dataset", "dataset_app"),
+    "evaluate": ("evaluate", "evaluate_app"),
+    "store": ("store", "store_app"),
+}
+"""Commands, and groups of them, of other modules: module, name in it."""
+
+
+def make_app(words: Sequence[str] = ()) -> typer.Typer:
+    """The command line for these words: the one command that they begin with, or all where they begin with none.
+
+    To load and build the others takes a tenth of a second, which every run would wait for.
+    """
+    app = typer.Typer(
+        name="revisage",
+        help="Restore the faces in videos, GIFs and photos with GFP-GAN, and leave everything else as it was.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.registered_callback = _everyday.registered_callback
+    first = words[0] if words else ""
+    own = _everyday.registered_commands
+    app.registered_commands = [info for info in own if info.callback and info.callback.__name__ == first]
+    if first in _ELSEWHERE:
+        _add(app, first)
+    elif not app.registered_commands:
+        app.registered_commands = own
+        for name in _ELSEWHERE:
+            _add(app, name)
+    return app
+
+
+def _add(app: typer.Typer, name: str) -> None:
+    module, attribute = _ELSEWHERE[name]
+    found = getattr(importlib.import_module(f"revisage.cli.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        app.add_typer(found, name=name)
+    else:
+        app.command()(found)
 
 
 _USAGE_ERROR = typer.BadParameter.__mro__[1]
@@ -472,7 +501,7 @@ def run(arguments: list[str] | None = None) -> int:
 def _parsed(words: list[str]) -> int:
     """Run the command that the words ask for."""
     try:
-        code = app(words, prog_name="revisage", standalone_mode=False)
+        code = make_app(words)(words, prog_name="revisage", standalone_mode=False)
     except typer.Exit as leave:
         return leave.exit_code
     return code if isinstance(code, int) else 0

@@ -11,7 +11,7 @@ from revisage import service
 from revisage.cli.show import print_lines, print_table
 from revisage.core import ConfigError
 
-__all__ = ["add_service_commands", "ui"]
+__all__ = ["serve", "token_app", "ui", "worker"]
 
 DataDir = Annotated[
     Path | None,
@@ -42,13 +42,6 @@ Allowed = Annotated[
 ]
 
 token_app = typer.Typer(help="Tokens of the service: add, list, revoke.", no_args_is_help=True)
-
-
-def add_service_commands(app: typer.Typer) -> None:
-    """Give an app the commands of the service."""
-    app.command()(serve)
-    app.command()(worker)
-    app.add_typer(token_app, name="token")
 
 
 def serve(

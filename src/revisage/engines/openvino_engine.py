@@ -26,6 +26,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -306,6 +307,15 @@ def compile_model(model: openvino.Model, precision: str) -> openvino.CompiledMod
     return core().compile_model(model, "CPU", _settings(precision))
 
 
+@dataclass(eq=False)
+class _Copy:
+    """A compiled network in use, and the shapes that it has seen."""
+
+    request: openvino.InferRequest
+    shapes: set[tuple[int, ...]] = field(default_factory=set)
+    last: tuple[int, ...] = ()
+
+
 class OpenVinoEngine:
     """Runs a compiled network on the CPU. See :class:`revisage.engines.Engine`."""
 
@@ -331,7 +341,7 @@ class OpenVinoEngine:
         self.precision = precision
         self._size_hw = size_hw
         self._unused = [*copies, lambda: compiled]
-        self._requests: dict[tuple[int, ...], openvino.InferRequest] = {}
+        self._copies: list[_Copy] = []
         self._lock = threading.Lock()
 
     def __call__(self, batch: FloatArray) -> list[FloatArray]:
@@ -344,17 +354,22 @@ class OpenVinoEngine:
             return [np.array(results[i], dtype=np.float32, order="C") for i in range(len(results))]
 
     def _request(self, shape: tuple[int, ...]) -> openvino.InferRequest:
-        """The one that saw this shape last; else one that saw none; else the one that is unused for the longest time.
+        """The one that saw this shape last; else one that ever saw it; else one that saw none; else any. Of several the
+        one that is unused for the longest time.
 
-        A compiled network prepares itself anew whenever the shape changes, also between its requests.
+        A compiled network prepares itself whenever the shape changes, also between its requests: as long as it runs
+        for a shape that is new to it, a tenth of that for one that it knows.
         """
-        request = self._requests.pop(shape, None)
-        if request is None and self._unused:
-            request = self._unused.pop()().create_infer_request()
-        elif request is None:
-            request = self._requests.pop(next(iter(self._requests)))
-        self._requests[shape] = request
-        return request
+        known = [copy for copy in self._copies if shape in copy.shapes]
+        if known or not self._unused:
+            copy = max(known or self._copies, key=lambda copy: copy.last == shape)
+            self._copies.remove(copy)
+        else:
+            copy = _Copy(self._unused.pop()().create_infer_request())
+        copy.shapes.add(shape)
+        copy.last = shape
+        self._copies.append(copy)
+        return copy.request
 
 
 def make_openvino_engine(

@@ -1,4 +1,12 @@
-from .face_restorer import FaceRestorer, FineRestorer, NetFineRestorer, NetRestorer, load_fine_restorer, load_restorer
+from .face_restorer import (
+    FaceRestorer,
+    FineRestorer,
+    NetFineRestorer,
+    NetRestorer,
+    fine_weights_hash,
+    load_fine_restorer,
+    load_restorer,
+)
 from .network_files import RestorerInfo, check_model, describe, load_weights, ships_int8
 from .upscaler import NetUpscaler, Upscaler, load_upscaler
 
@@ -12,6 +20,7 @@ __all__ = [
     "Upscaler",
     "check_model",
     "describe",
+    "fine_weights_hash",
     "load_fine_restorer",
     "load_restorer",
     "load_upscaler",

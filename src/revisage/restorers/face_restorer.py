@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from revisage import models
 from revisage.core import Crop, Image, ProcessingError
 from revisage.engines import Engine, make_engine, resolve
 from revisage.restorers.network_files import (
@@ -26,7 +27,15 @@ from revisage.restorers.network_files import (
     ships_int8,
 )
 
-__all__ = ["FaceRestorer", "FineRestorer", "NetFineRestorer", "NetRestorer", "load_fine_restorer", "load_restorer"]
+__all__ = [
+    "FaceRestorer",
+    "FineRestorer",
+    "NetFineRestorer",
+    "NetRestorer",
+    "fine_weights_hash",
+    "load_fine_restorer",
+    "load_restorer",
+]
 
 
 FloatArray = npt.NDArray[np.float32]
@@ -241,8 +250,16 @@ class NetFineRestorer:
         return np.minimum(levels, np.subtract(255, picture, dtype=np.float32), out=levels)
 
 
+_FINE = "compact-fine"
+
+
+def fine_weights_hash() -> str:
+    """SHA-256 of the embedded fine restorer's weights, without loading it."""
+    return models.verify(models.find(_FINE)).sha256
+
+
 def load_fine_restorer(
-    name_or_path: str | Path = "compact-fine", *, device: str = "auto", engine: str = "auto", precision: str = "auto"
+    name_or_path: str | Path = _FINE, *, device: str = "auto", engine: str = "auto", precision: str = "auto"
 ) -> FineRestorer:
     """A fine restorer by name or from a weights file.
 

@@ -186,11 +186,13 @@ class Networks:
     def load(self) -> None:
         """Load what can be loaded now, so that a model that is not there is known before the work begins.
 
+        The embedded network of fine detail is always there: it is loaded for the first face that is large enough.
+
         Raises:
             ConfigError: the settings of device, engine and precision do not go together.
         """
         engines.resolve(self.config.device, self.config.engine, self.config.precision)
-        _ = self.upscaler, self.fine, self.denoiser, self.uncalibrated.restorer, self.known_people, self.references
+        _ = self.upscaler, self.denoiser, self.uncalibrated.restorer, self.known_people, self.references
         if self.config.reader != readers.READER:
             _ = self.recogniser
         if self.config.temporal == "raft":
@@ -203,13 +205,13 @@ class Networks:
 
     def hashes(self) -> dict[str, Any]:
         """What the result depends on: weights, engine, precision and device of each network."""
-        restorer = self.uncalibrated.restorer.info
+        config, restorer = self.config, self.uncalibrated.restorer.info
         return {
             "restorer": [restorer.sha256, restorer.engine, restorer.precision, restorer.device],
             "calibrated": self.calibrates,
-            "fine": None if (fine := self.fine or self.denoiser) is None else fine.info.sha256,
+            "fine": restorers.fine_weights_hash() if config.fine != "keep" or config.denoise > 0 else None,
             "upscaler": None if self.upscaler is None else self.upscaler.info.sha256,
-            "reader": readers.weights_hash(self.config.reader) if self.config.hidden == "spare" else None,
+            "reader": readers.weights_hash(config.reader) if config.hidden == "spare" else None,
             "people": [[known.name, known.identity.tobytes().hex()] for known in self.known_people],
             "references": [sha256(each.guide.crop.tobytes()).hexdigest() for each in self.references],
         }
