@@ -400,9 +400,9 @@ class _Skipped:
         """That as text; None where nothing is missing."""
         if not self.seconds:
             return None
-        return (
-            f"{float(self.seconds):.2f} s of its picture are missing, from {float(self._first):.2f} s on: damaged there"
-        )
+        # Pictures that refer to those that are missing may not come out either.
+        seconds, first = float(self.seconds), float(self._first)
+        return f"at least {seconds:.2f} s of its picture are missing, from {first:.2f} s on; the file is damaged there"
 
 
 class _Deinterlacer:
