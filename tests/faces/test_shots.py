@@ -73,6 +73,15 @@ def test_a_change_of_exposure_is_no_cut() -> None:
     assert cuts(frames) == []
 
 
+@pytest.mark.parametrize("part", [0.35, 0.45])
+def test_what_comes_before_the_camera_at_once_is_no_cut(part: float) -> None:
+    frames, other = shot(1, 24), scene(2)
+    height, width = (int(side * part**0.5) for side in (90, 160))
+    for frame in frames[8:16]:
+        frame[20 : 20 + height, 30 : 30 + width] = other[:height, :width]
+    assert cuts([*frames, *shot(3)]) == [24]
+
+
 def faded(frames: list[np.ndarray], from_level: float, to_level: float) -> list[np.ndarray]:
     levels = np.linspace(from_level, to_level, len(frames))
     return [(frame * level).astype(np.uint8) for frame, level in zip(frames, levels, strict=True)]

@@ -21,6 +21,10 @@ _CUT = 0.12
 cuts of real footage measure 0.4 and more, a swept camera or a person close by at most 0.05."""
 _TIMES_RECENT, _RECENT = 3.0, 5
 """In restless footage a cut must stand out from the frames before it."""
+_CELLS, _TEXTURED, _SAME_CELL, _STAYED = 8, 200.0, 0.7, 0.2
+"""A cut leaves nothing where it was, an object that comes before the camera at once leaves what is beside it: of so
+many cells a side, those with so much of squared gradients, and in how many of these they correlate by that much. Hard
+cuts of real footage measure up to 0.05, a picture half covered 0.23 to 0.41."""
 _BLANK = 5.0
 """Luma's standard deviation (of 255) below which a frame shows nothing: black, white, the middle of a fade."""
 _OTHER_EDGES = 0.5
@@ -42,7 +46,7 @@ class ShotDetector:
 
     A frame begins a shot when its edges and its colours both differ from the frame before. Edges are correlated with
     the contrast divided out, so that a flash or a change of exposure is no cut; colours alone tell a moving camera
-    from another one. Blank frames wait: behind a flash to white or a fade through black, the next picture is compared
+    from another one. Where a part of the picture stays as it is, something came before the camera. Blank frames wait: behind a flash to white or a fade through black, the next picture is compared
     with the last. A slow dissolve is not found.
     """
 
@@ -77,6 +81,8 @@ class ShotDetector:
         score = edges * _colour_change(last, look)
         usual = float(np.mean(self._recent)) if self._recent else 0.0
         if score > max(_CUT, _TIMES_RECENT * usual):
+            if _stayed(last, look) >= _STAYED:
+                return False
             self._recent.clear()
             return True
         self._recent.append(score)
@@ -115,6 +121,18 @@ def _edge_change(a: _Look, b: _Look) -> float:
     """1 less the correlation of the gradients: 0 the same edges, 1 none in common."""
     energy = float(np.sqrt(np.square(a.edges).sum() * np.square(b.edges).sum()))
     return 1 - float((a.edges * b.edges).sum()) / max(energy, 1e-6)
+
+
+def _stayed(a: _Look, b: _Look) -> float:
+    """The share of the cells with something in them, before or after, that show the same edges: 0 to 1."""
+    energies = [_in_cells(np.square(look.edges)) for look in (a, b)]
+    alike = _in_cells(a.edges * b.edges) > _SAME_CELL * np.maximum(*energies)
+    textured = np.maximum(*energies) > _TEXTURED
+    return float((alike & textured).sum() / max(int(textured.sum()), 1))
+
+
+def _in_cells(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(cv2.resize(values.sum(axis=0), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _colour_change(a: _Look, b: _Look) -> float:
