@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from face_frames import RgbFrame, face_at
 
-from revisage.faces import align, composite, crop_scale, fine_share, with_fine
+from revisage.core import Detail
+from revisage.faces import FineChoice, align, composite, crop_scale, detail_of, fine_share, track_choices, with_fine
 
 LARGE, SMALL = 0.9, 0.4
 """Scales of faces whose crops of 128 px reduce them, and enlarge them."""
@@ -49,7 +50,7 @@ def test_no_share_changes_nothing() -> None:
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_the_change_is_shown_inside_the_face_by_share_and_strength(share: float, strength: float) -> None:
     frame = grey()
-    face = with_fine(frame, large_face(frame), striped, share)
+    face = with_fine(frame, large_face(frame), striped, share, FineChoice())
     assert np.abs(face.base.astype(int) - face.crop)[60:68, 60:68].max() == pytest.approx(20 * share, abs=2)
     shown = composite(frame, [(face, face.base, strength)])
     change = shown.samples.astype(int) - frame.samples
@@ -67,7 +68,9 @@ def test_the_net_is_shown_whole_blocks_of_codecs(x: int) -> None:
 
 def test_a_tint_is_not_shown() -> None:
     frame = grey()
-    face = with_fine(frame, large_face(frame), lambda picture: np.full(picture.shape, -20, np.float32), 1.0)
+    face = with_fine(
+        frame, large_face(frame), lambda picture: np.full(picture.shape, -20, np.float32), 1.0, FineChoice()
+    )
     assert np.array_equal(composite(frame, [(face, face.base, 1.0)]).samples, frame.samples)
 
 
@@ -79,7 +82,7 @@ def test_a_frame_enlarged_shows_it_in_its_place() -> None:
         change[change.shape[0] // 2 - 6 : change.shape[0] // 2 + 6, change.shape[1] // 2 - 6 :][:, :12] = 40
         return change
 
-    face = with_fine(frame, large_face(frame), spot, 1.0)
+    face = with_fine(frame, large_face(frame), spot, 1.0, FineChoice())
     once = composite(frame, [(face, face.base, 1.0)]).samples
     twice = composite(grey(600, 800), [(face, face.base, 1.0)], 2.0).samples
     reduced = twice.reshape(300, 2, 400, 2, 3).mean(axis=(1, 3))
@@ -90,7 +93,7 @@ def test_a_frame_enlarged_shows_it_in_its_place() -> None:
 
 def test_the_restorers_change_is_added_to_the_fine_one() -> None:
     frame = grey()
-    face = with_fine(frame, large_face(frame), striped, 1.0)
+    face = with_fine(frame, large_face(frame), striped, 1.0, FineChoice())
     fine = composite(frame, [(face, face.base, 1.0)]).samples.astype(int)
     restored = face.input.copy()
     restored[:, 60:64] += 8
@@ -109,11 +112,11 @@ def test_a_sharp_crop_is_shown_less_of_a_restorers_work_than_a_soft_one() -> Non
 
     def rests(frame: RgbFrame) -> list[float]:
         face = large_face(frame)
-        return [with_fine(frame, face, np.zeros_like, share, sparing=True).fine.rest for share in (0.5, 1)]
+        return [with_fine(frame, face, np.zeros_like, share).fine.rest for share in (0.5, 1)]
 
     assert rests(sharp) == [0.5, 0]
     assert rests(soft) == [1, 1]
-    assert with_fine(sharp, large_face(sharp), np.zeros_like, 1.0).fine.rest == 1
+    assert with_fine(sharp, large_face(sharp), np.zeros_like, 1.0, FineChoice()).fine.rest == 1
 
 
 def test_a_clean_sharp_face_is_left_to_the_bit() -> None:
@@ -125,7 +128,7 @@ def test_a_clean_sharp_face_is_left_to_the_bit() -> None:
         asked.append(picture.shape)
         return np.full(picture.shape, 0.5, np.float32)
 
-    left = with_fine(sharp, face, hardly, 1.0, sparing=True)
+    left = with_fine(sharp, face, hardly, 1.0)
     assert asked == [(128, 128, 3)]
     assert left.is_left
     assert np.array_equal(left.input, face.crop)
@@ -141,8 +144,50 @@ def test_a_fine_change_comes_in_smoothly_with_what_there_is_to_do(change: float,
         signs = np.indices(picture.shape[:2]).sum(axis=0) % 2 * 2 - 1
         return np.repeat((change * signs)[..., None], 3, axis=2).astype(np.float32)
 
-    fine = with_fine(frame, face, dotted, 1.0, sparing=True).fine
+    fine = with_fine(frame, face, dotted, 1.0).fine
     got = 0.0 if fine.delta is None else float(np.abs(fine.delta).mean() / change)
     assert got == pytest.approx(shown, abs=0.02)
-    always = with_fine(frame, face, dotted, 1.0, sparing=True, always=True).fine
+    always = with_fine(frame, face, dotted, 1.0, always=True).fine
     assert np.abs(always.delta).mean() == pytest.approx(change, rel=0.02)
+
+
+def choices(changes: list[float], every: int = 12) -> list[float]:
+    """How much of a fine change is shown in each frame of a track in which that much was measured."""
+    details = {1 + every * place: Detail(change, 1.0) for place, change in enumerate(changes)}
+    return [choice.needed for choice in track_choices(details, every * len(changes))]
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ([1.2, 1.7, 1.2, 1.4, 1.7, 1.2, 1.7], 0.26),
+        ([1.7, 1.7, 1.7, 1.2, 1.2, 1.2, 1.7], 1.0),
+        ([0.8, 0.8, 0.8, 0.8, 9.0, 9.0, 9.0, 0.8, 0.8], 0.0),
+    ],
+    ids=["wavering", "a few clean frames", "a noisy second"],
+)
+def test_one_choice_holds_along_a_track(changes: list[float], needed: float) -> None:
+    shown = choices(changes)
+    assert len(set(shown)) == 1
+    assert shown[0] == pytest.approx(needed, abs=0.01)
+
+
+def test_a_choice_changes_where_the_face_is_clearly_another_in_half_a_second() -> None:
+    shown = choices([0.9, 1.4, 1.0, 1.1, 0.8, 3.0, 1.5, 3.0, 3.1, 2.9, 3.0])
+    assert shown[:50] == [0.0] * 50
+    assert shown[61:] == [1.0] * 71
+    assert np.diff(shown[49:62]) == pytest.approx(1 / 12, abs=1e-3)
+    assert track_choices({}, 40) is None
+
+
+def test_what_is_measured_of_a_frame_is_what_a_frame_by_itself_is_changed_by() -> None:
+    frame = RgbFrame.noise(400, 500, 8)
+    face = face_at(250, 200, 1.4, 20)
+    detail = detail_of(frame, face, striped, 128)
+    assert detail.change == pytest.approx(20)
+    alone = with_fine(frame, align(frame, face, 128), striped, 1.0)
+    (choice,) = track_choices({0: detail}, 1)
+    known = with_fine(frame, align(frame, face, 128), striped, 1.0, choice)
+    assert np.array_equal(known.fine.delta, alone.fine.delta)
+    assert known.fine.rest == pytest.approx(alone.fine.rest, abs=1e-3)
+    assert detail_of(frame, face_at(250, 200, 0.15, 20), striped, 128) is None

@@ -46,7 +46,7 @@ from .keywords import RestoreOptions
 from .memory import give_back_freed_memory
 from .presets import PRESETS, Preset, PresetName
 from .progress import CancelToken, Progress, ProgressCallback, format_seconds
-from .values import Box, Crop, Face, Image, Levels, Region, Shot, Track
+from .values import Box, Crop, Detail, Face, Image, Levels, Region, Shot, Track
 
 __all__ = [
     "DETECTORS",
@@ -56,6 +56,7 @@ __all__ = [
     "CancelledError",
     "ConfigError",
     "Crop",
+    "Detail",
     "Detector",
     "DeviceError",
     "DiskFullError",

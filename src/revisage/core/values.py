@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Box", "Crop", "Face", "Image", "Levels", "Region", "Shot", "Track"]
+__all__ = ["Box", "Crop", "Detail", "Face", "Image", "Levels", "Region", "Shot", "Track"]
 
 Image = NDArray[np.uint8]
 """``(H, W, 3) uint8 RGB``, contiguous."""
@@ -32,6 +32,19 @@ class Levels:
     offset: tuple[float, float, float]
 
 
+@dataclass(frozen=True)
+class Detail:
+    """What was measured of a face's fine detail, at the frame's own pixels.
+
+    Attributes:
+        change: root mean square of what a net for noise, blocks and blur would change in its middle (1/255).
+        sharpness: deviation of the finest band of its crop, once that is changed, over that of the octave below.
+    """
+
+    change: float
+    sharpness: float
+
+
 @dataclass(frozen=True, eq=False)
 class Face:
     """One face in one frame.
@@ -41,6 +54,7 @@ class Face:
         landmarks: ``(5, 2) float32``, read-only: left eye, right eye, nose tip, left and right mouth corner,
             left and right as the viewer sees them (px).
         score: the detector's confidence, 0 to 1.
+        detail: of a large face, where somebody looked.
 
     Raises:
         ValueError: a value is not finite, a side is not positive, or the shape is wrong.
@@ -49,6 +63,7 @@ class Face:
     box_xywh: Box
     landmarks: NDArray[np.float32]
     score: float = 1.0
+    detail: Detail | None = None
 
     def __post_init__(self) -> None:
         landmarks = np.array(self.landmarks, dtype=np.float32)

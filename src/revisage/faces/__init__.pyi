@@ -14,17 +14,15 @@ from .alignment import (
 )
 from .compositing import (
     composite,
-    fine_share,
     hidden_share,
     landmark_mask,
     matched_difference,
     share_in_frame,
-    sharpness,
     shown_mask,
-    with_fine,
 )
 from .covered_faces import DOUBTFUL_COVER, with_cover
 from .detect import CloserLook, FaceDetector, Found, VideoDetector, load_detector, suppressed, upright_crop
+from .fine_change import FineChoice, FineNet, detail_of, fine_share, sharpness, track_choices, with_fine
 from .grain import Place, place_of, whole_place, with_grain
 from .shots import ShotDetector, begins_shot
 from .tracking import FaceFollower, FollowedFace, Looks, Tracker, frontality, looks_of, track_of, turn_weights
@@ -37,6 +35,8 @@ __all__ = [
     "FaceDetector",
     "FaceFollower",
     "FineChange",
+    "FineChoice",
+    "FineNet",
     "FollowedFace",
     "Found",
     "Looks",
@@ -49,6 +49,7 @@ __all__ = [
     "composite",
     "crop_affine",
     "crop_scale",
+    "detail_of",
     "ffhq_template",
     "fine_share",
     "frontality",
@@ -65,6 +66,7 @@ __all__ = [
     "shown_mask",
     "similarity",
     "suppressed",
+    "track_choices",
     "track_of",
     "transform",
     "turn_weights",

@@ -4,16 +4,13 @@ In crop space the change is ``mask * strength * (colour-matched restored - crop)
 crop's affine into its place in the frame and added to the native planes. So a crop that was not restored, or a
 strength of 0, changes no sample at any size of the output, and the pixels under the face are interpolated once only.
 
-A crop of 256 px shows a face of 140 px pixel by pixel. Of a larger face it shows a reduction, and what is finer stays
-in the frame: pores and lashes, but noise, blocks and blur too. There a fine restorer goes first, at the frame's own
-pixels; the crop is then cut from what is left, so that a restorer sees it, and its own change is added to it by the
-same mask.
+What a fine restorer changes in a large face (:mod:`revisage.faces.fine_change`) is shown by the same mask.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,25 +19,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revisage.core import Crop, Region
-from revisage.faces.alignment import Affine, AlignedFace, FineChange, crop_scale, invert, transform, warp_antialiased
+from revisage.faces.alignment import Affine, AlignedFace, invert, transform, warp_antialiased
 
 if TYPE_CHECKING:
     from revisage.media import Frame
 
 __all__ = [
-    "FineNet",
     "Restored",
     "composite",
-    "fine_share",
     "hidden_share",
     "landmark_mask",
     "matched_difference",
     "scaled_affine",
     "share_in_frame",
-    "sharpness",
     "shown_mask",
     "shown_region",
-    "with_fine",
 ]
 
 
@@ -365,137 +358,3 @@ def _coarse(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """The low frequencies of a square image on the colour grid."""
     small = cv2.resize(image, (_COLOUR_GRID, _COLOUR_GRID), interpolation=cv2.INTER_AREA)
     return cv2.GaussianBlur(small, (0, 0), _COLOUR_SIGMA, borderType=cv2.BORDER_REPLICATE)
-
-
-FineNet = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""The change, ``(h, w, 3) float32`` in 1/255, of a ``(h, w, 3) uint8 RGB`` picture."""
-
-_BEGINS, _WHOLE = 1.0, 1.5
-"""Frame pixels in one of the crop: up to the first nothing is finer than the crop, from the second on the change is
-shown in full. Between, it grows smoothly, so that nothing switches while a face comes nearer."""
-
-_CONTEXT = 32
-"""The net looks at some 90 px around a pixel; beyond this many it finds next to nothing that it did not know."""
-
-_SAMPLE, _SAMPLE_EDGE = 128, 16
-"""Side of the window in a face's middle that is looked at first, and what does not count of it on each side (px)."""
-
-_CLEAN, _DAMAGED = 1.3, 1.6
-"""Root mean square of the change in that window (1/255): up to the first nothing is changed, from the second on all."""
-
-_CODED_BLOCK = 16
-"""Blocks of codecs lie at multiples of this (px), with halved colours. A part of a frame that begins at one shows by
-the place alone where the edge of a block may be, which the net has learnt."""
-
-_TINT_CELL, _TINT_SIGMA = 8, 3.0
-"""Low frequencies of a change: the side of a cell (px) and the deviation of a Gaussian in cells, 24 px together. Steps
-between the blocks of codecs, 8 and 16 px wide, are finer than that."""
-
-_SOFT, _SHARP = 0.70, 0.78
-"""Ratios of bands (see `_sharpness`) of faces twice as large as their crops, after the fine change. Blurred by 2 px
-they have 0.64 to 0.73, and a restorer of the crop brings 1.1 dB. Damaged in thirteen other ways (noise, JPEG, H.264,
-reduced to a half and a third) they have 0.70 to 1.04, and there it brings nothing, costs up to 0.5 dB, and its time."""
-
-_INNER_FACE = ((0.39, 0.86), (0.27, 0.73))
-"""From the brows to the chin, rows and columns as parts of the crop's side."""
-
-
-def fine_share(face: AlignedFace) -> float:
-    """How much of a fine change is shown of a face: 0 where its crop shows every pixel, 1 where it shows 2 of 3."""
-    return _smooth_step((1 / crop_scale(face.affine) - _BEGINS) / (_WHOLE - _BEGINS))
-
-
-def with_fine(
-    frame: Frame,
-    face: AlignedFace,
-    net: FineNet,
-    share: float,
-    *,
-    sparing: bool = False,
-    always: bool = False,
-) -> AlignedFace:
-    """A face with the fine change of its part of the frame.
-
-    Args:
-        frame: that the face was aligned in; not changed.
-        face: the face.
-        net: says what to change.
-        share: 0 to 1, how much of that is changed.
-        sparing: a face that the net would hardly change stays as it is, and where the crop is sharp then, nothing of
-            what a restorer makes of it is shown.
-        always: the first of these does not count.
-
-    Returns:
-        The face with its ``fine`` set; the face itself where the share is 0 or nothing of it lies in the frame.
-    """
-    mask = landmark_mask(face.landmarks, face.size)
-    shown = shown_region(mask, invert(face.affine), frame.size_hw) if share > 0 else None
-    if shown is None:
-        return face
-    region = _with_context(shown, frame.size_hw)
-    needed = _need(net, frame, face, region) if sparing and not always else 1.0
-    delta = _without_tint(net(frame.rgb(region))) * np.float32(share * needed) if needed > 0 else None
-    crop = face.crop if delta is None else _changed_crop(face, region, delta)
-    rest = 1 - share * sharpness(crop) if sparing else 1.0
-    return replace(face, fine=FineChange(region, delta, crop, rest))
-
-
-def _need(net: FineNet, frame: Frame, face: AlignedFace, region: Region) -> float:
-    """How much a face needs a fine change, 0 to 1, by what the net would change in its middle."""
-    if min(region.size_hw) < 2 * _SAMPLE:
-        return 1.0
-    middle = transform(invert(face.affine), [face.landmarks.mean(axis=0)])[0]
-    sides = []
-    for centre, least, most in zip(middle, (region.left, region.top), (region.right, region.bottom), strict=True):
-        first = round(float(centre)) - _SAMPLE // 2
-        sides.append(int(np.clip(first // _CODED_BLOCK * _CODED_BLOCK, least, most - _SAMPLE)))
-    left, top = sides
-    seen = net(frame.rgb(Region(left, top, left + _SAMPLE, top + _SAMPLE)))
-    inner = seen[_SAMPLE_EDGE:-_SAMPLE_EDGE, _SAMPLE_EDGE:-_SAMPLE_EDGE]
-    change = float(np.sqrt(np.mean(np.square(inner))))
-    return _smooth_step((change - _CLEAN) / (_DAMAGED - _CLEAN))
-
-
-def sharpness(crop: NDArray[np.uint8]) -> float:
-    """Whether the face in a crop is as fine as its pixels: 0 soft, 1 sharp, smooth between.
-
-    The deviation of the band above a Gaussian of 1 px over that of the octave below it. Faces differ by a tenth in it,
-    whatever their skin and hair.
-    """
-    rows, columns = (slice(int(low * len(crop)), int(high * len(crop))) for low, high in _INNER_FACE)
-    grey = cv2.cvtColor(np.ascontiguousarray(crop[rows, columns]), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    soft, softer = (cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (1.0, 2.0))
-    ratio = float((grey - soft).std()) / max(float((soft - softer).std()), 1e-3)
-    return _smooth_step((ratio - _SOFT) / (_SHARP - _SOFT))
-
-
-def _smooth_step(value: float) -> float:
-    part = float(np.clip(value, 0, 1))
-    return part * part * (3 - 2 * part)
-
-
-def _with_context(region: Region, size_hw: tuple[int, int]) -> Region:
-    return Region(
-        max(0, region.left - _CONTEXT) // _CODED_BLOCK * _CODED_BLOCK,
-        max(0, region.top - _CONTEXT) // _CODED_BLOCK * _CODED_BLOCK,
-        min(size_hw[1], region.right + _CONTEXT),
-        min(size_hw[0], region.bottom + _CONTEXT),
-    )
-
-
-def _without_tint(delta: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A change without its low frequencies: it takes detail away and adds some, it does not colour a face."""
-    height, width = delta.shape[:2]
-    cells = (max(1, width // _TINT_CELL), max(1, height // _TINT_CELL))
-    coarse = cv2.GaussianBlur(cv2.resize(delta, cells, interpolation=cv2.INTER_AREA), (0, 0), _TINT_SIGMA)
-    tint = cv2.resize(coarse.reshape(*cells[::-1], 3), (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(delta - tint, dtype=np.float32)
-
-
-def _changed_crop(face: AlignedFace, region: Region, delta: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The crop as cut from the changed frame: cutting is linear, so the change is cut alike and added."""
-    to_crop = face.affine.copy()
-    to_crop[:, 2] = transform(face.affine, [(region.left, region.top)])[0]
-    side = (face.size, face.size)
-    change = warp_antialiased(delta, to_crop, side, interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT)
-    return np.clip(np.rint(face.crop + change), 0, 255).astype(np.uint8)

@@ -46,8 +46,9 @@ class ShotDetector:
 
     A frame begins a shot when its edges and its colours both differ from the frame before. Edges are correlated with
     the contrast divided out, so that a flash or a change of exposure is no cut; colours alone tell a moving camera
-    from another one. Where a part of the picture stays as it is, something came before the camera. Blank frames wait: behind a flash to white or a fade through black, the next picture is compared
-    with the last. A slow dissolve is not found.
+    from another one. Where a part of the picture stays as it is, something came before the camera. Blank frames wait:
+    behind a flash to white or a fade through black, the next picture is compared with the last. A slow dissolve is not
+    found.
     """
 
     def __init__(self) -> None:

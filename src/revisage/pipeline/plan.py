@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from revisage.core import ConfigError, Levels, RestoreConfig, ScanMismatchError, nearest
-from revisage.faces import share_in_frame, turn_weights
+from revisage.faces import FineChoice, share_in_frame, track_choices, turn_weights
 from revisage.pipeline.restoration import Block, PlannedFace, colour_levels
 from revisage.pipeline.scan import Scan, ScannedTrack
 
@@ -121,6 +121,7 @@ class Plan:
     Attributes:
         segments: in presentation order.
         weights: for each track id, the strength in each of its frames.
+        fine: for each track id, what is done with its fine detail in each of its frames; None where nothing is known.
         faces: number of faces that will be restored, over all frames.
         beyond: number of faces left alone for ``max_faces``.
         tracks: of the scan, with their places in it, by their first frame: what a segment needs is found by bisection.
@@ -128,6 +129,7 @@ class Plan:
 
     segments: tuple[Segment, ...]
     weights: Mapping[int, list[float]]
+    fine: Mapping[int, list[FineChoice] | None]
     faces: int
     beyond: int
     tracks: tuple[tuple[int, ScannedTrack], ...]
@@ -147,7 +149,8 @@ def make_plan(
     weights, beyond = _chosen_weights(scan, config)
     faces = sum(weight > 0 for strengths in weights.values() for weight in strengths)
     copied = _copied(scan, weights, groups)
-    return Plan(_segments(scan, config, longest, copied), weights, faces, beyond, _by_start(scan.tracks))
+    fine = {track.id: track_choices(track.detail, len(track.boxes)) for track in scan.tracks}
+    return Plan(_segments(scan, config, longest, copied), weights, fine, faces, beyond, _by_start(scan.tracks))
 
 
 def _by_start(tracks: Iterable[ScannedTrack]) -> tuple[tuple[int, ScannedTrack], ...]:
@@ -172,12 +175,13 @@ def planned_faces(
     frames: list[list[PlannedFace]] = [[] for _ in read]
     shot = scan.shots[bisect.bisect_right(scan.shots, read.start, key=lambda shot: shot[0]) - 1]
     for track in _within(plan.tracks, shot[0], read.stop):
+        guide, fine = guides.get(track.id), plan.fine[track.id]
         for index in range(max(track.start, read.start), min(track.stop, read.stop)):
-            strength = plan.weights[track.id][index - track.start]
+            place = index - track.start
+            strength = plan.weights[track.id][place]
             if strength > 0:
-                frames[index - read.start].append(
-                    PlannedFace(track.id, track.face(index), strength, guides.get(track.id))
-                )
+                choice = None if fine is None else fine[place]
+                frames[index - read.start].append(PlannedFace(track.id, track.face(index), strength, guide, choice))
     return tuple(map(tuple, frames))
 
 

@@ -12,6 +12,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from revisage._version import __version__
 from revisage.core import (
+    Detail,
     Face,
     InputError,
     ProcessingError,
@@ -110,6 +112,8 @@ class ScannedTrack(BaseModel):
         scores: the detector's confidence.
         seen: 1 where the detector saw the face, 0 where it was filled in.
         weights: 0 to 1, how far the restoration is faded in.
+        details: of a large face, in some of its frames: place in the track, change and sharpness (see
+            :class:`revisage.core.Detail`); empty where nobody looked.
     """
 
     model_config = _STRICT
@@ -123,6 +127,7 @@ class ScannedTrack(BaseModel):
     scores: list[float]
     seen: list[Annotated[int, Field(ge=0, le=1)]]
     weights: list[_Unit]
+    details: list[tuple[Annotated[int, Field(ge=0)], float, float]] = []
 
     @model_validator(mode="after")
     def _as_long(self) -> ScannedTrack:
@@ -148,7 +153,17 @@ class ScannedTrack(BaseModel):
             scores=[round(face.score, 3) for face in track.faces],
             seen=[int(seen) for seen in track.seen],
             weights=[round(weight, 3) for weight in track.weights],
+            details=[
+                (place, round(face.detail.change, 3), round(face.detail.sharpness, 4))
+                for place, face in enumerate(track.faces)
+                if face.detail is not None
+            ],
         )
+
+    @cached_property
+    def detail(self) -> dict[int, Detail]:
+        """What was measured of fine detail, by the place in the track."""
+        return {place: Detail(change, sharpness) for place, change, sharpness in self.details}
 
     def face(self, index: int) -> Face:
         """The face at a frame of the scan.
@@ -160,7 +175,7 @@ class ScannedTrack(BaseModel):
             raise IndexError(f"track {self.id} has no frame {index}")
         at = index - self.start
         points = np.array(self.landmarks[at], dtype=np.float32).reshape(5, 2)
-        return Face(self.boxes[at], points, self.scores[at])
+        return Face(self.boxes[at], points, self.scores[at], self.detail.get(at))
 
     def value(self) -> Track:
         """This track as the value that ``faces`` and ``temporal`` work with."""

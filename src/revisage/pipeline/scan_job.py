@@ -6,6 +6,7 @@ What goes on from part to part (whose a face is, whether a shot ends there) is s
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
@@ -19,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage import faces, media
-from revisage.core import CancelToken, Face, Image, RestoreConfig, written_beside
+from revisage.core import CancelToken, Detail, Face, Image, RestoreConfig, written_beside
+from revisage.pipeline.detail_looks import DetailLooks
 from revisage.pipeline.restoration import ColourSpread, Networks, StageThreads, frames_ahead
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class ScanPart:
         landmarks: ``(M, 5, 2) float32`` (px).
         scores: ``(M,) float64``.
         looks: ``(M, 8, 6, 3) float32``, see :func:`revisage.faces.looks_of`.
+        details: ``(M, 2) float64``, change and sharpness of :class:`revisage.core.Detail`; NaN where nobody looked.
         spreads: ``(S, 3, 256) int64``, values of R, G and B counted; anew at ``shown`` and at each cut.
         shown: index of the first frame in the part that is not blank; ``N`` when all are.
         shown_first, shown_last: the first and the last of these, reduced: ``(h, w, 3) uint8 RGB``; 0 x 0 px where
@@ -76,6 +79,7 @@ class ScanPart:
     landmarks: NDArray[np.float32]
     scores: NDArray[np.float64]
     looks: Looks
+    details: NDArray[np.float64]
     spreads: NDArray[np.int64]
     shown: int
     shown_first: Image
@@ -93,9 +97,12 @@ class ScanPart:
         stops = np.cumsum(self.counts)
         for pts, cut, start, stop in zip(self.pts, self.cuts, stops - self.counts, stops, strict=True):
             boxes, scores = self.boxes[start:stop].tolist(), self.scores[start:stop].tolist()
+            details = [
+                None if math.isnan(change) else Detail(change, sharp) for change, sharp in self.details[start:stop]
+            ]
             seen = [
-                Face((x, y, width, height), points, score)
-                for (x, y, width, height), points, score in zip(boxes, self.landmarks[start:stop], scores, strict=True)
+                Face((x, y, width, height), *rest)
+                for (x, y, width, height), *rest in zip(boxes, self.landmarks[start:stop], scores, details, strict=True)
             ]
             yield int(pts), bool(cut), seen, self.looks[start:stop]
 
@@ -272,7 +279,7 @@ def _detected(
             if looking is not None:
                 yield from looking.close()
             video = None if config.aligned else faces.VideoDetector(networks.detector)
-            looking = _PartInSight(part, video)
+            looking = _PartInSight(part, video, DetailLooks(networks))
         yield from looking.add(frame)
     if looking is not None:
         yield from looking.close()
@@ -284,13 +291,14 @@ class _PartInSight:
     Frames that show what the one before does are not looked at: their faces are the same.
     """
 
-    def __init__(self, part: int, video: VideoDetector | None) -> None:
+    def __init__(self, part: int, video: VideoDetector | None, looks: DetailLooks) -> None:
         self.part = part
         self._video = video
+        self._looks = looks
         self._new_shot = faces.ShotDetector()
         # At what is shown first a shot may begin, which is known when the part before is: faces are looked for as if.
         self._awaits_picture = part > 0
-        self._waiting: deque[list[_Glimpse]] = deque()
+        self._waiting: deque[tuple[Frame, list[_Glimpse]]] = deque()
         self._before: tuple[Frame, _Glimpse] | None = None
 
     def add(self, frame: Frame) -> Iterator[_Glimpse]:
@@ -298,14 +306,14 @@ class _PartInSight:
         if self._before is not None and frame.shows_same(self._before[0]):
             again = replace(self._before[1], index=frame.index, pts=frame.pts, cut=False)
             if self._waiting:
-                self._waiting[-1].append(again)
+                self._waiting[-1][1].append(again)
             else:
                 yield again
             return
         glimpse = self._glimpse(frame)
         anew = glimpse.cut or (self._awaits_picture and not glimpse.blank)
         self._awaits_picture = self._awaits_picture and glimpse.blank
-        self._waiting.append([glimpse])
+        self._waiting.append((frame, [glimpse]))
         for found in [[]] if self._video is None else self._video.add(frame, cut=anew):
             settled = self._settled(found)
             glimpse = settled[-1]
@@ -318,7 +326,9 @@ class _PartInSight:
             yield from self._settled(found)
 
     def _settled(self, found: list[Face]) -> list[_Glimpse]:
-        return [replace(each, faces=tuple(found)) for each in self._waiting.popleft()]
+        frame, glimpses = self._waiting.popleft()
+        first, *again = [replace(each, faces=tuple(found)) for each in glimpses]
+        return [replace(first, faces=tuple(self._looks.seen(frame, found, anew=first.cut))), *again]
 
     def _glimpse(self, frame: Frame) -> _Glimpse:
         small = _reduced(frame)
@@ -401,6 +411,7 @@ class _Sightings:
             boxes=np.array([face.box for face in seen], np.float64).reshape(-1, 4),
             landmarks=np.array([face.landmarks for face in seen], np.float32).reshape(-1, 5, 2),
             scores=np.array([face.score for face in seen], np.float64),
+            details=np.array([_numbers(face.detail) for face in seen], np.float64).reshape(-1, 2),
             looks=np.concatenate([*self.looks, np.empty((0, 8, 6, 3), np.float32)]),
             spreads=np.array([spread.counts for spread in self.spreads], np.int64).reshape(-1, 3, 256),
             shown=len(self.pts) if self.shown is None else self.shown,
@@ -411,6 +422,10 @@ class _Sightings:
             searches=0 if self.video is None else self.video.searches,
             problems=() if self.video is None else tuple(self.video.problems),
         )
+
+
+def _numbers(detail: Detail | None) -> tuple[float, float]:
+    return (math.nan, math.nan) if detail is None else (detail.change, detail.sharpness)
 
 
 class PartFolder:

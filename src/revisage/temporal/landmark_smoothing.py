@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,8 @@ def _newest_fit(values: NDArray[np.float64], sigma: float, noise: float) -> NDAr
 
 def _replaced(face: Face, row: NDArray[np.float64]) -> Face:
     x, y, width, height = (float(v) for v in row[10:])
-    return Face((x, y, max(width, 1e-3), max(height, 1e-3)), row[:10].reshape(5, 2).astype(np.float32), face.score)
+    box = (x, y, max(width, 1e-3), max(height, 1e-3))
+    return replace(face, box_xywh=box, landmarks=row[:10].reshape(5, 2).astype(np.float32))
 
 
 def _bilateral_fit(values: NDArray[np.float64], trust: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from revisage.core import CancelledError, CancelToken, Crop, Face, Region, Resto
 from revisage.faces import (
     AlignedFace,
     FaceDetector,
+    FineChoice,
     align,
     composite,
     ffhq_template,
@@ -300,8 +301,8 @@ class FaceWork:
         if net is None:
             return face
         # Measured on the embedded restorer; whoever chooses another one wants all of its work.
-        spares = restorer.info.name == "compact"
-        return with_fine(frame, face, net, share, sparing=spares, always=self._always_fine)
+        choice = planned.fine if restorer.info.name == "compact" else FineChoice()
+        return with_fine(frame, face, net, share, choice, always=self._always_fine)
 
     def canvas(self, frame: Frame) -> Frame:
         """The frame at the output's size, background restored where that was asked for."""

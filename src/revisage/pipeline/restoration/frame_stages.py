@@ -23,7 +23,7 @@ from revisage.pipeline.restoration.trace import Trace
 from revisage.temporal import LastRestored, carried
 
 if TYPE_CHECKING:
-    from revisage.faces import AlignedFace
+    from revisage.faces import AlignedFace, FineChoice
     from revisage.media import Frame
     from revisage.people import Guide
     from revisage.temporal import Flow, Motion
@@ -77,12 +77,16 @@ class Block:
 
 @dataclass(frozen=True)
 class PlannedFace:
-    """A face to restore in one frame, how strongly (above 0, at most 1), and by which guide photo, if any."""
+    """A face to restore in one frame, how strongly (above 0, at most 1), and by which guide photo, if any.
+
+    ``fine``: what is done with its fine detail; None settles that by this frame alone.
+    """
 
     track: int
     face: Face
     strength: float
     guide: Guide | None = None
+    fine: FineChoice | None = None
 
 
 @dataclass

@@ -67,6 +67,12 @@ class Networks:
         return None if self.config.fine == "keep" else self._fine
 
     @property
+    def uses_detail(self) -> bool:
+        """Whether it matters how fine a large face is: measured on the embedded restorer; whoever chooses another one
+        wants all of its work."""
+        return self.config.fine != "keep" and self.config.model == "compact"
+
+    @property
     def denoiser(self) -> FineRestorer | None:
         """Takes noise and blocks off whole frames; None where they are left. It is the network of fine detail."""
         return self._fine if self.config.denoise > 0 else None
