@@ -135,7 +135,7 @@ def test_a_clean_sharp_face_is_left_to_the_bit() -> None:
     assert composite(sharp, [(left, left.input, 1.0)]) is sharp
 
 
-@pytest.mark.parametrize(("change", "shown"), [(1.0, 0.0), (1.45, 0.5), (4.0, 1.0)])
+@pytest.mark.parametrize(("change", "shown"), [(0.8, 0.0), (1.05, 0.5), (4.0, 1.0)])
 def test_a_fine_change_comes_in_smoothly_with_what_there_is_to_do(change: float, shown: float) -> None:
     frame = RgbFrame(np.full((400, 500, 3), 128, np.uint8), 8)
     face = align(frame, face_at(250, 200, 1.4, 20), 128)

@@ -52,8 +52,11 @@ _CONTEXT = 32
 _SAMPLE, _SAMPLE_EDGE = 128, 16
 """Side of the window in a face's middle that is looked at first, and what does not count of it on each side (px)."""
 
-_CLEAN, _DAMAGED = 1.3, 1.6
-"""Root mean square of the change in that window (1/255): up to the first nothing is changed, from the second on all."""
+_IN_STILLS, _IN_TRACKS = (0.9, 1.2), (1.3, 1.6)
+"""Root mean square of the change in that window (1/255): up to the first nothing is changed, from the second on all.
+Clean faces have 0.4 to 0.7 (grainy ones 1.8), JPEG 90 and 75 0.6 to 0.8, where the net gains nothing, JPEG 50, where
+it gains 0.37 dB, 1.0 to 1.4. H.264 has as much from crf 28 to 32, where 0.05 to 0.10 dB are not worth half as much time
+again in each frame of a film."""
 
 _CODED_BLOCK = 16
 """Blocks of codecs lie at multiples of this (px), with halved colours. A part of a frame that begins at one shows by
@@ -63,7 +66,7 @@ _TINT_CELL, _TINT_SIGMA = 8, 3.0
 """Low frequencies of a change: the side of a cell (px) and the deviation of a Gaussian in cells, 24 px together. Steps
 between the blocks of codecs, 8 and 16 px wide, are finer than that."""
 
-_SOFT, _SHARP = 0.70, 0.78
+_SHARP = (0.70, 0.78)
 """Ratios of bands (see `sharpness`) of faces twice as large as their crops, after the fine change. Blurred by 2 px
 they have 0.64 to 0.73, and a restorer of the crop brings 1.1 dB. Damaged in thirteen other ways (noise, JPEG, H.264,
 reduced to a half and a third) they have 0.70 to 1.04, and there it brings nothing, costs up to 0.5 dB, and its time."""
@@ -120,7 +123,7 @@ def with_fine(
         return face
     needed = 1.0
     if not always:
-        needed = choice.needed if choice else _needed(_middle_change(frame, face, net, region))
+        needed = choice.needed if choice else _within(_middle_change(frame, face, net, region), _IN_STILLS)
     delta, crop = _changed(frame, face, net, region, share * needed)
     sharp = choice.sharp if choice else sharpness(crop)
     return replace(face, fine=FineChange(region, delta, crop, 1 - share * sharp))
@@ -142,7 +145,7 @@ def detail_of(frame: Frame, face: Face, net: FineNet, size: int) -> Detail | Non
     if region is None:
         return None
     change = _middle_change(frame, aligned, net, region)
-    _, crop = _changed(frame, aligned, net, region, fine_share(aligned) * _needed(change))
+    _, crop = _changed(frame, aligned, net, region, fine_share(aligned) * _within(change, _IN_TRACKS))
     return Detail(change, _ratio_of_bands(crop))
 
 
@@ -162,17 +165,19 @@ def track_choices(details: Mapping[int, Detail], frames: int) -> list[FineChoice
     if not details:
         return None
     places = sorted(details)
-    needed = _held([details[place].change for place in places], _CLEAN, _DAMAGED)
-    sharp = _held([details[place].sharpness for place in places], _SOFT, _SHARP)
+    needed = _held([details[place].change for place in places], _IN_TRACKS)
+    sharp = _held([details[place].sharpness for place in places], _SHARP)
     each = np.arange(frames)
     pairs = zip(np.interp(each, places, needed), np.interp(each, places, sharp), strict=True)
     return [FineChoice(round(float(need), 4), round(float(rest), 4)) for need, rest in pairs]
 
 
-def _held(values: Sequence[float], low: float, high: float) -> list[float]:
+def _held(values: Sequence[float], limits: tuple[float, float]) -> list[float]:
     """How far each of some values in a row lies between two limits, 0 to 1: that of the median of those it is with."""
+    low, high = limits
     clear = [(place, value >= high) for place, value in enumerate(values) if not low < value < high]
-    starts, last = [0], None
+    starts = [0]
+    last: bool | None = None
     for is_high, run in itertools.groupby(clear, key=lambda entry: entry[1]):
         places = [place for place, _ in run]
         if len(places) >= _CLEARLY:
@@ -182,7 +187,7 @@ def _held(values: Sequence[float], low: float, high: float) -> list[float]:
     held: list[float] = []
     for start, stop in itertools.pairwise([*starts, len(values)]):
         middle = statistics.median(values[start:stop])
-        held += [_smooth_step((middle - low) / (high - low))] * (stop - start)
+        held += [_within(middle, limits)] * (stop - start)
     return held
 
 
@@ -217,18 +222,13 @@ def _middle_change(frame: Frame, face: AlignedFace, net: FineNet, region: Region
     return float(np.sqrt(np.mean(np.square(inner))))
 
 
-def _needed(change: float) -> float:
-    """How much of a fine change is shown, 0 to 1."""
-    return _smooth_step((change - _CLEAN) / (_DAMAGED - _CLEAN))
-
-
 def sharpness(crop: NDArray[np.uint8]) -> float:
     """Whether the face in a crop is as fine as its pixels: 0 soft, 1 sharp, smooth between.
 
     The deviation of the band above a Gaussian of 1 px over that of the octave below it. Faces differ by a tenth in it,
     whatever their skin and hair.
     """
-    return _smooth_step((_ratio_of_bands(crop) - _SOFT) / (_SHARP - _SOFT))
+    return _within(_ratio_of_bands(crop), _SHARP)
 
 
 def _ratio_of_bands(crop: NDArray[np.uint8]) -> float:
@@ -236,6 +236,12 @@ def _ratio_of_bands(crop: NDArray[np.uint8]) -> float:
     grey = cv2.cvtColor(np.ascontiguousarray(crop[rows, columns]), cv2.COLOR_RGB2GRAY).astype(np.float32)
     soft, softer = (cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (1.0, 2.0))
     return float((grey - soft).std()) / max(float((soft - softer).std()), 1e-3)
+
+
+def _within(value: float, limits: tuple[float, float]) -> float:
+    """How far a value lies between two limits, 0 to 1, smoothly."""
+    low, high = limits
+    return _smooth_step((value - low) / (high - low))
 
 
 def _smooth_step(value: float) -> float:
