@@ -97,12 +97,12 @@ class ScanPart:
         stops = np.cumsum(self.counts)
         for pts, cut, start, stop in zip(self.pts, self.cuts, stops - self.counts, stops, strict=True):
             boxes, scores = self.boxes[start:stop].tolist(), self.scores[start:stop].tolist()
-            details = [
-                None if math.isnan(change) else Detail(change, sharp) for change, sharp in self.details[start:stop]
-            ]
+            details = self.details[start:stop].tolist()
             seen = [
-                Face((x, y, width, height), *rest)
-                for (x, y, width, height), *rest in zip(boxes, self.landmarks[start:stop], scores, details, strict=True)
+                Face((x, y, width, height), points, score, None if math.isnan(change) else Detail(change, sharpness))
+                for (x, y, width, height), points, score, (change, sharpness) in zip(
+                    boxes, self.landmarks[start:stop], scores, details, strict=True
+                )
             ]
             yield int(pts), bool(cut), seen, self.looks[start:stop]
 
