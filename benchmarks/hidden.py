@@ -1,7 +1,7 @@
 """Is what is before a face left as it is, at what cost to whole faces, and do eyes and mouth stay as open as they are?
 
-    python benchmarks/hidden.py --faces FOLDER --weights FOLDER [--count N] [--only covered,whole,openings] [--seed N]
-        [--textures FOLDER] [--json FILE] [--sheet PNG]
+    python benchmarks/hidden.py --faces FOLDER --weights FOLDER [--count N] [--only covered,whole,openings,clips]
+        [--seed N] [--textures FOLDER] [--clips FILE ...] [--json FILE] [--sheet PNG]
 
 Aligned faces (FFHQ frame, 512 px) are damaged (level `medium` of the restorer's check), reduced to 256 px and go
 through `revisage.restore_image`, detector and all.
@@ -12,22 +12,27 @@ that of the face beside it (as far as the paste mask reaches; a rim of 2 px abou
 `whole`: gains of PSNR and VGGD with nothing before the faces, with and without.
 `openings`: errors of the eyes' and the mouth's opening, by face-api.js' 68 landmarks, against the clean face: of the
 damaged face, and of the restored one. Closed eyes, and open mouths, are told apart.
+`clips`: the same in the first frames of `--clips`, reduced to a half with noise, coded and restored at twice the size.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import itertools
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 import revisage
 from measuring import finish, print_table
-from revisage.faces import ffhq_template, landmark_mask
+from revisage.faces import align, ffhq_template, landmark_mask
 from revisage.measures import Vggd, psnr
+from revisage.media import Frame, open_source
 from revisage.readers import eye_openings, mouth_openings
 from revisage.train.degrade import degrade, generator
 from revisage.train.readers import OCCLUDERS, Teachers, occlude
@@ -35,9 +40,10 @@ from revisage.train.restorer.pairs import LEVELS
 
 Image = NDArray[np.uint8]
 SIZE, RIM = 256, 2
-PARTS = ("covered", "whole", "openings")
+PARTS = ("covered", "whole", "openings", "clips")
 MODES = ("restore", "spare")
 CLOSED, OPEN = 0.2, 0.15
+FRAMES, NOISE, CRF = 60, 6.0, 30
 VGG = "quality/vgg19_normalised_conv3_1.safetensors"
 
 
@@ -56,6 +62,9 @@ def main() -> None:
     if "openings" in options.only:
         record["openings"] = _openings(faces, options)
         print_table("errors of openings against the clean face", record["openings"])
+    if "clips" in options.only:
+        record["clips"] = [row for clip in options.clips for row in _clip_openings(clip, options)]
+        print_table("errors of openings against the clean clip", record["clips"])
     finish(record, options.json)
 
 
@@ -64,6 +73,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--textures", type=Path)
+    parser.add_argument("--clips", type=Path, nargs="*", default=[])
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--only", type=lambda text: text.split(","), default=PARTS)
@@ -156,11 +166,52 @@ def _whole(faces: list[Image], options: argparse.Namespace) -> list[dict[str, ob
 
 
 def _openings(faces: list[Image], options: argparse.Namespace) -> list[dict[str, object]]:
-    teachers = Teachers(options.weights)
     clean = np.stack([_reduced(face) for face in faces])
     shown = np.stack([_damaged(face, number, options.seed) for number, face in enumerate(faces)])
     after = np.stack([revisage.restore_image(image) for image in shown])
-    eyes, mouths = zip(*(_opened(teachers, images) for images in (clean, shown, after)), strict=True)
+    return _opening_errors(Teachers(options.weights), (clean, shown, after))
+
+
+def _clip_openings(clip: Path, options: argparse.Namespace) -> list[dict[str, object]]:
+    with open_source(clip) as source:
+        frames = [frame.rgb() for frame in itertools.islice(source.frames(), FRAMES)]
+    height, width = (side // 4 * 4 for side in frames[0].shape[:2])
+    frames = [np.ascontiguousarray(frame[:height, :width]) for frame in frames]
+    track = max(revisage.scan(clip).tracks, key=lambda track: len(track.boxes))
+    with tempfile.TemporaryDirectory() as folder:
+        damaged, restored = Path(folder) / "damaged.mp4", Path(folder) / "restored.mkv"
+        _write_half(damaged, frames, options.seed)
+        revisage.restore(damaged, restored, upscale=2, codec="ffv1")
+        shown = [cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC) for image in _pictures(damaged)]
+        after = _pictures(restored)
+    seen = range(track.start, min(track.stop, len(frames)))
+    sides = [
+        np.stack([align(Frame.from_array(side[index]), track.face(index), SIZE).crop for index in seen])
+        for side in (frames, shown, after)
+    ]
+    return [{"clip": clip.name, **row} for row in _opening_errors(Teachers(options.weights), sides)]
+
+
+def _write_half(path: Path, frames: list[Image], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"crf": str(CRF), "x264-params": "mbtree=0"})
+        stream.height, stream.width, stream.pix_fmt = frames[0].shape[0] // 2, frames[0].shape[1] // 2, "yuv420p"
+        for frame in frames:
+            small = cv2.resize(frame, (stream.width, stream.height), interpolation=cv2.INTER_AREA)
+            noisy = np.clip(np.rint(small + random.normal(0, NOISE, small.shape)), 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noisy, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def _pictures(path: Path) -> list[Image]:
+    with open_source(path) as source:
+        return [frame.rgb() for frame in source.frames()]
+
+
+def _opening_errors(teachers: Teachers, sides: Sequence[Image]) -> list[dict[str, object]]:
+    """Of clean, damaged and restored faces, ``(n, SIZE, SIZE, 3)`` each."""
+    eyes, mouths = zip(*(_opened(teachers, images) for images in sides), strict=True)
     rows = []
     for part, (source, before, restored), limit in (("eyes", eyes, CLOSED), ("mouth", mouths, OPEN)):
         for name, there in (("all", source >= 0), ("closed", source < limit), ("open", source >= limit)):
