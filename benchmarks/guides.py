@@ -27,7 +27,7 @@ from revisage import people, readers, restorers, temporal
 from revisage.core import Crop, Face
 from revisage.faces import ffhq_template
 from revisage.measures import Embedder, Vggd, cosine, psnr
-from revisage.people.guides import _LIKE
+from revisage.people.guided_detail import LIKE
 from revisage.train.degrade import degrade, generator
 from revisage.train.restorer import pairs as levels
 
@@ -117,13 +117,13 @@ class Bench:
         right = [float(likeness[place, place]) for place in range(len(pairs))]
         wrong = [float(likeness[place, (place + 1) % len(pairs)]) for place in range(len(pairs))]
         guided = self._guided(restored, guides, 0)
-        checked = [new if like >= _LIKE else old for new, old, like in zip(guided, restored, right, strict=True)]
+        checked = [new if like >= LIKE else old for new, old, like in zip(guided, restored, right, strict=True)]
         forced = self._guided(restored, guides, 1)
-        gated = [new if like >= _LIKE else old for new, old, like in zip(forced, restored, wrong, strict=True)]
+        gated = [new if like >= LIKE else old for new, old, like in zip(forced, restored, wrong, strict=True)]
         methods = {"restored": restored, "guided": checked, "wrong": gated, "wrong, no gate": forced}
         rows = {name: self._measured(crops, true) for name, crops in methods.items()}
         for name, likes in (("guided", right), ("wrong", wrong)):
-            rows[name]["served"] = float(np.mean([like >= _LIKE for like in likes]))
+            rows[name]["served"] = float(np.mean([like >= LIKE for like in likes]))
         base = rows["restored"]["each"]
         for row in rows.values():
             each = row.pop("each")

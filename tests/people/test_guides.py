@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -12,7 +14,8 @@ from colour_people import COLOURS, SIDE, film, identities, recogniser
 
 from revisage.core import ConfigError, Face, InputError
 from revisage.faces import ffhq_template
-from revisage.people import Guide, Reference, find_people, read_references
+from revisage.media import Frame
+from revisage.people import Footage, Guide, Reference, find_people, read_references, wanted_detail
 from sample_media import plain_frames, write_video
 
 
@@ -77,3 +80,33 @@ def test_of_several_photos_the_one_that_is_held_most_alike_serves() -> None:
     found = find_people(film([["red"]]), recogniser(), references=photos).guidance
     assert {track: guide.name for track, guide in found.guides.items()} == {0: "right.jpg"}
     assert found.refused == []
+
+
+def with_fine_frames(footage: Footage, *fine: int) -> Footage:
+    """The same, with all other frames blurred."""
+    held = []
+    for index, frame in enumerate(footage.held):
+        picture = frame.rgb() if index in fine else cv2.GaussianBlur(frame.rgb(), (0, 0), 0.4)
+        held.append(Frame.from_array(picture, pts=index, time_base=Fraction(1, 10), index=index))
+    return replace(footage, held=held)
+
+
+def test_the_finest_frame_of_a_track_guides_it_where_no_photo_does() -> None:
+    footage = with_fine_frames(film([["red"], ["green"]]), 3, 7)
+    found = find_people(footage, recogniser(), references=[reference("green", "g.jpg")], guide_size=256).guidance
+    assert {track: guide.name for track, guide in found.guides.items()} == {0: "frame 3", 1: "g.jpg"}
+    assert (found.guides[0].crop.shape, found.refused) == ((256, 256, 3), [])
+
+
+def test_a_frame_gives_only_to_faces_that_are_less_fine_and_a_photo_to_all() -> None:
+    (track,) = find_people(with_fine_frames(film([["red"]]), 3), recogniser(), guide_size=256).guidance.guides.values()
+    blurred = cv2.GaussianBlur(track.crop, (0, 0), 3)
+    assert (wanted_detail(track, track.crop), wanted_detail(track, blurred)) == (0, 1)
+    assert wanted_detail(replace(track, fineness=None), track.crop) == 1
+
+
+def test_a_frame_that_shows_somebody_else_guides_nothing() -> None:
+    footage = with_fine_frames(film([["red"]] * 6 + [["green"]]))
+    tracks = [replace(footage.tracks[0], faces=footage.tracks[0].faces * 7, seen=(True,) * 35, weights=())]
+    footage = with_fine_frames(replace(film([["red"]] * 6 + [["green"]]), tracks=tracks), 31)
+    assert find_people(footage, recogniser(), guide_size=256).guidance.guides == {}

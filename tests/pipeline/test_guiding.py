@@ -12,6 +12,8 @@ import pytest
 import revisage
 from revisage import readers
 from revisage.cli.app import run
+from revisage.core import make_config
+from revisage.pipeline import Networks, restore_file
 from sample_media import face_frames, read_video, write_video
 
 pytestmark = pytest.mark.skipif(not readers.is_reader_there(), reason="compact-reader is not in this checkout")
@@ -56,7 +58,7 @@ def test_a_reference_changes_the_pixels_whoever_restores_them(
 def test_nobody_elses_photo_changes_a_pixel(
     damaged: Path, ann: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("revisage.people.guides._LIKE", 1.01)
+    monkeypatch.setattr("revisage.people.guides.LIKE", 1.01)
     plain = revisage.restore(damaged, tmp_path / "plain.mkv", model=str(tiny_model))
     report = revisage.restore(damaged, tmp_path / "guided.mkv", model=str(tiny_model), reference=[ann])
     (warning,) = report.warnings
@@ -65,6 +67,24 @@ def test_nobody_elses_photo_changes_a_pixel(
     assert plain.warnings == []
     both = pixels(tmp_path / "plain.mkv"), pixels(tmp_path / "guided.mkv")
     assert all(np.array_equal(one, other) for one, other in zip(*both, strict=True))
+
+
+def test_the_finest_frame_guides_the_others_alike_in_any_split(tiny_model: Path, tmp_path: Path) -> None:
+    frames = [
+        frame if index == 4 else cv2.GaussianBlur(frame, (0, 0), 2.0) for index, frame in enumerate(face_frames(6))
+    ]
+    film = write_video(tmp_path / "film.mkv", frames, codec="ffv1")
+    plain, guided = ({"model": str(tiny_model), "temporal": "smooth", "guide_frames": on} for on in (False, True))
+    revisage.restore(film, tmp_path / "plain.mkv", **plain)
+    report = revisage.restore(film, tmp_path / "guided.mkv", **guided)
+    assert [track.guide for track in report.tracks] == ["frame 4"]
+    results = [pixels(tmp_path / f"{name}.mkv") for name in ("plain", "guided")]
+    assert [np.array_equal(one, other) for one, other in zip(*results, strict=True)] == [
+        index == 4 for index in range(6)
+    ]
+    config = make_config(**guided)
+    restore_file(film, tmp_path / "split.mkv", config, Networks(config), segment_frames=2)
+    assert all(map(np.array_equal, pixels(tmp_path / "split.mkv"), results[1]))
 
 
 def test_an_image_in_memory_takes_a_reference(ann: Path, tiny_model: Path) -> None:

@@ -252,6 +252,9 @@ class RestoreConfig(BaseModel):
         description="A sharp photo of somebody in it, whose detail guides the restoration of their face where the two "
         "agree; may be repeated, for more photos and people.",
     )
+    guide_frames: Annotated[bool, Option("Faces", ("result",), only_for="frames in a row")] = Field(
+        False, description="The finest frame of each person in a shot guides the restoration of those that are worse."
+    )
     aligned: Annotated[bool, Option("Faces", ("scan", "result"))] = Field(
         False, description="The input already is one aligned face (FFHQ framing) per image."
     )

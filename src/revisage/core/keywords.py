@@ -46,6 +46,7 @@ class RestoreOptions(TypedDict, total=False):
     except_: Sequence[str] | None
     reader: PathLike | None
     reference: Sequence[PathLike] | None
+    guide_frames: bool | None
     aligned: bool | None
     temporal: Literal["off", "smooth", "flow", "raft"] | None
     temporal_passes: int | None

@@ -1,5 +1,6 @@
 from .analysis import CAUTION, Analysis, Appearance, Person, Samples, find_people
 from .grouping import group
+from .guide_frames import wanted_detail
 from .guided_detail import Guide, with_detail
 from .guides import Guidance, Reference, read_references
 from .html_page import analysis_page, timeline
@@ -28,5 +29,6 @@ __all__ = [
     "read_references",
     "rejoined",
     "timeline",
+    "wanted_detail",
     "with_detail",
 ]

@@ -8,6 +8,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from revisage._version import __version__
 from revisage.core import CancelToken, Crop
 from revisage.people.grouping import group
+from revisage.people.guide_frames import find_guide_frames
 from revisage.people.guides import Guidance, Reference, guidance
 from revisage.people.known_people import KnownPerson, matched
 from revisage.people.observation import Footage, Sighting, TrackReading, observe
@@ -216,6 +218,7 @@ def find_people(
     *,
     known: Sequence[KnownPerson] = (),
     references: Sequence[Reference] = (),
+    guide_size: int | None = None,
     every: float | None = 0.2,
     threshold: float = SAME_PERSON,
     tell: Any = lambda _: None,
@@ -228,6 +231,8 @@ def find_people(
         recogniser: tells identities, and what else there is to read.
         known: people with names.
         references: guide photos.
+        guide_size: side of the crops (px) of guide frames, of which each track that no photo serves has one; None
+            where they are not wanted, and the source is not read once more for them.
         every: seconds between two looks at a face; None takes no samples.
         threshold: see :data:`revisage.readers.SAME_PERSON`.
         tell: told the number of frames that were passed.
@@ -256,6 +261,9 @@ def find_people(
     )
     if references and recogniser.reader is not None:
         analysis._guidance = guidance(readings, clusters, apart, references, recogniser.reader)
+    if guide_size is not None and recogniser.reader is not None:
+        frames = find_guide_frames(footage, readings, recogniser.reader, guide_size, tell=tell, cancel=cancel)
+        analysis._guidance = replace(analysis.guidance, guides=frames | analysis.guidance.guides)
     return analysis
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from revisage import faces
 from revisage.core import ConfigError, Crop, InputError
 from revisage.people.grouping import group
-from revisage.people.guided_detail import Guide
+from revisage.people.guided_detail import LIKE, Guide
 from revisage.people.known_people import Detect, KnownPerson, face_in_photo, matched
 from revisage.people.observation import TrackReading
 from revisage.readers import SAME_PERSON, FaceReader, Recogniser
@@ -21,11 +21,6 @@ from revisage.readers import SAME_PERSON, FaceReader, Recogniser
 __all__ = ["Guidance", "Reference", "guidance", "read_references"]
 
 FloatArray = NDArray[np.float32]
-
-_LIKE = 0.5
-"""Cosine from which faces are a reference's person's. Of 44 officials with two photos each, by ``compact-reader``, the
-other photo has 0.55 or more where the face is degraded four times, and in nine of ten cases where it is eight times;
-the others' photos have 0.47 at most."""
 
 _LEAST_FACE = 100.0
 """Longer side of the face's box (px): smaller ones have no detail to give."""
@@ -115,7 +110,7 @@ def guidance(
     for cluster, reading in zip(clusters, readings, strict=True):
         looks[cluster].append(reading)
     means = [_mean([reading.identity for reading in looks[cluster]]) for cluster in sorted(looks)]
-    found = matched(means, known, together, _LIKE)
+    found = matched(means, known, together, LIKE)
     guides: dict[int, Guide] = {}
     for cluster, match in zip(sorted(looks), found, strict=True):
         if match is not None:
@@ -143,6 +138,6 @@ def _nearest(guides: Sequence[Guide], portrait: Crop, reader: FaceReader) -> Gui
 def _refusal(reference: Reference, means: Sequence[FloatArray]) -> str:
     likeness = max((float(mean @ reference.identity) for mean in means), default=0.0)
     return (
-        f"nobody looks like {reference.guide.name} (likeness {likeness:.2f} of 1 at most, {_LIKE:g} is asked): it "
+        f"nobody looks like {reference.guide.name} (likeness {likeness:.2f} of 1 at most, {LIKE:g} is asked): it "
         "guided nothing"
     )

@@ -18,7 +18,7 @@ from revisage import faces, media
 from revisage.core import CancelToken, Crop, ProcessingError, Track
 from revisage.readers import FaceReadings, Recogniser
 
-__all__ = ["Footage", "Sighting", "TrackReading", "observe"]
+__all__ = ["Footage", "Look", "SeenFace", "Sighting", "TrackReading", "good_looks", "observe", "seen_faces"]
 
 FloatArray = NDArray[np.float32]
 
@@ -148,7 +148,7 @@ def observe(
     looks = _looks(footage, every if recogniser.reader is not None else None)
     readings = {track.id: TrackReading(track.id) for track in footage.tracks}
     sums: dict[int, FloatArray] = {}
-    waiting: list[_Seen] = []
+    waiting: list[SeenFace] = []
 
     def read() -> None:
         found, more = recogniser(np.stack([seen.crop for seen in waiting]))
@@ -162,7 +162,7 @@ def observe(
                 reading.sightings.append(_sighting(more[place : place + 1], seen))
         waiting.clear()
 
-    for each in _crops(footage, looks, tell, cancel or CancelToken()):
+    for each in seen_faces(footage, looks, _CROP, tell, cancel or CancelToken()):
         waiting.append(each)
         if len(waiting) == _AT_ONCE:
             read()
@@ -177,7 +177,7 @@ def observe(
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """A face to look at: its track, its place there, what it is worth as one of the best (0: none), and whether
     it is one of those in regular steps."""
 
@@ -188,33 +188,50 @@ class _Look:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class SeenFace:
     """A face cut out: what for, when, its crop, and by how many degrees that was turned clockwise to be upright."""
 
-    look: _Look
+    look: Look
     seconds: float
     crop: Crop
     turned: float
 
 
-def _looks(footage: Footage, every: float | None) -> dict[int, list[_Look]]:
+def _looks(footage: Footage, every: float | None) -> dict[int, list[Look]]:
     """The faces to look at by frame."""
-    looks: dict[int, list[_Look]] = defaultdict(list)
+    looks: dict[int, list[Look]] = defaultdict(list)
     for track in footage.tracks:
         best = _best(track)
         sampled = set() if every is None else _steps(footage, track, every)
         for index in sorted({*best, *sampled}):
-            looks[index].append(_Look(track, index, best.get(index, 0.0), index in sampled))
+            looks[index].append(Look(track, index, best.get(index, 0.0), index in sampled))
     return looks
 
 
-def _best(track: Track) -> dict[int, float]:
-    """The frames to know somebody by, with the worth of each."""
-    worths = {
+def good_looks(footage: Footage) -> dict[int, list[Look]]:
+    """All frames of each track that are worth about as much as its best one."""
+    looks: dict[int, list[Look]] = defaultdict(list)
+    for track in footage.tracks:
+        worths = _worths(track)
+        least = _WORTH * max(worths.values())
+        for index, worth in worths.items():
+            if worth >= least:
+                looks[index].append(Look(track, index, worth, False))
+    return looks
+
+
+def _worths(track: Track) -> dict[int, float]:
+    """What each frame in which a track was seen is worth."""
+    return {
         track.start + place: _worth(track, place)
         for place in range(len(track.faces))
         if track.seen[place] or not any(track.seen)
     }
+
+
+def _best(track: Track) -> dict[int, float]:
+    """The frames to know somebody by, with the worth of each."""
+    worths = _worths(track)
     indices = list(worths)
     parts = [part for part in np.array_split(indices, min(_PARTS, len(indices))) if len(part)]
     chosen = [max((int(index) for index in part), key=lambda index: worths[index]) for part in parts]
@@ -241,9 +258,10 @@ def _steps(footage: Footage, track: Track, every: float) -> set[int]:
     return chosen
 
 
-def _crops(
-    footage: Footage, looks: dict[int, list[_Look]], tell: Callable[[int], None], cancel: CancelToken
-) -> Iterator[_Seen]:
+def seen_faces(
+    footage: Footage, looks: dict[int, list[Look]], size: int, tell: Callable[[int], None], cancel: CancelToken
+) -> Iterator[SeenFace]:
+    """The faces to look at by frame, cut out at a side of ``size`` px; see :func:`observe`."""
     if not looks:
         return
     first, stop = min(looks), max(looks) + 1
@@ -255,23 +273,23 @@ def _crops(
             if frame.pts != footage.pts[index]:
                 raise ProcessingError(_changed(footage, index))
             for look in looks.get(index, ()):
-                yield _seen(frame, look, footage.seconds(index))
+                yield _seen(frame, look, footage.seconds(index), size)
             tell(index + 1)
         if index + 1 != stop:
             raise ProcessingError(_changed(footage, index + 1))
 
 
-def _seen(frame: media.Frame, look: _Look, seconds: float) -> _Seen:
-    aligned = faces.align(frame, look.track.faces[look.index - look.track.start], _CROP)
+def _seen(frame: media.Frame, look: Look, seconds: float, size: int) -> SeenFace:
+    aligned = faces.align(frame, look.track.faces[look.index - look.track.start], size)
     turned = math.degrees(math.atan2(aligned.affine[1, 0], aligned.affine[0, 0]))
-    return _Seen(look, seconds, aligned.crop, turned)
+    return SeenFace(look, seconds, aligned.crop, turned)
 
 
 def _changed(footage: Footage, index: int) -> str:
     return f"{footage.path}: frame {index} is not where the scan saw it; scan the file again"
 
 
-def _sighting(reading: FaceReadings, seen: _Seen) -> Sighting:
+def _sighting(reading: FaceReadings, seen: SeenFace) -> Sighting:
     yaw, pitch, roll = (float(angle) for angle in reading.pose[0])
     return Sighting(
         seconds=seen.seconds,

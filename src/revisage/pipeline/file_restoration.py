@@ -388,8 +388,9 @@ def _look(run: Run, scan: Scan) -> None:
             found = media.copyable_groups(run.info, run.target.output, run.target.options, scan.pts)
         return found.groups
 
-    if run.config.who or run.config.reference:
-        told, analysis = told_apart(scan, run.source, run.networks, progress=run.progress, cancel=run.cancel)
+    if run.config.who or run.config.reference or run.config.guide_frames:
+        rest: dict[str, Any] = {"progress": run.progress, "cancel": run.cancel}
+        told, analysis = told_apart(scan, run.source, run.networks, guide_frames=run.config.guide_frames, **rest)
         run.notes, run.guidance = run.notes + analysis.notes, analysis.guidance
         # A scan that was given may have names, which nobody asked to be looked at again.
         scan = told if run.config.who else scan

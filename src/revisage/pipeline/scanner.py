@@ -320,6 +320,7 @@ def told_apart(
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
     every: float | None = None,
+    guide_frames: bool = False,
 ) -> tuple[Scan, Analysis]:
     """A scan with whom each of its tracks shows, and what else was found out about these people.
 
@@ -331,8 +332,10 @@ def told_apart(
         progress: told of each frame.
         cancel: looked at between frames.
         every: seconds between two looks at a face; None looks only as long as it takes to know whose it is.
+        guide_frames: whether frames of the source itself are to guide others.
 
     Raises:
+        ConfigError: there is nothing to read guide frames with.
         ModelError: there is nothing to tell people apart by.
         InputError: it is not clear who is who.
         CancelledError: a stop was asked for.
@@ -347,6 +350,7 @@ def told_apart(
         networks.recogniser,
         known=networks.known_people,
         references=networks.references,
+        guide_size=networks.guide_size if guide_frames and scan.frames > 1 else None,
         every=every,
         tell=tell,
         cancel=cancel,

@@ -32,17 +32,24 @@ def guide_faces(items: Iterable[FrameInWork], networks: Networks, clock: StageCl
 
 
 def _guide(item: FrameInWork, networks: Networks) -> None:
-    places = [place for place, (planned, _) in enumerate(item.faces) if planned.guide is not None]
-    readings = networks.landmark_reader(np.stack([item.restored[place] for place in places]))
-    for number, place in enumerate(places):
+    wanted = {
+        place: share
+        for place, (planned, face) in enumerate(item.faces)
+        if planned.guide is not None and face.shows_restored
+        if (share := people.wanted_detail(planned.guide, face.crop)) > 0
+    }
+    if not wanted:
+        return
+    readings = networks.landmark_reader(np.stack([item.restored[place] for place in wanted]))
+    for number, (place, share) in enumerate(wanted.items()):
         planned, face = item.faces[place]
         assert planned.guide is not None
-        if face.shows_restored:
-            item.restored[place] = people.with_detail(
-                item.restored[place],
-                readings.landmarks[number],
-                readings.pose[number],
-                planned.guide,
-                networks.guide_flow,
-                face.landmarks,
-            )
+        item.restored[place] = people.with_detail(
+            item.restored[place],
+            readings.landmarks[number],
+            readings.pose[number],
+            planned.guide,
+            networks.guide_flow,
+            face.landmarks,
+            share,
+        )

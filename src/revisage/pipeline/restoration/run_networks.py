@@ -141,6 +141,16 @@ class Networks:
             raise ConfigError(f"{self.recogniser.name} reads no landmarks, which guides are bent by")
         return self.recogniser.reader
 
+    @property
+    def guide_size(self) -> int:
+        """Side of the crops of guide frames (px).
+
+        Raises:
+            ConfigError: see :attr:`landmark_reader`.
+        """
+        _ = self.landmark_reader
+        return self.uncalibrated.restorer.size
+
     @cached_property
     def guide_flow(self) -> FlowEstimator:
         """Finds what still lies between a face and a guide that was bent by landmarks."""
