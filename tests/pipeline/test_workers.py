@@ -99,12 +99,12 @@ def test_a_worker_that_is_killed_is_replaced(
     assert [entry.name for entry in two.parent.iterdir()] == ["two.mkv"]
 
 
-def test_a_segment_that_fails_three_times_is_left_as_it_was_found(
+def test_a_segment_that_fails_three_times_is_left_as_it_was_found_and_tried_again_by_the_next_run(
     face_clip: Path, compiled_model: Path, tmp_path: Path, poison: Any
 ) -> None:
     poison(3, "no memory")
     output = tmp_path / "out.mkv"
-    report = restored(face_clip, output, compiled_model, runner=Poisoned(), codec="ffv1")
+    report = restored(face_clip, output, compiled_model, runner=Poisoned(), codec="ffv1", keep_work=True)
     (warning,) = report.warnings
     assert warning.startswith("frames 4 to 7 were left as they were found: MemoryError: no memory")
     entry = report.files[0]
@@ -113,15 +113,7 @@ def test_a_segment_that_fails_three_times_is_left_as_it_was_found(
     before, after = read_video(face_clip), read_video(output)
     same = [np.array_equal(a, b) for (_, a), (_, b) in zip(before, after, strict=True)]
     assert same == [False] * 4 + [True] * 4 + [False] * 4
-
-
-def test_what_was_left_is_tried_again_by_the_next_run(
-    face_clip: Path, compiled_model: Path, tmp_path: Path, poison: Any
-) -> None:
-    poison(3, "no memory")
-    output = tmp_path / "out.mkv"
-    restored(face_clip, output, compiled_model, runner=Poisoned(), keep_work=True)
-    report = restored(face_clip, output, compiled_model, overwrite=True)
+    report = restored(face_clip, output, compiled_model, codec="ffv1", overwrite=True)
     assert (report.files[0].timings.reused_segments, report.partly, report.faces) == (2, False, 12)
 
 
