@@ -25,10 +25,7 @@ def face(left: float, score: float = 0.9, size: float = 300) -> Face:
 
 
 def looks(net: object, *, uses_detail: bool = True) -> DetailLooks:
-    networks = SimpleNamespace(
-        uses_detail=uses_detail, fine=net, detector=SimpleNamespace(threshold=0.5), uncalibrated=SimpleNamespace()
-    )
-    networks.uncalibrated.restorer = SimpleNamespace(size=128)
+    networks = SimpleNamespace(uses_detail=uses_detail, fine=net, detector=SimpleNamespace(threshold=0.5))
     return DetailLooks(networks)  # type: ignore[arg-type]
 
 
@@ -48,7 +45,7 @@ def test_a_face_is_looked_at_when_seen_again_and_each_half_second() -> None:
 def test_nothing_is_looked_at_where_nothing_would_come_of_it(size: float) -> None:
     still = [[face(20, size=size)]] * 3
     assert when_looked_at(looks(np.zeros_like, uses_detail=False), still) == []
-    assert when_looked_at(looks(np.zeros_like), still) == ([] if size < 128 else [1])
+    assert when_looked_at(looks(np.zeros_like), still) == ([] if size < 256 else [1])
 
 
 def test_a_look_that_fails_leaves_the_face_as_it_is() -> None:

@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from revisage import faces
-from revisage.core import CancelledError, Detail, Face, UserError
+from revisage.core import CancelledError, Detail, Face, Image, UserError
 from revisage.media import Frame
 from revisage.pipeline.restoration import Networks
 
@@ -15,6 +18,9 @@ __all__ = ["DetailLooks"]
 
 _EVERY = 12
 """Frames from one look at a face to the next: half a second. A look costs about what its fine change does."""
+
+_CROP = 256
+"""Side of the crops (px) of the restorer that the measures were made with."""
 
 _SAME_PLACE = 0.5
 """A face less than this part of its size away from where one was in the frame before is the same."""
@@ -65,15 +71,18 @@ class DetailLooks:
         return replace(face, detail=self._detail(frame, face))
 
     def _detail(self, frame: Frame, face: Face) -> Detail | None:
-        net = self._networks.fine
-        if net is None:
-            return None
         try:
-            return faces.detail_of(frame, face, net, self._networks.uncalibrated.restorer.size)
+            return faces.detail_of(frame, face, self._change, _CROP)
         except (UserError, CancelledError):
             raise
         except Exception:  # hours of scanning do not hang on a look; frames are then judged one by one
             return None
+
+    def _change(self, picture: Image) -> NDArray[np.float32]:
+        """What the fine network would change; it is loaded for the first large face."""
+        net = self._networks.fine
+        assert net is not None
+        return net(picture)
 
 
 def _same(one: Face, other: Face) -> bool:
