@@ -4,6 +4,9 @@ In crop space the change is ``mask * strength * (colour-matched restored - crop)
 crop's affine into its place in the frame and added to the native planes. So a crop that was not restored, or a
 strength of 0, changes no sample at any size of the output, and the pixels under the face are interpolated once only.
 
+An output enlarged by Lanczos holds more of the source's finest noise than the bilinear crop that the restorer saw.
+Where nothing in the source is finer than the crop, that noise goes with what the restorer took off.
+
 What a fine restorer changes in a large face (:mod:`revisage.faces.fine_change`) is shown by the same mask.
 """
 
@@ -19,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revisage.core import Crop, Region
-from revisage.faces.alignment import Affine, AlignedFace, invert, transform, warp_antialiased
+from revisage.faces.alignment import Affine, AlignedFace, crop_scale, invert, transform, warp_antialiased
 
 if TYPE_CHECKING:
     from revisage.media import Frame
@@ -101,7 +104,7 @@ def composite(
         ValueError: a strength outside 0 to 1, or a restored crop of another shape than its face's.
     """
     factors = upscale if isinstance(upscale, tuple) else (upscale, upscale)
-    changes = [_change(frame.size_hw, *item, factors, own_colours) for item in restored]
+    changes = [_change(frame, *item, factors, own_colours) for item in restored]
     return frame.add_all_rgb(_merged([change for change in changes if change is not None]))
 
 
@@ -112,34 +115,37 @@ def scaled_affine(affine: Affine, factors: tuple[float, float]) -> Affine:
 
 
 def _change(
-    size_hw: tuple[int, int],
+    frame: Frame,
     face: AlignedFace,
     restored: Crop,
     strength: float,
     factors: tuple[float, float],
     own_colours: bool,
 ) -> _Change | None:
-    """What one face changes in a frame of ``size_hw``; None when that is nothing."""
+    """What one face changes in a frame; None when that is nothing."""
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must lie between 0 and 1, got {strength}")
     if restored.shape != face.crop.shape or restored.dtype != np.uint8:
         raise ValueError(f"a restored crop is {face.crop.shape} uint8, got {restored.shape} {restored.dtype}")
     is_restored = face.shows_restored and not (face.fine is None and np.array_equal(restored, face.crop))
-    fine = None if face.fine is None else face.fine.delta
-    if strength == 0 or not (is_restored or fine is not None):
+    is_fine, is_enlarged = face.fine is not None and face.fine.delta is not None, factors != (1.0, 1.0)
+    if strength == 0 or not (is_restored or is_fine):
         return None
     mask = shown_mask(face)
     to_frame = invert(scaled_affine(face.affine, factors))
-    region = shown_region(mask, to_frame, size_hw)
+    region = shown_region(mask, to_frame, frame.size_hw)
     if region is None:
         return None
     to_frame[:, 2] -= (region.left, region.top)
     change = _Change(region, np.zeros((*region.size_hw, 3), np.float32), mask, to_frame)
     if is_restored:
         change = _with_restored(change, face, restored, strength, own_colours)
-    if face.fine is None or fine is None:
+    if not is_fine and not is_enlarged:
         return change
-    return _with_fine(change, fine, face.fine.region, strength, factors)
+    mask, fine = change.shown_mask()[..., None] * np.float32(strength), _moved_fine(face, region, factors)
+    if is_restored and is_enlarged:
+        fine = fine - _unseen(change, face, frame.rgb(region) + fine, mask)
+    return replace(change, delta=change.delta + mask * fine)
 
 
 def _with_restored(change: _Change, face: AlignedFace, restored: Crop, strength: float, own_colours: bool) -> _Change:
@@ -154,17 +160,30 @@ def _with_restored(change: _Change, face: AlignedFace, restored: Crop, strength:
     return replace(change, delta=moved)
 
 
-def _with_fine(
-    change: _Change, delta: NDArray[np.float32], region: Region, strength: float, factors: tuple[float, float]
-) -> _Change:
-    """The change of a face with the fine one, shown by the same mask and at the same strength."""
+def _unseen(
+    change: _Change, face: AlignedFace, output: NDArray[np.float32], shown: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """What a restorer did not see of the output, ``(h, w, 3) float32 RGB``; 0 where it is finer than the crop.
+
+    It is noise where the restorer took its like off what it saw, and there already where it made that sharper: as far
+    as the change has it, either way. A crop that the restorer left as it was stays as sharp as the output is.
+    """
+    base = _warp(face.base.astype(np.float32), change.to_region, change.region.size_hw, cv2.INTER_CUBIC)
+    finer = np.clip(1 / crop_scale(face.affine) - 1, 0, 0.5) / 0.5
+    unseen: NDArray[np.float32] = (output - base) * np.float32(1 - finer)
+    weighted = unseen * shown
+    power = max(float(np.square(weighted).sum()), 1e-6)
+    return unseen * np.float32(min(1.0, abs(float((weighted * change.delta).sum())) / power))
+
+
+def _moved_fine(face: AlignedFace, region: Region, factors: tuple[float, float]) -> NDArray[np.float32]:
+    """The fine change of a face in a region of the output, ``(h, w, 3) float32 RGB``, not masked."""
+    if face.fine is None or face.fine.delta is None:
+        return np.zeros((*region.size_hw, 3), np.float32)
     scale = np.array(factors, dtype=np.float64)
-    corner = np.array([region.left, region.top]) + 0.5
-    place = np.column_stack((np.diag(scale), corner * scale - 0.5 - (change.region.left, change.region.top)))
-    moved = _warp(delta, place, change.region.size_hw, cv2.INTER_CUBIC)
-    mask = change.shown_mask()
-    moved *= (mask * np.float32(strength))[..., None]
-    return replace(change, delta=change.delta + moved)
+    corner = np.array([face.fine.region.left, face.fine.region.top]) + 0.5
+    place = np.column_stack((np.diag(scale), corner * scale - 0.5 - (region.left, region.top)))
+    return _warp(face.fine.delta, place, region.size_hw, cv2.INTER_CUBIC)
 
 
 def _warp(
