@@ -11,6 +11,7 @@ from PIL import Image
 
 import revisage
 from revisage.core import ModelError
+from revisage.engines import cpu_info
 from revisage.nets import build
 from revisage.restorers import load_fine_restorer, load_weights
 
@@ -40,6 +41,7 @@ def test_both_engines_agree_with_the_network_to_a_ten_thousandth(picture: np.nda
         assert np.abs(found - wanted).max() <= 1e-4 * 127.5
 
 
+@pytest.mark.skipif(not cpu_info().native_bf16, reason="this CPU has no bf16")
 def test_low_precision_rounds_the_change_alone(picture: np.ndarray) -> None:
     exact, low = (load_fine_restorer(device="cpu", precision=precision) for precision in ("fp32", "bf16"))
     for shown in (picture, np.rint(skin()).astype(np.uint8)):
