@@ -116,9 +116,9 @@ class Bench:
         likeness = seen.identity @ given.identity.T
         right = [float(likeness[place, place]) for place in range(len(pairs))]
         wrong = [float(likeness[place, (place + 1) % len(pairs)]) for place in range(len(pairs))]
-        guided = self._guided(restored, guides, 0)
+        guided = self._guided(restored, inputs, guides, 0)
         checked = [new if like >= LIKE else old for new, old, like in zip(guided, restored, right, strict=True)]
-        forced = self._guided(restored, guides, 1)
+        forced = self._guided(restored, inputs, guides, 1)
         gated = [new if like >= LIKE else old for new, old, like in zip(forced, restored, wrong, strict=True)]
         methods = {"restored": restored, "guided": checked, "wrong": gated, "wrong, no gate": forced}
         rows = {name: self._measured(crops, true) for name, crops in methods.items()}
@@ -131,7 +131,7 @@ class Bench:
             row["worst ratio"] = float(np.max(np.array(each) / np.array(base)))
         return rows
 
-    def _guided(self, restored: list[Crop], photos: list[Crop], shift: int) -> list[Crop]:
+    def _guided(self, restored: list[Crop], shown: list[Crop], photos: list[Crop], shift: int) -> list[Crop]:
         """Each face with the photo so many places further."""
         here, there = self._reader(np.stack(restored)), self._reader(np.stack(photos))
         five = ffhq_template(SIZE).astype(np.float32)
@@ -140,7 +140,7 @@ class Bench:
             other = (place + shift) % len(photos)
             guide = people.Guide("", photos[other], there.landmarks[other], there.pose[other])
             read_of = here.landmarks[place], here.pose[place]
-            results.append(people.with_detail(crop, *read_of, guide, self._flow, five))
+            results.append(people.with_detail(crop, shown[place], *read_of, guide, self._flow, five))
         return results
 
     def _measured(self, crops: list[Crop], true: list[Crop]) -> dict[str, object]:

@@ -37,7 +37,19 @@ def points(size: int = 256) -> np.ndarray:
 def guided(restored: np.ndarray, guide: Guide, pose: np.ndarray = FRONT) -> np.ndarray:
     size = len(restored)
     five = ffhq_template(size).astype(np.float32)
-    return with_detail(restored, points(size), pose, guide, DisFlow(), five)
+    shown = cv2.GaussianBlur(restored, (0, 0), size / 64)
+    return with_detail(restored, shown, points(size), pose, guide, DisFlow(), five)
+
+
+def test_a_face_whose_own_detail_was_seen_takes_less_of_it() -> None:
+    restored = picture(1)
+    guide = Guide("a", cv2.addWeighted(restored, 0.75, picture(5), 0.25, 0), points(), FRONT)
+    five = ffhq_template(256).astype(np.float32)
+    seen, lost = (
+        np.abs(with_detail(restored, shown, points(), FRONT, guide, DisFlow(), five) - restored.astype(int)).mean()
+        for shown in (restored, cv2.GaussianBlur(restored, (0, 0), 4))
+    )
+    assert 0 < seen < lost
 
 
 def inner(crop: np.ndarray) -> np.ndarray:

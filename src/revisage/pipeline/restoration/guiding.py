@@ -46,6 +46,7 @@ def _guide(item: FrameInWork, networks: Networks) -> None:
         assert planned.guide is not None
         item.restored[place] = people.with_detail(
             item.restored[place],
+            face.input,
             readings.landmarks[number],
             readings.pose[number],
             planned.guide,
