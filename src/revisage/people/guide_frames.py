@@ -75,18 +75,18 @@ def find_guide_frames(
         ProcessingError: the source is not what it was when the faces were found.
         CancelledError: a stop was asked for.
     """
-    best: dict[int, tuple[float, SeenFace]] = {}
+    best: dict[int, tuple[float, float, SeenFace]] = {}
     for seen in seen_faces(footage, good_looks(footage), size, tell, cancel or CancelToken()):
-        value = fineness(seen.crop) * seen.look.worth
-        if value > best.get(seen.look.track.id, (0.0, seen))[0]:
-            best[seen.look.track.id] = value, seen
+        fine = fineness(seen.crop)
+        value = fine * seen.look.worth
+        if value > best.get(seen.look.track.id, (0.0, fine, seen))[0]:
+            best[seen.look.track.id] = value, fine, seen
     guides = {}
     for reading in readings:
         if reading.track in best:
-            seen = best[reading.track][1]
+            _, fine, seen = best[reading.track]
             read = reader(seen.crop[None])
             if float(read.identity[0] @ reading.identity) >= LIKE:
-                fine = fineness(seen.crop)
                 name = f"frame {seen.look.index}"
                 guides[reading.track] = Guide(name, seen.crop, read.landmarks[0], read.pose[0], fine)
     return guides
