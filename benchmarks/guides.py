@@ -27,7 +27,7 @@ from revisage import people, readers, restorers, temporal
 from revisage.core import Crop, Face
 from revisage.faces import ffhq_template
 from revisage.measures import Embedder, Vggd, cosine, psnr
-from revisage.people.guided_detail import LIKE
+from revisage.people.guide_shares import LIKE
 from revisage.train.degrade import degrade, generator
 from revisage.train.restorer import pairs as levels
 

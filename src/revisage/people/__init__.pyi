@@ -1,7 +1,7 @@
 from .analysis import CAUTION, Analysis, Appearance, Person, Samples, find_people
 from .grouping import group
-from .guide_frames import wanted_detail
-from .guided_detail import Guide, with_detail
+from .guide_shares import Guide, wanted_detail
+from .guided_detail import with_detail
 from .guides import Guidance, Reference, read_references
 from .html_page import analysis_page, timeline
 from .known_people import KnownPerson, photos_by_name, read_people

@@ -10,7 +10,6 @@ than 4 px of a crop of 256 px is touched, and what does not agree is left as it 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -18,35 +17,18 @@ from numpy.typing import NDArray
 
 from revisage.core import Crop
 from revisage.faces import landmark_mask
+from revisage.people.guide_shares import Guide, facing, lost_detail, shares
 from revisage.temporal import Flow, FlowEstimator, warp
 
-__all__ = ["LIKE", "Guide", "with_detail"]
+__all__ = ["with_detail"]
 
 FloatArray = NDArray[np.float32]
-
-LIKE = 0.5
-"""Cosine from which faces are a guide's person's. Of 44 officials with two photos each, by ``compact-reader``, the
-other photo has 0.55 or more where the face is degraded four times, and in nine of ten cases where it is eight times;
-the others' photos have 0.47 at most."""
 
 _SIDE = 256
 """Side of the crops that lengths in px below are stated for; they grow with others."""
 
 _EDGES = (0.0, 1.0, 2.0, 4.0)
 """Sigmas of the Gaussians between which the bands lie (px), the finest first."""
-_MOST, _MOST_OF_ONE_DAY = (0.7, 0.6, 0.5), (1.0, 1.0, 0.9)
-"""Of each band what is taken from a guide that agrees fully: as a rule, and of a photo of the same day where the face's
-own detail is lost. On 44 officials with two photos each, degraded eight times, the guide's part by least
-squares against the truth was 0.6, 0.5 and 0.3 times the squared correlation wherever that lay between 0.3 and 0.9; a
-little more costs nothing there and brings identity."""
-_ONE_DAY = 0.76, 0.88
-"""Mean correlation over the face between which the second of these takes the first's place. Heavily degraded, faces
-with a photo of the same day had 0.87 to 0.95, of another year 0.63 to 0.83."""
-_KNOWN, _KNOWN_BAND = (0.55, 0.7), 2.0
-"""Correlation of the finest detail (beyond this sigma, px) of what the restorer was shown with that of what it made, up
-to which the face's own detail is lost, and from which it is known. Heavily degraded faces had 0.41 to 0.61, at medium
-damage 0.75 to 0.88."""
-
 _AGREES = (1.0, 6.0, 8.0)
 """Sigmas of the band that is compared, and of the window that it is compared in (px)."""
 _FLAT = 1.0
@@ -57,8 +39,6 @@ _FLOW_SOFTNESS, _FLOW_AREA, _FLOW_CONTRAST = 1.0, 12.0, 40.0
 _FLOW_SMOOTH, _FARTHEST = 2.0, 5.0
 """Sigma that flow is smoothed by, and what it corrects the spline by at most (px): landmarks are better than that."""
 
-_TURNED = (15.0, 30.0)
-"""Degrees between the two heads (the larger of yaw and pitch) up to which a guide serves fully, and not at all."""
 _CONTRAST = (0.5, 1.5)
 """What a guide's bands may be multiplied by, to have the contrast of the face's light."""
 _LOUDEST = 1.5
@@ -68,25 +48,6 @@ _KNOTS = 32
 """Points per side at which the spline is computed; between them it is smooth."""
 _STIFFNESS = 1e-3
 """Of the spline: landmarks err by a px or so."""
-
-
-@dataclass(frozen=True, eq=False)
-class Guide:
-    """A sharp view of somebody.
-
-    Attributes:
-        name: of the photo or frame, for reports.
-        crop: ``(size, size, 3) uint8 RGB`` in FFHQ framing.
-        landmarks: ``(68, 2) float32`` in it, px; see :class:`revisage.readers.FaceReadings`.
-        pose: ``(3,) float32``, yaw, pitch and roll in degrees.
-        fineness: of a frame of the footage itself, see :mod:`revisage.people.guide_frames`; None for a photo.
-    """
-
-    name: str
-    crop: Crop
-    landmarks: FloatArray
-    pose: FloatArray
-    fineness: float | None = None
 
 
 def with_detail(
@@ -113,26 +74,20 @@ def with_detail(
     Returns:
         A new crop; ``restored`` itself where the head is turned too far from the guide's, or ``wanted`` is 0.
     """
-    facing = wanted * _facing(pose, guide.pose)
-    if facing == 0:
+    most = wanted * facing(pose, guide)
+    if most == 0:
         return restored
     size = len(restored)
     unit = size / _SIDE
     here, bent = _light(restored), _bent(_light(restored), _light(guide.crop), landmarks, guide, estimate, unit)
     mine, theirs = _bands(here, unit), _bands(bent, unit)
     agreement, contrast = _agreement(here, bent, unit)
-    mask = landmark_mask(five, size) * np.float32(facing)
-    shares = _shares(agreement, mask, _lost(_light(shown), here, mask, unit))
+    mask = landmark_mask(five, size) * np.float32(most)
+    parts = shares(agreement, mask, lost_detail(_light(shown), here, mask, unit))
     change = np.zeros_like(here)
-    for own, other, share in zip(mine, theirs, shares, strict=True):
+    for own, other, share in zip(mine, theirs, parts, strict=True):
         change += _mixed(own, other * contrast, share, unit) - own
     return np.clip(np.rint(restored + change[..., None]), 0, 255).astype(np.uint8)
-
-
-def _facing(pose: FloatArray, other: FloatArray) -> float:
-    """1 where two heads are held alike, 0 where they are not."""
-    apart = float(np.abs(pose[:2] - other[:2]).max())
-    return float(np.clip((_TURNED[1] - apart) / (_TURNED[1] - _TURNED[0]), 0, 1))
 
 
 def _light(crop: Crop) -> FloatArray:
@@ -201,24 +156,6 @@ def _agreement(here: FloatArray, bent: FloatArray, unit: float) -> tuple[FloatAr
     first, second = (np.maximum(spread, 0) for spread in spreads)
     alike = np.clip(both / np.sqrt(first * second + _FLAT), 0, 1)
     return alike, np.clip(np.sqrt((first + _FLAT) / (second + _FLAT)), *_CONTRAST)
-
-
-def _lost(shown: FloatArray, restored: FloatArray, mask: FloatArray, unit: float) -> float:
-    """1 where the restorer made the finest detail up, 0 where it was shown it."""
-    one, other = (light - _soft(light, _KNOWN_BAND * unit) for light in (shown, restored))
-    both, *own = (float((a * b * mask).sum()) for a, b in ((one, other), (one, one), (other, other)))
-    known = both / max(float(np.sqrt(own[0] * own[1])), 1e-6)
-    return float(np.clip((_KNOWN[1] - known) / (_KNOWN[1] - _KNOWN[0]), 0, 1))
-
-
-def _shares(agreement: FloatArray, mask: FloatArray, lost: float) -> list[FloatArray]:
-    """How much of each band is the guide's around each pixel: what is alike as a whole is believed more where the
-    face's own detail is lost."""
-    alike = float((agreement * mask).sum()) / max(float(mask.sum()), 1e-6)
-    one_day = lost * float(np.clip((alike - _ONE_DAY[0]) / (_ONE_DAY[1] - _ONE_DAY[0]), 0, 1))
-    share = agreement ** np.float32(2 - one_day) * mask
-    pairs = zip(_MOST, _MOST_OF_ONE_DAY, strict=True)
-    return [share * np.float32(low + one_day * (high - low)) for low, high in pairs]
 
 
 def _mixed(own: FloatArray, other: FloatArray, share: FloatArray, unit: float) -> FloatArray:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from revisage import faces
 from revisage.core import ConfigError, Crop, InputError
 from revisage.people.grouping import group
-from revisage.people.guided_detail import LIKE, Guide
+from revisage.people.guide_shares import LIKE, Guide
 from revisage.people.known_people import Detect, KnownPerson, face_in_photo, matched
 from revisage.people.observation import TrackReading
 from revisage.readers import SAME_PERSON, FaceReader, Recogniser
