@@ -31,7 +31,7 @@ def secret(tmp_path: Path) -> Path:
 def test_playlists_are_refused_whatever_they_are_called(tmp_path: Path, secret: Path, name: str, text: str) -> None:
     playlist = tmp_path / name
     playlist.write_text(text.format(secret=secret))
-    with pytest.raises(InputError, match="it holds text, not video"):
+    with pytest.raises(InputError, match="it holds text, no pictures"):
         probe(playlist)
 
 

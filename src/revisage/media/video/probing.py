@@ -81,7 +81,7 @@ def _reason(path: Path, error: Exception) -> str:
     if head[4:8] in (b"ftyp", b"mdat", b"moov", b"wide", b"free"):
         return "its index (moov) is missing; the recording or download was cut off"
     if is_text(head):
-        return "it holds text, not video"
+        return "it holds text, no pictures"
     if isinstance(error, PermissionError):
         return "permission is denied"
     return "it is damaged or of an unknown kind"
