@@ -35,6 +35,8 @@ too, have 16 and more."""
 _MIDDLE = slice(40, 216)
 """Rows and columns of a crop that show the face."""
 _CROP = 256
+_PASSED_OVER = 250
+"""Frames without a look from which on they are not read: key frames, where reading begins, are seldom farther apart."""
 _AT_ONCE = 32
 """Faces that wait for the network together."""
 
@@ -264,19 +266,26 @@ def seen_faces(
     """The faces to look at by frame, cut out at a side of ``size`` px; see :func:`observe`."""
     if not looks:
         return
-    first, stop = min(looks), max(looks) + 1
     with footage.opened() as source:
-        frames = source.frames(footage.first + first, footage.first + stop, first_pts=footage.pts[first])
-        index = first
-        for index, frame in enumerate(frames, first):
-            cancel.check()
-            if frame.pts != footage.pts[index]:
-                raise ProcessingError(_changed(footage, index))
-            for look in looks.get(index, ()):
-                yield _seen(frame, look, footage.seconds(index), size)
-            tell(index + 1)
-        if index + 1 != stop:
-            raise ProcessingError(_changed(footage, index + 1))
+        for first, stop in _stretches(sorted(looks), _PASSED_OVER if source.seeks else len(footage.pts)):
+            frames = source.frames(footage.first + first, footage.first + stop, first_pts=footage.pts[first])
+            index = first - 1
+            for index, frame in enumerate(frames, first):
+                cancel.check()
+                if frame.pts != footage.pts[index]:
+                    raise ProcessingError(_changed(footage, index))
+                for look in looks.get(index, ()):
+                    yield _seen(frame, look, footage.seconds(index), size)
+                tell(index + 1)
+            if index + 1 != stop:
+                raise ProcessingError(_changed(footage, index + 1))
+
+
+def _stretches(indices: Sequence[int], gap: int) -> Iterator[tuple[int, int]]:
+    """Start and stop (excluded) of what holds all these frames, in order, without gaps of more than so many frames."""
+    starts = [place for place, index in enumerate(indices) if not place or index - indices[place - 1] > gap]
+    for start, stop in itertools.pairwise([*starts, len(indices)]):
+        yield indices[start], indices[stop - 1] + 1
 
 
 def _seen(frame: media.Frame, look: Look, seconds: float, size: int) -> SeenFace:

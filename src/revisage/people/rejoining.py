@@ -130,16 +130,13 @@ def _absences(pieces: Sequence[_Piece], step: float) -> Iterator[tuple[_Piece, _
 def _read(
     footage: Footage, absences: Sequence[tuple[_Piece, _Piece]], recogniser: Recogniser, cancel: CancelToken | None
 ) -> dict[tuple[int, bool], TrackReading]:
-    """What is read of the ends of pieces, by the piece's number and whether it is the head; each shot's in one go."""
-    wanted: dict[tuple[int, int], dict[tuple[int, bool], Track]] = defaultdict(dict)
+    """What is read of the ends of pieces, by the piece's number and whether it is the head."""
+    ends: dict[tuple[int, bool], Track] = {}
     for before, after in absences:
-        wanted[before.shot][before.number, False] = before.end(head=False)
-        wanted[before.shot][after.number, True] = after.end(head=True)
-    found: dict[tuple[int, bool], TrackReading] = {}
-    for ends in wanted.values():
-        readings = observe(replace(footage, tracks=list(ends.values())), recogniser, every=None, cancel=cancel)
-        found.update(zip(ends, readings, strict=True))
-    return found
+        ends[before.number, False] = before.end(head=False)
+        ends[after.number, True] = after.end(head=True)
+    readings = observe(replace(footage, tracks=list(ends.values())), recogniser, every=None, cancel=cancel)
+    return dict(zip(ends, readings, strict=True))
 
 
 def _following(
