@@ -122,6 +122,7 @@ _USUAL: dict[str, Any] = {
     "threshold": USUAL_THRESHOLD,
     "smallest": RestoreConfig.model_fields["min_face"].default,
     "center": False,
+    "guide": False,
     "begin": "",
     "end": "",
     "crf": 16,
@@ -237,10 +238,15 @@ def _more() -> dict[str, Any]:
     )
     smallest = st.number_input("Smallest face to restore (px)", 1, 1000, key="smallest")
     center = st.checkbox("Only the face nearest to the middle", key="center")
+    guide = st.checkbox(
+        "Let the best frames of each person guide the others",
+        key="guide",
+        help="For videos that are sharper at some times than at others. Photos are not affected.",
+    )
     begin = st.text_input("Begin at (seconds or h:mm:ss)", key="begin", placeholder="from the start")
     end = st.text_input("Stop at (seconds or h:mm:ss)", key="end", placeholder="to the end")
     crf = st.slider("Quality of the video file (CRF, lower is better and larger)", 0, 40, key="crf")
-    values: dict[str, Any] = {"min_face": int(smallest), "only_center_face": center}
+    values: dict[str, Any] = {"min_face": int(smallest), "only_center_face": center, "guide_frames": guide}
     if threshold != USUAL_THRESHOLD:
         values["detection_threshold"] = threshold
     if crf != _USUAL["crf"]:
