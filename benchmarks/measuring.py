@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import torch
 
-from revisage.engines import cpu_info
+from revisage.engines import cpu_info, load_openvino
 
 
 def machine() -> dict[str, Any]:
@@ -25,7 +24,7 @@ def machine() -> dict[str, Any]:
         "cores": cpu.cores,
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "torch": torch.__version__,
-        "openvino": openvino.__version__,
+        "openvino": load_openvino().__version__,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -33,6 +34,10 @@ _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if _WORKERS > 1:
     for _name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ.setdefault(_name, str(max(1, (os.cpu_count() or 1) // _WORKERS)))
+
+# As the product does for itself. Where a test imports OpenVINO otherwise, each conversion of its process forks a dozen
+# copies of that, torch and all, to report its use over the network: as much processor time again as the tests take.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 LONG_FILES = (
     "test_page.py",

@@ -25,6 +25,7 @@ from revisage.engines import (
     write_model,
 )
 from revisage.engines.openvino_engine import check_agreement, threads
+from revisage.engines.quantisation import without_telemetry
 
 HW = (32, 48)
 
@@ -351,6 +352,17 @@ def test_importing_the_room_loads_no_engine_and_openvino_no_telemetry() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_telemetry_that_was_kept_away_before_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino_telemetry", None)
+    with without_telemetry():
+        pass
+    assert "openvino_telemetry" in sys.modules
+    monkeypatch.delitem(sys.modules, "openvino_telemetry")
+    with without_telemetry():
+        assert "openvino_telemetry" in sys.modules
+    assert "openvino_telemetry" not in sys.modules
 
 
 class Hungry(Net):

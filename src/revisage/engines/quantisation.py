@@ -160,12 +160,12 @@ def without_telemetry() -> Iterator[None]:
     OpenVINO and NNCF report their use over the network from the moment they are imported; a program that works without
     a network, on people's faces, must not. Both accept that the package is absent.
     """
-    before = sys.modules.get("openvino_telemetry")
+    was_known, before = "openvino_telemetry" in sys.modules, sys.modules.get("openvino_telemetry")
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
         yield
     finally:
-        if before is None:
-            del sys.modules["openvino_telemetry"]
+        if was_known:
+            sys.modules["openvino_telemetry"] = before  # type: ignore[assignment]
         else:
-            sys.modules["openvino_telemetry"] = before
+            del sys.modules["openvino_telemetry"]
