@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,19 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three shots that are long enough for a segment each."""
     face, other = face_frames(25), plain_frames(25, (270, 480))
     return write_video(tmp_path_factory.mktemp("film") / "cut.mp4", [*face, *other, *face], audio=True)
+
+
+@pytest.fixture
+def long_film(tmp_path: Path) -> Path:
+    """Sixty frames, four seconds from one to the next: four minutes, which are scanned in four parts."""
+    return written_slowly(tmp_path / "long.mp4", [*face_frames(20), *plain_frames(40, (270, 480))], Fraction(4))
+
+
+def written_slowly(path: Path, pictures: list[Any], spacing: Fraction) -> Path:
+    """A film with so many seconds from one frame to the next, and key frames often enough for parts."""
+    times = list(range(len(pictures)))
+    options = {"g": "6", "preset": "ultrafast"}
+    return write_video(path, pictures, pts=times, time_base=spacing, options=options)
 
 
 @pytest.fixture
@@ -148,6 +162,68 @@ def test_what_a_lost_machine_has_finished_serves_another(
     assert not any("/work/" in name for name in files_in(bucket)), "what was at work goes with the end"
 
 
+class Told(Meter):
+    """Keeps what it is told; stops the work in the third part of the scan, when two are in the store."""
+
+    def __init__(self, bucket: Any, stop: JobToken | None) -> None:
+        super().__init__()
+        self.scanned: list[int] = []
+        self._bucket, self._stop = bucket, stop
+
+    def __call__(self, moment: Any) -> None:
+        super().__call__(moment)
+        if moment.stage == "scan":
+            self.scanned.append(moment.done)
+        if self._stop is not None and self.scanned[-1:] == [40]:
+            wait_until(lambda: len(parts_in(self._bucket)) == 2, "the store does not hold two parts of the scan")
+            self._stop.stop("lost")
+
+
+def parts_in(bucket: Any) -> list[str]:
+    return [name for name in files_in(bucket) if "/scan-parts-" in name]
+
+
+@pytest.mark.parametrize("kind", ["restore", "analyze", "scan"])
+def test_a_scan_goes_on_behind_the_parts_that_a_lost_machine_has_finished(
+    machines: list[JobStore],
+    loaded: Loaded,
+    bucket: Any,
+    long_film: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    monkeypatch.setattr("revisage.service.work.work_copy._LOOK", 0.05)
+    ask = {"restore": service.restore, "analyze": service.analyze, "scan": service.scan}[kind]
+    options = {} if kind == "scan" else {"config": {"temporal": "off"}}
+    lost, other = machines
+
+    def made(store: JobStore, file: str, stop: JobToken | None) -> tuple[list[int], bytes]:
+        """The frames that were told as scanned, and the result; the job waits again where it is stopped."""
+        lease = Leases(store, "quick" if kind == "scan" else "restore").take()
+        assert lease is not None
+        told, task_token = Told(bucket, stop), stop or JobToken()
+        task = Task(store, lease, task_token, told, loaded)
+        try:
+            outcome = carry_out(task)
+        except InterruptedWorkError:
+            Leases(store, lease.job.lane).give_back(lease)
+            return told.scanned, b""
+        task.tidy()
+        result = store.folder.result_path(lease.job.id, outcome.result["output" if kind == "restore" else "scan"])
+        return told.scanned, result.read_bytes()
+
+    file = received(lost, long_film)
+    ask(lost, file, **options)
+    assert made(lost, file, JobToken())[1] == b""
+    scanned, result = made(other, file, None)
+    assert scanned == [15, 30, *range(31, 61)]
+    assert parts_in(bucket) == []
+    ask(other, file, **options)
+    scanned, undisturbed = made(other, file, None)
+    assert scanned == list(range(1, 61))
+    assert result == undisturbed
+
+
 def test_copies_and_leftovers_go(
     machines: list[JobStore], bucket: Any, face_clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,11 +260,16 @@ def test_a_store_that_is_none_is_refused(tmp_path: Path, address: str, problem: 
 
 
 @contextmanager
-def live_worker(data_dir: Path, lane: str, settings: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def live_worker(
+    data_dir: Path, lane: str, settings: dict[str, str], *, log: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run `revisage worker` on a machine of its own, as far as files go."""
     environment = {**os.environ, **{f"REVISAGE_SERVICE_{name}": value for name, value in settings.items()}}
     command = [sys.executable, "-m", "revisage", "worker", "--data-dir", str(data_dir), "--lane", lane]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+    with (
+        (log or Path(os.devnull)).open("w") as stream,
+        subprocess.Popen(command, env=environment, stderr=stream) as process,
+    ):
         try:
             yield process
         finally:
@@ -230,3 +311,35 @@ def _status(server: Any, job: str) -> str:
 
 def _running(server: Any, jobs: list[str]) -> int:
     return [_status(server, job) for job in jobs].count("running")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_scan_survives_a_worker_that_is_killed(
+    request: pytest.FixtureRequest, bucket: Any, tmp_path: Path, database: str
+) -> None:
+    """Two real workers with folders of their own: one is killed as it scans, the other goes on behind its parts."""
+    is_sqlite = database == "sqlite"
+    url = f"sqlite:///{tmp_path}/jobs.db" if is_sqlite else request.getfixturevalue("postgres")
+    settings = {"DATABASE_URL": url, "STORAGE": str(bucket / "service"), "LEASE_SECONDS": "3", "NICENESS": "0"}
+    pictures = [*face_frames(24), *(plain_frames(24, (270, 480)) * 49)]
+    film = written_slowly(tmp_path / "long.mp4", pictures, Fraction(1, 4))  # five minutes
+    revisage.restore(film, tmp_path / "alone.mp4", temporal="off")
+    with ExitStack() as stack:
+        server = stack.enter_context(live_service(tmp_path / "server", "--workers", "0", settings=settings))
+        first = stack.enter_context(live_worker(tmp_path / "a", "restore", settings))
+        with film.open("rb") as stream:
+            form = {"config": '{"temporal": "off"}'}
+            answer = httpx.post(f"{server.address}/v1/jobs", files={"file": stream}, data=form, timeout=600)
+        assert answer.status_code == 202, answer.text
+        job = answer.json()["id"]
+        wait_until(lambda: parts_in(bucket), "no part of the scan in the store", 300)
+        first.kill()
+        first.wait()
+        assert not any(name.endswith("scan.json") for name in files_in(bucket)), "the scan was too quick for this test"
+        stack.enter_context(live_worker(tmp_path / "b", "restore", settings, log=tmp_path / "b.log"))
+        wait_until(lambda: _status(server, job) == "done", "not done", 1200)
+        assert server.get(f"/v1/jobs/{job}/output").content == (tmp_path / "alone.mp4").read_bytes()
+    assert "parts of its scan are there already" in (tmp_path / "b.log").read_text()
+    assert parts_in(bucket) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ import pytest
 from revisage.core.config import make_config
 from revisage.core.errors import InputError
 from revisage.core.progress import Progress
+from revisage.core.values import Image
 from revisage.service.jobs import intake as service
 from revisage.service.jobs.job import Lane, error_code, public_error, public_text
 from revisage.service.jobs.job_store import JobStore
 from revisage.service.jobs.rights import Leases
 from revisage.service.settings import ServiceSettings
+from revisage.service.work.scanning import scan_of
 from revisage.service.work.task import InterruptedWorkError, JobToken, Loaded, Meter, Outcome, Task
 from revisage.service.work.worker import carry_out
 from sample_media import face_frames, plain_frames, write_video
@@ -159,3 +162,41 @@ def test_messages_show_no_path(text: str, shown: str) -> None:
 def test_unexpected_errors_show_their_kind_only() -> None:
     assert public_error(ValueError("/root/secret"), {}) == "an unexpected error stopped the work (ValueError)"
     assert "memory" in public_error(MemoryError(), {})
+
+
+def test_parts_of_another_scan_are_not_taken_up(store: JobStore, loaded: Loaded, tmp_path: Path) -> None:
+    """A file that was named by its path may be exchanged between two attempts."""
+    film = tmp_path / "long.mp4"
+
+    def attempt(told: list[int], stop_at: int | None) -> Task:
+        lease = Leases(store, "quick").take()
+        assert lease is not None
+        token = JobToken()
+
+        class Stopping(Meter):
+            def __call__(self, moment: Progress) -> None:
+                super().__call__(moment)
+                told.append(moment.done)
+                if moment.done == stop_at:
+                    token.stop("ending")
+
+        task = Task(store, lease, token, Stopping("scan"), loaded)
+        task.open()
+        try:
+            scan_of(task, None)
+        except InterruptedWorkError:
+            Leases(store, "quick").give_back(lease)
+        return task
+
+    def write(pictures: list[Image]) -> None:
+        write_video(film, pictures, pts=range(40), time_base=Fraction(4), options={"g": "6", "preset": "ultrafast"})
+
+    write(plain_frames(40, (270, 480)))
+    service.scan(store, store.add_path(film).id)
+    told: list[int] = []
+    task = attempt(told, 20)
+    assert len(list(task.work.glob("scan-parts-*/part-*"))) == 1
+    write(face_frames(40))
+    told.clear()
+    attempt(told, None)
+    assert told == list(range(1, 41))

@@ -27,8 +27,8 @@ from .restoration import (
 )
 from .runners import JobNetworks, PartRunner, ProcessRunner, Runner, SerialRunner, plain_error
 from .scan import Fingerprint, Scan, ScannedTrack, ScanSettings, fingerprint, load_scan
-from .scan_job import PartFolder, ScanJob, ScanPart, scan_parts
-from .scanner import scan_frames, scan_source, told_apart
+from .scan_job import PartFolder, ScanJob, ScanPart, parts_of, scan_parts
+from .scanner import scan_frames, scan_settings, scan_source, told_apart
 from .segment_job import OnFrame, SegmentJob, SegmentResult, restore_segment
 from .targets import check_side_folders, check_store
 from .work_folder import notes_folder, told_where
@@ -74,6 +74,7 @@ __all__ = [
     "load_scan",
     "machine",
     "notes_folder",
+    "parts_of",
     "place_weight",
     "plain_error",
     "read_cells",
@@ -87,6 +88,7 @@ __all__ = [
     "scaled_face",
     "scan_frames",
     "scan_parts",
+    "scan_settings",
     "scan_source",
     "told_apart",
     "told_where",

@@ -448,6 +448,11 @@ class PartFolder:
         with written_beside(self._file(part.number)) as partial:
             np.savez(partial, **arrays)
 
+    @property
+    def count(self) -> int:
+        """How many parts are kept, sound or not."""
+        return sum(1 for _ in self._path.glob("part-*.npz"))
+
     def empty(self) -> None:
         """Delete the parts. The folder stays: it says that there were some."""
         for file in self._path.glob("part-*"):

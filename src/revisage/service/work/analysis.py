@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from revisage import media, people, pipeline
-from revisage.service.work.restoration import scan_of
+from revisage.service.work.scanning import crew_of, has_parts, scan_of
 from revisage.service.work.task import Outcome, Task
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ def analyze(task: Task) -> Outcome:
     """
     networks = task.networks
     _ = networks.recogniser, networks.known_people  # what is wrong with them is known before the work begins
+    with ExitStack() as stack:
+        made_scan = scan_of(task, crew_of(task, stack, several=has_parts(task)))
     scan, found = pipeline.told_apart(
-        scan_of(task),
+        made_scan,
         task.source,
         networks,
         progress=task.meter,

@@ -6,6 +6,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from revisage import faces, measures, media, pipeline, provenance
 from revisage.core import Face, Image, InputError, Region, RestoreConfig
+from revisage.service.work.scanning import crew_of, has_parts, scan_of
 from revisage.service.work.task import Outcome, Task
 
 if TYPE_CHECKING:
@@ -163,15 +165,8 @@ def scan(task: Task) -> Outcome:
         InputError: nothing that can be restored.
         CancelledError: stopped.
     """
-    found = pipeline.scan_source(
-        task.source,
-        pipeline.fingerprint(task.source),
-        task.config,
-        task.networks,
-        total=task.frames,
-        progress=task.meter,
-        cancel=task.token,
-    )
+    with ExitStack() as stack:
+        found = scan_of(task, crew_of(task, stack, several=has_parts(task)))
     file = task.named("scan", ".json")
     shown = found.model_copy(update={"source": found.source.model_copy(update={"name": task.job.input.name})})
     shown.save(file, overwrite=True)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisage import cluster, media, pipeline
-from revisage.core import Progress, UserError
+from revisage import media, pipeline
+from revisage.core import Progress
 from revisage.service.jobs import public_values
 from revisage.service.work.inspection import faces_before_and_after
+from revisage.service.work.scanning import crew_of, scan_of
 from revisage.service.work.task import Outcome, Task
 
 if TYPE_CHECKING:
-    from revisage.pipeline import FileReport, Report, Runner, Scan
+    from revisage.pipeline import FileReport, Report, Scan
 
-__all__ = ["restore", "scan_of"]
-
-_LOG = logging.getLogger(__name__)
+__all__ = ["restore"]
 
 
 def restore(task: Task) -> Outcome:
@@ -35,11 +33,11 @@ def restore(task: Task) -> Outcome:
         compare = task.folder / f"compare{'.mp4' if task.info.kind == 'video' else suffix}"
     config = task.config.model_copy(update={"compare": compare})
     with ExitStack() as stack:
-        crew = _crew(task, stack, several=(task.frames or 0) > pipeline.LONGEST)
+        crew = crew_of(task, stack, several=(task.frames or 0) > pipeline.LONGEST)
         began = time.perf_counter()
         scan = scan_of(task, crew)
         scanned = time.perf_counter() - began
-        crew = crew or _crew(task, stack, several=len(scan.shots) > 1 or scan.frames > pipeline.LONGEST)
+        crew = crew or crew_of(task, stack, several=len(scan.shots) > 1 or scan.frames > pipeline.LONGEST)
         entry = pipeline.restore_file(
             task.source, output, config, task.networks, scan=scan, progress=task.meter, cancel=task.token, runner=crew
         )
@@ -48,50 +46,9 @@ def restore(task: Task) -> Outcome:
     return _collected(task, entry, scan, output, compare)
 
 
-def _crew(task: Task, stack: ExitStack, *, several: bool) -> Runner | None:
-    """The cluster's workers, for a job that has work for ``several`` of them; none where there is no cluster."""
-    address = task.store.settings.spread
-    if address is None or not several:
-        return None
-    try:
-        return stack.enter_context(cluster.connect(address, task.config))
-    except UserError as error:
-        # Whoever asked for the job cannot mend that, and one worker can do it, too.
-        _LOG.warning("the cluster cannot be used, this worker restores alone: %s", error)
-        return None
-
-
 def _suffix(task: Task) -> str:
     """Ending of the output: the input's own container, as far as it can be written."""
     return media.written_suffix(f".{task.job.input.format}", task.info)
-
-
-def scan_of(task: Task, crew: Runner | None = None) -> Scan:
-    """The scan that came with the job, the one that an earlier attempt left, or a new one."""
-    given = task.job.params.get("scan")
-    if given is not None:
-        return pipeline.Scan(**given)
-    kept = task.work / "scan.json"
-    source_print = pipeline.fingerprint(task.source)
-    if kept.exists():
-        left = pipeline.load_scan(kept)
-        if left.source.same_content(source_print):
-            return left
-    parts = pipeline.PartFolder(task.work / "scan-parts")
-    found = pipeline.scan_source(
-        task.source,
-        source_print,
-        task.config,
-        task.networks,
-        total=task.frames,
-        progress=task.meter,
-        cancel=task.token,
-        runner=crew,
-        kept=parts,
-    )
-    found.save(kept, overwrite=True)
-    parts.empty()
-    return found
 
 
 def _count_scan(entry: FileReport, seconds: float) -> None:

@@ -22,7 +22,10 @@ _LOOK = 2.0
 
 _SEGMENT = re.compile(r"-(\d{5})\.")
 _MANIFEST, _SCAN = "manifest.jsonl", "scan.json"
-_OURS = re.compile(r"(scan\.json|\.[^/]+\.revisage-work/(scan\.json|manifest\.jsonl|[^/]+-\d{5}\.[^/]+))")
+_PARTS = "scan-parts-*/part-*.npz"
+_OURS = re.compile(
+    r"(scan\.json|scan-parts-[0-9a-f]+/part-\d{5}\.npz|\.[^/]+\.revisage-work/(scan\.json|manifest\.jsonl|[^/]+-\d{5}\.[^/]+))"
+)
 """What a work folder holds that serves another attempt."""
 
 
@@ -55,7 +58,7 @@ def work_kept_in_store(work: Path, place: Path | None) -> Iterator[None]:
 
 
 class _Copy:
-    """The copy of a work folder: scan and segments first, then the manifest that names them."""
+    """The copy of a work folder: scan, or its parts, and segments first, then the manifest that names them."""
 
     def __init__(self, work: Path, place: Path) -> None:
         self._work, self._place = work, place
@@ -64,11 +67,22 @@ class _Copy:
     def send(self) -> None:
         """Send what was finished since."""
         try:
+            if not (self._work / _SCAN).exists():
+                self._send_parts()
             self._send_once(self._work / _SCAN)
             for manifest in self._work.glob(f".*.revisage-work/{_MANIFEST}"):
                 self._send_finished(manifest)
         except (OutputError, OSError) as error:
             _LOG.warning("what is finished could not be kept in the store (%s)", type(error).__name__)
+
+    def _send_parts(self) -> None:
+        """Send the parts of a scan that are looked at; they go when it is whole, which may be at any time."""
+        try:
+            for part in sorted(self._work.glob(_PARTS)):
+                self._send_once(part)
+        except OutputError:
+            if not (self._work / _SCAN).exists():
+                raise
 
     def _send_once(self, path: Path) -> bool:
         if path in self._sent or not path.exists():
@@ -105,8 +119,9 @@ def bring_work(work: Path, place: Path | None) -> None:
         names = [name.removeprefix(root).lstrip("/") for name in store.find(root)]
         # The manifest comes last: what it names is there, or nothing counts as finished.
         for name in sorted(filter(_OURS.fullmatch, names), key=lambda name: (name.endswith(_MANIFEST), name)):
-            (work / name).parent.mkdir(mode=0o700, exist_ok=True)
-            media.fetch(place / name, work / name)
+            if not (name.startswith("scan-parts-") and _SCAN in names):  # the whole scan serves better
+                (work / name).parent.mkdir(mode=0o700, exist_ok=True)
+                media.fetch(place / name, work / name)
     except Exception as error:
         # Stores have errors of their own. Whatever is missing or torn is made again.
         _LOG.warning("what an earlier attempt has finished could not be fetched (%s)", type(error).__name__)

@@ -61,6 +61,10 @@ _WORK: dict[Kind, Callable[[Task], Outcome]] = {
 }
 
 
+_KEEPS_WORK: frozenset[Kind] = frozenset(("restore", "analyze", "scan"))
+"""What may take so long that a worker of another machine should not begin it anew."""
+
+
 def carry_out(task: Task) -> Outcome:
     """Do the work of a job.
 
@@ -68,7 +72,7 @@ def carry_out(task: Task) -> Outcome:
         RevisageError: it cannot be done, or was stopped.
     """
     task.open()
-    with work_kept_in_store(task.work, task.stored_work if task.job.kind == "restore" else None):
+    with work_kept_in_store(task.work, task.stored_work if task.job.kind in _KEEPS_WORK else None):
         outcome = _WORK[task.job.kind](task)
     task.store.folder.keep(task.job.id, outcome.files)
     return outcome
