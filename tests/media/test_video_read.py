@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -12,6 +15,8 @@ from making import make_video, picture
 
 from revisage.core.errors import InputError
 from revisage.media import Frame, open_source, probe
+from revisage.media.video.lost_pictures import LostPictures
+from sample_media import plain_frames, write_video
 
 VARIABLE = (507, 1019, 2043, 2555, 2900, 6000, 6512, 7536, 8000, 8100, 9000, 9512)
 
@@ -168,6 +173,75 @@ def test_broken_packets_are_counted_not_fatal(tmp_path: Path) -> None:
     assert 20 < len(frames) <= 60
     assert source.warnings
     assert source.truncated
+
+
+def damaged(whole: Path, number: int, mend: Callable[[bytes], bytes]) -> Path:
+    """A copy of a video in which the data of one packet of the picture, by its place in the file, is another."""
+    with av.open(str(whole)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+        place, size = packet.pos, packet.size
+    data = bytearray(whole.read_bytes())
+    data[place : place + size] = mend(bytes(data[place : place + size]))
+    path = whole.with_stem(f"damaged-{number}")
+    path.write_bytes(data)
+    return path
+
+
+def emptied(data: bytes) -> bytes:
+    return bytes(len(data))
+
+
+def spoilt(data: bytes) -> bytes:
+    step = len(data) // 6
+    return bytes(value ^ 0x5A if place % step == 8 else value for place, value in enumerate(data))
+
+
+@pytest.mark.parametrize(
+    ("codec", "number"),
+    [
+        ("libx264", 0),
+        ("libx264", 13),
+        ("libx264", 24),
+        ("libx265", 0),
+        ("libx265", 24),
+        ("mpeg4", 13),
+        ("mpeg2video", 0),
+    ],
+)
+def test_frames_that_a_decoder_drops_in_silence_are_counted(tmp_path: Path, codec: str, number: int) -> None:
+    options = {"g": "12", "bf": "2", **({"x265-params": "log-level=none"} if codec == "libx265" else {})}
+    whole = write_video(tmp_path / "whole.mp4", plain_frames(60, (96, 128)), codec=codec, options=options)
+    with open_source(whole) as source:
+        assert len(list(source.frames())) == 60
+        assert not (source.warnings or source.truncated or source.is_damaged)
+    with open_source(damaged(whole, number, emptied)) as source:
+        lost = 60 - len(list(source.frames()))
+        assert source.truncated
+        assert source.is_damaged
+    told = [match[1] for match in re.finditer(r": (\d+) frames? (?:is|are) missing, from", " ".join(source.warnings))]
+    assert lost > 0
+    assert told == [str(lost)]
+
+
+def test_frames_that_a_decoder_shows_though_they_are_damaged_are_counted(tmp_path: Path) -> None:
+    options = {"g": "12", "bf": "2"}
+    whole = write_video(tmp_path / "whole.mp4", plain_frames(60, (96, 128)), options=options)
+    with open_source(damaged(whole, 0, spoilt)) as source:
+        assert len(list(source.frames())) == 60
+        assert source.truncated
+    (warning,) = source.warnings
+    assert warning.endswith(": 1 frame is damaged and shown as far as the data goes")
+
+
+def test_the_second_field_of_a_frame_is_not_missed() -> None:
+    """No encoder here gives fields packets of their own; some recorders do."""
+    lost = LostPictures("h264", "mov,mp4,m4a,3gp,3g2,mj2")
+    frame = {"is_corrupt": False, "interlaced_frame": True}
+    for pts in range(8):
+        lost.sent(SimpleNamespace(size=99, pts=pts, is_discard=False, time_base=Fraction(1, 50)))
+    for pts in (0, 2, 6):
+        lost.shown(SimpleNamespace(pts=pts, **frame))
+    assert lost.count == 3
 
 
 def test_what_a_demuxer_passes_over_in_silence_is_told(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from revisage.core import InputError, ProcessingError
 from revisage.media.formats import format_of_info
 from revisage.media.frame import Frame, Orientation, PixelLayout, guess_colour
 from revisage.media.interface import MediaInfo, OpenSource
+from revisage.media.video.lost_pictures import LostPictures
 from revisage.media.video.probing import (
     FrameDecoder,
     SourceClock,
@@ -186,11 +187,12 @@ class VideoSource(OpenSource):
 
     def _note_damage(self, reader: _Reader) -> None:
         problem = reader.missing()
-        lost = reader.skipped.told()
-        self.truncated = self.truncated or problem is not None or lost is not None or bool(reader.broken)
+        passed_over, lost = reader.skipped.told(), reader.lost.told()
+        is_short = problem is not None or passed_over is not None or bool(lost)
+        self.truncated = self.truncated or is_short or bool(reader.broken)
         if reader.broken:
             reader.warnings.append(f"{reader.broken} damaged packets were skipped or repaired")
-        for warning in [*reader.warnings, *filter(None, (lost, problem))]:
+        for warning in [*reader.warnings, *lost, *filter(None, (passed_over, problem))]:
             self._warn(warning)
 
     def _warn(self, warning: str) -> None:
@@ -257,6 +259,7 @@ class _Reader:
         timed, repaired, absent: frames with a time that rises, with one that does not, and without one.
         ended: whether the data was read to its end.
         skipped: what the demuxer passed over in silence.
+        lost: what the decoder dropped, or gave though it is damaged.
         warnings: what there is to say of it.
     """
 
@@ -270,6 +273,7 @@ class _Reader:
         # Transparency lies beside a picture's packet, as bytes that no packet counts.
         self._is_matroska = "matroska" in info.container and not info.has_alpha
         self.skipped = _Skipped()
+        self.lost = LostPictures(info.codec, info.container)
         self.broken = 0
         self.timed = self.repaired = self.absent = 0
         self.ended = False
@@ -288,7 +292,8 @@ class _Reader:
     @property
     def is_damaged(self) -> bool:
         """Whether damage was met so far, wherever reading began."""
-        met = bool(self.broken or self.warnings or self.skipped.seconds) or self.has_odd_times
+        lost = self.skipped.seconds or self.lost.count or self.lost.damaged
+        met = bool(self.broken or self.warnings or lost) or self.has_odd_times
         return met or (self.ended and self.missing(whole=False) is not None)
 
     def frames(self, *, from_key: bool) -> Iterator[av.VideoFrame]:
@@ -299,6 +304,7 @@ class _Reader:
                 continue
             wait = False
             yield frame
+        self.lost.end()
         self.ended = True
 
     def missing(self, *, whole: bool = True) -> str | None:
@@ -318,8 +324,10 @@ class _Reader:
         for packet in self._all_packets():
             if packet.is_corrupt:
                 self.broken += 1
+            self.lost.sent(packet)
             try:
                 for frame in self._decoder.decode(packet):
+                    self.lost.shown(frame)
                     yield frame, frame.key_frame if self._decoder.marks_keys else packet.is_keyframe
             except av.error.InvalidDataError:
                 self.broken += 1
