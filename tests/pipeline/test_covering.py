@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -11,13 +13,14 @@ import pytest
 from pipeline_fakes import landmarks
 
 import revisage
-from revisage.core import Crop, Face, RestoreConfig
+from revisage.core import Crop, Face, Image, RestoreConfig
 from revisage.faces import align, composite, hidden_share, shown_mask, with_cover
 from revisage.faces.alignment import FineChange
 from revisage.media import Frame
 from revisage.pipeline import plan
-from revisage.pipeline.restoration import Block, FrameInWork, PlannedFace, StageClock
+from revisage.pipeline.restoration import Block, FrameInWork, Networks, PlannedFace, StageClock
 from revisage.pipeline.restoration.covering import spare_covered
+from revisage.pipeline.restoration.frame_restoration import FaceWork
 from revisage.readers import FaceReadings
 from revisage.temporal import Motion
 
@@ -67,12 +70,16 @@ def test_a_whole_face_is_not_touched() -> None:
     assert done.planned[0].strength == 1
 
 
+def sharper(crop: Crop) -> Crop:
+    """A crop as some restorer might leave it: with a finer pattern."""
+    pattern = np.indices((SIZE, SIZE)).sum(0)[..., None] % 2 * 40
+    return np.clip(crop.astype(int) + pattern, 0, 255).astype(np.uint8)
+
+
 def test_what_is_before_a_face_stays_and_the_rest_is_restored() -> None:
     [done] = spared([item(0, slice(42, 64))], Reader())
     face = done.aligned[0]
-    restored = np.clip(face.crop.astype(int) + np.indices((SIZE, SIZE)).sum(0)[..., None] % 2 * 40, 0, 255).astype(
-        np.uint8
-    )
+    restored = sharper(face.crop)
     shown = composite(done.frame, [(face, restored, 1.0)], own_colours=True).rgb()
     change = np.abs(shown.astype(int) - done.frame.rgb()).max(axis=2)
     assert not change[45:].any()
@@ -81,6 +88,37 @@ def test_what_is_before_a_face_stays_and_the_rest_is_restored() -> None:
     assert np.abs(np.diff(shown_mask(face)[:, 32])).max() < 0.5
     assert 0.1 < hidden_share(face) < 0.5
     assert done.planned[0].strength == 1
+
+
+def enlarged(done: FrameInWork) -> tuple[Image, Image]:
+    """What a network for the background makes of a frame, at twice its size, without its face and with it."""
+
+    def twice(picture: Image) -> Image:
+        return np.ascontiguousarray(picture.repeat(2, axis=0).repeat(2, axis=1))
+
+    networks = cast(Networks, SimpleNamespace(upscaler=twice, restorer=SimpleNamespace(size=SIZE)))
+    work = FaceWork(RestoreConfig(color="keep"), networks, (2 * SIZE, 2 * SIZE))
+    done.restored = [sharper(face.input) for face in done.aligned]
+    canvas = work.canvas(done.frame)
+    return canvas.rgb(), work.show(canvas, done).rgb()
+
+
+def test_what_is_before_a_face_stays_in_an_enlarged_background_too() -> None:
+    [done] = spared([item(0, slice(42, 64))], Reader())
+    canvas, shown = enlarged(done)
+    change = np.abs(shown.astype(int) - canvas).max(axis=2)
+    assert not change[90:].any()
+    assert change[50:76, 56:72].mean() > 5
+
+
+def test_a_clean_face_is_left_as_the_enlarged_background_has_it() -> None:
+    [done] = spared([item(0)], Reader())
+    canvas, shown = enlarged(done)
+    assert not np.array_equal(shown, canvas)
+    face = done.aligned[0]
+    done.aligned = [replace(face, fine=FineChange(face.region, None, face.crop, 0.0))]
+    canvas, shown = enlarged(done)
+    assert np.array_equal(shown, canvas)
 
 
 def test_a_face_fades_as_more_of_it_is_hidden() -> None:

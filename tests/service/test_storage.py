@@ -323,8 +323,8 @@ def test_a_scan_survives_a_worker_that_is_killed(
     is_sqlite = database == "sqlite"
     url = f"sqlite:///{tmp_path}/jobs.db" if is_sqlite else request.getfixturevalue("postgres")
     settings = {"DATABASE_URL": url, "STORAGE": str(bucket / "service"), "LEASE_SECONDS": "3", "NICENESS": "0"}
-    pictures = [*face_frames(24), *(plain_frames(24, (270, 480)) * 49)]
-    film = written_slowly(tmp_path / "long.mp4", pictures, Fraction(1, 4))  # five minutes
+    pictures = [*face_frames(24), *(plain_frames(24, (270, 480)) * 99)]
+    film = written_slowly(tmp_path / "long.mp4", pictures, Fraction(1, 8))  # five minutes
     revisage.restore(film, tmp_path / "alone.mp4", temporal="off")
     with ExitStack() as stack:
         server = stack.enter_context(live_service(tmp_path / "server", "--workers", "0", settings=settings))

@@ -25,7 +25,7 @@ export class CarriedFace {
   step(number, picture, landmarks) {
     const map = cropMap(landmarks, this.size);
     if (!map) return false;
-    const crop = square(picture, map, this.size, { mirror: true });
+    const crop = square(picture, map, this.size, { beyond: "mirrored" });
     const local = landmarks.map((point) => apply(map, point));
     this.now = { number, map, crop, grey: grey(crop, this.size, GRID), mask: this._maskOf(local) };
     return true;

@@ -16,7 +16,7 @@ const MIRRORED = [1, 0, 2, 4, 3];
 /** Px of a picture that is searched, at most; from this side on a face is looked for in a reduced one as well. */
 const PIXELS = 640 * 480;
 const LARGEST = 240;
-const REDUCED = 0.4;
+const REDUCED = 0.25;
 const LEAST_SIDE = 64;
 
 /** What scores less is not looked at again; the part of the first stage in the two scores' geometric mean. */
@@ -27,6 +27,10 @@ const SAME = 0.4;
 const MOST = 64;
 const LOW = 0.6;
 const FINE_ENOUGH = 0.6;
+
+/** So much of a part lies inside the face, of which it is so much at most. */
+const PART_INSIDE = 0.7;
+const PART_AREA = 0.4;
 
 const logistic = (x) => 0.5 + 0.5 * Math.tanh(0.5 * x);
 
@@ -99,15 +103,20 @@ function unmirrored(raw) {
 
 const area = ([left, top, right, bottom]) => Math.max(right - left, 0) * Math.max(bottom - top, 0);
 
+function sharedArea(one, other) {
+  const low = [0, 1].map((i) => Math.max(one[i], other[i]));
+  const high = [2, 3].map((i) => Math.min(one[i], other[i]));
+  return area([...low, ...high]);
+}
+
 export function overlap(one, other) {
-  const shared = area([
-    Math.max(one[0], other[0]),
-    Math.max(one[1], other[1]),
-    Math.min(one[2], other[2]),
-    Math.min(one[3], other[3]),
-  ]);
+  const shared = sharedArea(one, other);
   return shared / Math.max(area(one) + area(other) - shared, 1e-6);
 }
+
+/** Whether a face is a part of another: an eye or a mouth, enlarged, may pass for a face. */
+const isPart = (face, whole) =>
+  sharedArea(face.box, whole.box) > PART_INSIDE * area(face.box) && area(face.box) < PART_AREA * area(whole.box);
 
 /** Of those that overlap the best; the best first. */
 export function suppressed(faces, most) {
@@ -118,7 +127,16 @@ export function suppressed(faces, most) {
   return kept;
 }
 
-/** Looks at faces upright and close by, itself and in a mirror. */
+/** Whether a face reaches beyond the border of a picture. */
+const isCut = ({ box }, { width, height }) =>
+  box[0] < -0.5 || box[1] < -0.5 || box[2] > width - 0.5 || box[3] > height - 0.5;
+
+const mean = (one, other) => one.map((v, i) => (v + other[i]) / 2);
+
+/**
+ * Looks at faces upright and close by, itself and in a mirror. What the picture's border cuts off is looked at where a
+ * first look sees it, with the border's pixels beyond the border and with its mirror image.
+ */
 export class CloserLook {
   /** @param {(input: Float32Array, dims: number[]) => Promise<{data: Float32Array}[]>} run the second stage */
   constructor(run, threshold) {
@@ -130,53 +148,76 @@ export class CloserLook {
   /** Of each face what stands there, by this stage alone: in the frames of a film, where it was in the one before. */
   async at(picture, faces) {
     const maps = faces.map(lookMap);
-    const outputs = await this._outputs(picture, maps);
-    return outputs.map((raw, i) => decodeCrop(raw, maps[i]));
+    const crops = faces.map((face, i) => cropsOf(picture, maps[i], isCut(face, picture)));
+    const outputs = await this._averaged([...crops, ...crops.map((some) => some.map(inMirror))]);
+    return maps.map((map, i) => decodeCrop(mean(outputs[i], unmirrored(outputs[maps.length + i])), map));
   }
 
   /** Of what the first stage proposed, what holds; without duplicates. */
   async confirmed(picture, proposals) {
     const best = suppressed(proposals, SAME_BEFORE).slice(0, MOST);
-    const looks = await this.at(picture, best);
-    const scored = looks.map((look, i) => ({
-      ...look,
-      score: best[i].score ** FIRST_PART * look.score ** (1 - FIRST_PART),
-    }));
+    const looks = await this._looks(picture, best);
+    const outputs = await this._averaged(looks.map(({ crops }) => crops));
+    const scored = (raw, { map, proposal }) => {
+      const seen = decodeCrop(raw, map);
+      return { ...seen, score: proposal.score ** FIRST_PART * seen.score ** (1 - FIRST_PART) };
+    };
+    const isHeld = looks.map((look, i) => scored(outputs[i], look).score >= this.lowThreshold);
+    const [held, before] = [looks.filter((_, i) => isHeld[i]), outputs.filter((_, i) => isHeld[i])];
+    const mirrored = await this._averaged(held.map(({ crops }) => crops.map(inMirror)));
+    const found = held.map((look, i) => scored(mean(before[i], unmirrored(mirrored[i])), look));
     return suppressed(
-      scored.filter((face) => face.score >= this.lowThreshold),
+      found.filter((face) => face.score >= this.lowThreshold),
       SAME,
     );
   }
 
-  /** Raw outputs, the means of what the crop and its mirror image say. */
-  async _outputs(picture, maps) {
-    if (!maps.length) return [];
+  /** Of each proposal the crops to look at, with their map. */
+  async _looks(picture, proposals) {
+    const maps = proposals.map(lookMap);
+    const cut = proposals.flatMap((face, i) => (isCut(face, picture) ? [i] : []));
+    const firstLooks = await this._outputs(cut.flatMap((i) => cropsOf(picture, maps[i], false)));
+    cut.forEach((i, place) => {
+      maps[i] = lookMap(decodeCrop(firstLooks[place], maps[i]));
+    });
+    return proposals.map((proposal, i) => {
+      return { proposal, map: maps[i], crops: cropsOf(picture, maps[i], cut.includes(i)) };
+    });
+  }
+
+  /** Of each list of crops the mean of what they say. */
+  async _averaged(crops) {
+    const outputs = await this._outputs(crops.flat());
+    let next = 0;
+    return crops.map((some) => some.map(() => outputs[next++]).reduce(mean));
+  }
+
+  /** Raw outputs of crops. */
+  async _outputs(crops) {
+    if (!crops.length) return [];
     const count = CROP * CROP;
-    const input = new Float32Array(2 * maps.length * 3 * count);
-    maps.forEach((map, i) => {
-      const crop = lookedAt(picture, map);
-      planes(crop, count, input, 2 * i * 3 * count);
-      planes(inMirror(crop), count, input, (2 * i + 1) * 3 * count);
-    });
-    const [{ data }] = await this._run(input, [2 * maps.length, 3, CROP, CROP]);
-    return maps.map((_, i) => {
-      const one = Array.from(data.subarray(2 * i * OUTPUTS, (2 * i + 1) * OUTPUTS));
-      const other = unmirrored(Array.from(data.subarray((2 * i + 1) * OUTPUTS, (2 * i + 2) * OUTPUTS)));
-      return one.map((v, place) => (v + other[place]) / 2);
-    });
+    const input = new Float32Array(crops.length * 3 * count);
+    crops.forEach((crop, i) => planes(crop, count, input, i * 3 * count));
+    const [{ data }] = await this._run(input, [crops.length, 3, CROP, CROP]);
+    return crops.map((_, i) => Array.from(data.subarray(i * OUTPUTS, (i + 1) * OUTPUTS)));
   }
 }
 
+/** What is looked at of a face: one crop, or one for each way that a picture goes on where its border cuts the face. */
+function cropsOf(picture, map, cut) {
+  return (cut ? ["replicated", "reflected"] : ["replicated"]).map((beyond) => lookedAt(picture, map, beyond));
+}
+
 /** The crop; of a large face the picture is averaged first, where the first stage's crops were too. */
-function lookedAt(picture, map) {
+function lookedAt(picture, map, beyond) {
   const scale = Math.hypot(map.a, map.b);
-  if (scale >= FINE_ENOUGH) return square(picture, map, CROP, { averaged: false });
+  if (scale >= FINE_ENOUGH) return square(picture, map, CROP, { averaged: false, beyond });
   const part = shown(picture, map);
   const [across, down] = [part.right - part.left, part.bottom - part.top];
   const [width, height] = [across, down].map((side) => Math.max(1, Math.round(side * scale)));
   const small = withAlpha(reduced(picture, part, width, height), width, height);
   const place = { left: part.left, top: part.top, sx: across / width, sy: down / height };
-  return square(small, map, CROP, { averaged: false, part: place });
+  return square(small, map, CROP, { averaged: false, beyond, part: place });
 }
 
 function shown({ width, height }, map) {
@@ -218,9 +259,11 @@ export async function search(picture, propose, look) {
     const side = ({ box }) => Math.max(box[2] - box[0], box[3] - box[1]);
     proposals.push(...large.filter((face) => side(face) >= LARGEST / scale));
   }
-  const found = await look.confirmed(picture, proposals);
+  const confirmed = await look.confirmed(picture, proposals);
+  const sure = confirmed.filter((face) => face.score >= look.threshold);
+  const found = sure.filter((face) => !sure.some((whole) => isPart(face, whole)));
   const size = ({ box }) => (box[2] - box[0]) * (box[3] - box[1]);
-  return found.filter((face) => face.score >= look.threshold).sort((one, other) => size(other) - size(one));
+  return found.sort((one, other) => size(other) - size(one));
 }
 
 async function proposed(picture, scale, propose) {

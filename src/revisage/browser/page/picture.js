@@ -70,28 +70,34 @@ function shares(from, to) {
   });
 }
 
-const replicated = (i, count) => (i < 0 ? 0 : i >= count ? count - 1 : i);
-
-function mirrored(i, count) {
-  if (count === 1) return 0;
-  const period = 2 * (count - 1);
-  const place = ((i % period) + period) % period;
-  return place < count ? place : period - place;
-}
+/** How a picture goes on beyond its border: as the border's pixels do, or as its mirror image, without them or with. */
+const BEYOND = {
+  replicated: (i, count) => (i < 0 ? 0 : i >= count ? count - 1 : i),
+  mirrored(i, count) {
+    if (count === 1) return 0;
+    const period = 2 * (count - 1);
+    const place = ((i % period) + period) % period;
+    return place < count ? place : period - place;
+  },
+  reflected(i, count) {
+    const place = ((i % (2 * count)) + 2 * count) % (2 * count);
+    return place < count ? place : 2 * count - 1 - place;
+  },
+};
 
 /**
  * A square of what a similarity brings there from a picture, bilinear: RGB as floats, size x size x 3.
  *
- * What shrinks is averaged over a grid of samples where asked, so that nothing aliases. Beyond its border the picture goes
- * on as its border pixels do, or as its mirror image.
+ * What shrinks is averaged over a grid of samples where asked, so that nothing aliases.
+ * @param {"replicated" | "mirrored" | "reflected"} [beyond] see BEYOND
  * @param {{left: number, top: number, sx: number, sy: number}} [part] of the picture that the map is from, and its px for
  *     one of the picture given, where that is only a reduced part of it
  */
-export function square(picture, map, size, { mirror = false, averaged = true, part = WHOLE } = {}) {
+export function square(picture, map, size, { beyond = "replicated", averaged = true, part = WHOLE } = {}) {
   const back = invert(map);
   const times = averaged ? Math.max(1, Math.round(scaleOf(back))) : 1;
   const out = new Float32Array(size * size * 3);
-  const bend = mirror ? mirrored : replicated;
+  const bend = BEYOND[beyond];
   const share = 1 / (times * times);
   const [x0, y0] = [(back.x - part.left + 0.5) / part.sx - 0.5, (back.y - part.top + 0.5) / part.sy - 0.5];
   const [xx, xy, yx, yy] = [back.a / part.sx, -back.b / part.sx, back.b / part.sy, back.a / part.sy];

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -334,8 +334,12 @@ class FaceWork:
         strengths = [planned.strength for planned in item.planned]
         if self._networks.upscaler is not None:
             # The background network has sharpened the face already: the difference must be to what it made.
-            faces = [scaled_face(planned.face, factors) for planned in item.planned]
-            aligned = [align(canvas, face, self._networks.restorer.size) for face in faces]
+            aligned = [
+                self._aligned_again(canvas, *pair, factors) for pair in zip(item.planned, item.aligned, strict=True)
+            ]
+            strengths = [
+                0 if face.is_left else strength for face, strength in zip(item.aligned, strengths, strict=True)
+            ]
             result = self._composite(canvas, list(zip(aligned, item.restored, strengths, strict=True)))
         else:
             aligned = item.aligned
@@ -345,6 +349,13 @@ class FaceWork:
             places = [place_of(face, canvas.size_hw, scale) for face in aligned]
             result = with_grain(canvas, result, [place for place in places if place is not None])
         return result
+
+    def _aligned_again(
+        self, canvas: Frame, planned: PlannedFace, before: AlignedFace, factors: tuple[float, float]
+    ) -> AlignedFace:
+        """A face as it stands in an enlarged canvas, spared by the same that is before it."""
+        face = align(canvas, scaled_face(planned.face, factors), before.size)
+        return replace(face, covered=before.covered)
 
     def _look(self, tally: Tally, likeness: Likeness, result: Frame, item: FrameInWork) -> None:
         """Measure what became of the faces, in a sample of the frames."""
