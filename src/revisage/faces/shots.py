@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -33,12 +34,14 @@ _OTHER_EDGES = 0.5
 
 @dataclass(frozen=True)
 class _Look:
-    """What frames are compared by: two histograms, luma and its gradients."""
+    """What frames are compared by: two histograms, luma and its gradients, their energy, and luma's deviation."""
 
     colours: NDArray[np.float32]
     levels: NDArray[np.float32]
     luma: NDArray[np.float32]
     edges: NDArray[np.float32]
+    energy: float
+    spread: float
 
 
 class ShotDetector:
@@ -68,7 +71,7 @@ class ShotDetector:
             image: ``(H, W, 3) uint8 RGB``, of any size; some 100 px wide is plenty.
         """
         look = _look(image)
-        if look.luma.std() < _BLANK:
+        if look.spread < _BLANK:
             self._blank_between = True
             return False
         last, between = self._last, self._blank_between
@@ -114,14 +117,16 @@ def _look(image: Image) -> _Look:
     # Blurred, a small change of exposure moves little between neighbouring bins.
     levels = cv2.GaussianBlur(levels, (1, 5), 0).ravel()
     values = luma.astype(np.float32)
-    edges = np.stack((cv2.Sobel(values, cv2.CV_32F, 1, 0), cv2.Sobel(values, cv2.CV_32F, 0, 1)))
-    return _Look(colours, levels, values, edges)
+    edges = np.empty((2, *values.shape), np.float32)
+    cv2.Sobel(values, cv2.CV_32F, 1, 0, dst=edges[0])
+    cv2.Sobel(values, cv2.CV_32F, 0, 1, dst=edges[1])
+    spread = float(cv2.meanStdDev(luma)[1].item())
+    return _Look(colours, levels, values, edges, float(np.vdot(edges, edges)), spread)
 
 
 def _edge_change(a: _Look, b: _Look) -> float:
     """1 less the correlation of the gradients: 0 the same edges, 1 none in common."""
-    energy = float(np.sqrt(np.square(a.edges).sum() * np.square(b.edges).sum()))
-    return 1 - float((a.edges * b.edges).sum()) / max(energy, 1e-6)
+    return 1 - float(np.vdot(a.edges, b.edges)) / max(math.sqrt(a.energy * b.energy), 1e-6)
 
 
 def _stayed(a: _Look, b: _Look) -> float:
@@ -140,4 +145,4 @@ def _colour_change(a: _Look, b: _Look) -> float:
     """Distances of the hue-saturation histograms (Bhattacharyya), of the luma histograms, and of luma in place."""
     colours = 1 - float(np.sqrt(a.colours * b.colours).sum())
     levels = 0.5 * float(np.abs(a.levels - b.levels).sum())
-    return colours + levels + float(np.abs(a.luma - b.luma).mean()) / 255
+    return colours + levels + cv2.norm(a.luma, b.luma, cv2.NORM_L1) / a.luma.size / 255

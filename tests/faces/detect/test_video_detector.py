@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from revisage.core import Face, Image
+from revisage.core import Face, Image, Region
 from revisage.faces import FaceDetector, VideoDetector, load_detector
 from revisage.faces.detect.candidates import Picture, as_picture
 from revisage.faces.detect.detector import nearest_faces
@@ -18,16 +18,19 @@ PLAIN = np.full((270, 480, 3), 120, np.uint8)
 
 
 class Counting(FaceDetector):
-    """The embedded detector; remembers how many whole frames it searched."""
+    """The embedded detector; remembers how many whole frames it searched, and which parts of others."""
 
     def __init__(self) -> None:
         found = load_detector("compact", device="cpu")
         super().__init__(found.name, found._finder, found.weight_hash)
         self.searched = 0
+        self.parts: list[Region] = []
 
-    def candidates(self, picture: Image | Picture, *, turned: bool = False) -> list[Face]:
-        self.searched += as_picture(picture).size_hw == PLAIN.shape[:2]  # turned faces are searched in smaller crops
-        return super().candidates(picture, turned=turned)
+    def candidates(self, picture: Image | Picture, *, turned: bool = False, within: Region | None = None) -> list[Face]:
+        # Turned faces are searched in smaller crops.
+        self.searched += within is None and as_picture(picture).size_hw == PLAIN.shape[:2]
+        self.parts += [] if within is None else [within]
+        return super().candidates(picture, turned=turned, within=within)
 
 
 @pytest.fixture
@@ -97,6 +100,67 @@ def test_nothing_is_followed_across_a_cut(detector: Counting, face: np.ndarray) 
     assert detector.searched == 4
 
 
+def test_what_was_searched_in_vain_is_not_searched_again(detector: Counting) -> None:
+    light = np.linspace(0.9, 1.1, 25)  # a lamp that brightens changes every pixel and brings nothing into view
+    assert not any(faces_of(detector, [np.clip(PLAIN * gain, 0, 255).astype(np.uint8) for gain in light]))
+    assert detector.searched == 1
+    assert not detector.parts
+
+
+def test_only_the_part_that_shows_something_new_is_searched(detector: Counting) -> None:
+    images = [PLAIN.copy() for _ in range(25)]
+    for image in images[9:]:
+        image[60:140, 30:80] = (40, 90, 40)
+    assert not any(faces_of(detector, images))
+    assert detector.searched == 1
+    (part,) = detector.parts
+    assert part.left <= 30 < 80 <= part.right < 240
+    assert part.top <= 60 < 140 <= part.bottom
+
+
+def test_a_face_that_comes_where_nothing_was_is_seen_as_by_a_search_of_the_whole(
+    detector: Counting, face: np.ndarray
+) -> None:
+    found = faces_of(detector, [PLAIN] * 20 + [face] * 9)
+    assert [len(seen) for seen in found] == [0] * 20 + [1] * 9
+    (expected,) = detector(face)
+    assert max(away(here, expected) for (here,) in found[20:]) < 0.015
+
+
+def test_a_face_that_comes_slowly_is_not_overlooked(detector: Counting, face: np.ndarray) -> None:
+    """It differs by two levels at most from frame to frame; the first searches find it before it stands out."""
+    shares = np.linspace(0, 1, 97)
+    images = [np.round(PLAIN + share * (face.astype(float) - PLAIN)).astype(np.uint8) for share in shares]
+    found = faces_of(detector, images)
+    assert all(found[32:])
+
+
+@pytest.mark.parametrize("light", [0.2, 1.0])
+def test_a_face_that_comes_in_the_dark_is_not_overlooked(detector: Counting, face: np.ndarray, light: float) -> None:
+    images = [np.round(image * light).astype(np.uint8) for image in [PLAIN] * 9 + [face] * 9]
+    assert detector(images[-1])
+    assert [len(seen) for seen in faces_of(detector, images)] == [0] * 9 + [1] * 9
+
+
+def test_a_lying_face_that_comes_between_two_searches_for_such_is_found(detector: Counting, face: np.ndarray) -> None:
+    lying = PLAIN.copy()
+    lying[:, 100:370] = np.rot90(face[:, :270])
+    found = faces_of(detector, [PLAIN] * 9 + [lying] * 60)
+    assert found[-1]
+    assert abs(found[-1][0].roll) > np.pi / 4
+
+
+def test_a_part_is_searched_as_the_whole_is(detector: Counting, face: np.ndarray) -> None:
+    (whole,) = detector(face)
+    x, y, width, height = whole.box
+    left, top = max(0, int(x - width / 2)), max(0, int(y - height / 2))
+    part = Region(left, top, min(480, int(x + 1.5 * width)), min(270, int(y + 1.5 * height)))
+    (here,) = (found for found in detector.candidates(face, within=part) if found.score >= detector.threshold)
+    assert away(here, whole) < 0.02
+    elsewhere = Region(0, 0, 64, 64) if x > 100 else Region(416, 0, 480, 64)
+    assert not detector.candidates(face, within=elsewhere)
+
+
 def test_a_detector_that_cannot_follow_searches_every_frame(face: np.ndarray) -> None:
     class Thorough(Counting):
         can_follow = False  # type: ignore[assignment]
@@ -121,9 +185,11 @@ def test_a_face_is_looked_for_near_its_place_alone(detector: Counting, face: np.
 
 def test_of_a_face_that_surely_stands_no_other_turn_is_searched(face: np.ndarray) -> None:
     class Every(Counting):
-        def candidates(self, picture: Image | Picture, *, turned: bool = False) -> list[Face]:
+        def candidates(
+            self, picture: Image | Picture, *, turned: bool = False, within: Region | None = None
+        ) -> list[Face]:
             self.searched += 1
-            return FaceDetector.candidates(self, picture, turned=turned)
+            return FaceDetector.candidates(self, picture, turned=turned, within=within)
 
     detector = Every()
     (standing,) = detector(face)

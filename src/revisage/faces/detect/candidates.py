@@ -25,6 +25,7 @@ __all__ = [
     "Found",
     "ImagePicture",
     "Picture",
+    "PicturePart",
     "SecondLook",
     "as_picture",
     "loaded_network",
@@ -66,6 +67,26 @@ class ImagePicture:
         """See :meth:`Picture.rgb`; a view where nothing is reduced."""
         part = self.image if region is None else self.image[region.slices]
         return part if size_hw is None or size_hw == part.shape[:2] else _averaged(part, size_hw[::-1])
+
+
+@dataclass(frozen=True, eq=False)
+class PicturePart:
+    """A region of a :class:`Picture` as one of its own."""
+
+    picture: Picture
+    region: Region
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width (px)."""
+        return self.region.size_hw
+
+    def rgb(self, region: Region | None = None, *, size_hw: tuple[int, int] | None = None) -> Image:
+        """See :meth:`Picture.rgb`."""
+        inside = region or Region(0, 0, *self.size_hw[::-1])
+        left, top = self.region.left, self.region.top
+        moved = Region(left + inside.left, top + inside.top, left + inside.right, top + inside.bottom)
+        return self.picture.rgb(moved, size_hw=size_hw)
 
 
 def as_picture(picture: Image | Picture) -> Picture:

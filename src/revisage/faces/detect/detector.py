@@ -13,7 +13,7 @@ import numpy as np
 from revisage import engines, models, nets
 from revisage.core import DETECTORS, ConfigError, Face, Image, Region, nearest
 from revisage.faces.alignment import crop_affine
-from revisage.faces.detect.candidates import Finder, Found, Picture, as_picture, suppressed, without_parts
+from revisage.faces.detect.candidates import Finder, Found, Picture, PicturePart, as_picture, suppressed, without_parts
 from revisage.faces.detect.compact_finder import CompactFinder, upright_crop
 from revisage.faces.detect.official_finders import RetinaFaceFinder, YuNetFinder
 from revisage.faces.detect.turned_faces import HINT, WINDOW, TurnedFaces, turned_window, window_scale
@@ -90,7 +90,7 @@ class FaceDetector:
     def _best_score(self, image: Image) -> float:
         return max((face.score for face in self.candidates(image)), default=0.0)
 
-    def candidates(self, picture: Image | Picture, *, turned: bool = False) -> list[Face]:
+    def candidates(self, picture: Image | Picture, *, turned: bool = False, within: Region | None = None) -> list[Face]:
         """Faces and what may be faces, the largest first: a tracker carries tracks on with them.
 
         The picture is searched at a size that suits the network, again reduced when its faces may be larger than the
@@ -101,16 +101,21 @@ class FaceDetector:
             picture: ``(H, W, 3) uint8 RGB`` of any size, or a frame.
             turned: those that lie on their side or stand on their head are looked for too, and none of them is taken
                 for an upright one. Where the network has no second stage, they are left out.
+            within: the part of the picture (px) that is searched, in the sizes in which all of it would be; all if
+                None.
 
         Raises:
             ValueError: an image is of another shape or type.
         """
         picture = as_picture(picture)
         scales = working_scales(picture.size_hw, self._finder.pixels, self._finder.smallest)
+        part = picture if within is None else PicturePart(picture, within)
         if self._finder.second_look:
-            found = self._confirmed(picture, scales, self._turned if turned else None)
+            found = self._confirmed(part, scales, self._turned if turned else None)
         else:
-            found = self._found(picture, scales)
+            found = self._found(part, scales)
+        if within is not None:
+            found = found.shifted((within.left, within.top))
         faces = [face for number in range(len(found)) if (face := _face(found, number, picture.size_hw))]
         if turned and not self._finder.second_look:
             faces = [face for face in faces if not self.is_turned(picture, face)]

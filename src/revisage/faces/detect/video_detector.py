@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from revisage.core import CancelledError, Face, UserError
 from revisage.faces.detect.candidates import Picture
 from revisage.faces.detect.detector import FaceDetector
+from revisage.faces.detect.searched_view import SearchedView, View, small_view
 from revisage.faces.detect.turned_faces import STANDS
 
 __all__ = ["VideoDetector"]
@@ -18,6 +19,9 @@ _EVERY, _WAITING = 8, 64_000_000
 that, at most: of 8K pictures every other is searched."""
 _TURNED_EVERY = 6
 """So many searches are the most from one for turned faces to the next."""
+_WHOLE_EVERY = 24
+"""Where no face is in view, so many looks at what is new are the most from one search of a whole frame to the next: one
+that the network hardly knows may be known in a frame that looks alike."""
 _UPRIGHT = 0.4
 """A face that leans less (radians) in one search does not lie in the next."""
 _SAME_FACE = 0.4
@@ -77,6 +81,9 @@ class VideoDetector:
     So a face is seen from the frame on in which it comes into view; one that comes and goes between two searches is
     not seen. A detector that cannot follow searches every frame.
 
+    As long as no face is in view, only that part of a frame is searched that shows what was not searched before; where
+    there may be a face, the whole frame is.
+
     Faces that lie on their side or stand on their head are looked for in the first frame of each shot, in every sixth
     search, and where a face is gone; once found, they are followed like others. A detector that cannot follow leaves
     them out: taken for upright ones, they would have eyes painted on their chins.
@@ -97,7 +104,8 @@ class VideoDetector:
         self._row: list[_Sight] = []
         self._searched: _Sight | None = None
         self._turned: list[Face] = []
-        self.searches = self._since_turned = 0
+        self._upright_view, self._view_in_turns = SearchedView(), SearchedView()
+        self.searches = self._since_turned = self._since_whole = 0
         self.problems: list[str] = []
 
     def add(self, picture: Picture, *, cut: bool = False) -> list[list[Face]]:
@@ -120,6 +128,7 @@ class VideoDetector:
         """The faces of the frames that still wait; the next frame is the first of a shot."""
         settled = self._settled() if self._row else []
         self._searched, self._turned = None, []
+        self._forget_views()
         return settled
 
     def _every(self, picture: Picture) -> int:
@@ -149,10 +158,40 @@ class VideoDetector:
             self.problems.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
     def _find(self, sight: _Sight, before: Sequence[Face]) -> None:
-        if self._detector.can_follow:
-            sight.faces = self._in_any_turn(sight.picture, before)
-        else:
+        if not self._detector.can_follow:
             self._leave_out_turned(sight, before)
+            return
+        now = small_view(sight.picture)
+        if before or self._may_show_face(sight.picture, now):
+            sight.faces = self._in_any_turn(sight.picture, before)
+            self._since_whole = 0
+            if sight.faces:
+                self._forget_views()
+            else:
+                self._note_in_vain(now)
+
+    def _may_show_face(self, picture: Picture, now: View) -> bool:
+        """Whether there may be a face in a picture where none was in the search before; ``now``: its small view."""
+        self._since_whole += 1
+        in_turns = self._since_turned + 1 >= _TURNED_EVERY
+        parts = (self._view_in_turns if in_turns else self._upright_view).news(now, picture.size_hw)
+        if self._since_whole >= _WHOLE_EVERY or any(part.size_hw == picture.size_hw for part in parts):
+            return True
+        if any(self._detector.candidates(picture, turned=in_turns, within=part) for part in parts):
+            return True
+        self._since_turned = 0 if in_turns and parts else self._since_turned + 1
+        self._note_in_vain(now)
+        return False
+
+    def _note_in_vain(self, now: View) -> None:
+        """Note that a search found nothing in what a small view shows."""
+        self._upright_view.searched(now)
+        if self._since_turned == 0:
+            self._view_in_turns.searched(now)
+
+    def _forget_views(self) -> None:
+        self._upright_view.forget()
+        self._view_in_turns.forget()
 
     def _in_any_turn(self, picture: Picture, before: Sequence[Face]) -> list[Face]:
         """The faces of a whole picture; turned ones are looked for where that may pay."""

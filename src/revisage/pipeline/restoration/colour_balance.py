@@ -45,10 +45,10 @@ class ColourSpread:
 
     def add(self, picture: Image) -> None:
         """Take a frame, reduced by area so that noise and spots do not count."""
-        pixels = picture.reshape(-1, 3)
-        shown = pixels[pixels.max(axis=1) > _FRAME]
-        for counts, values in zip(self.counts, shown.T, strict=True):
-            counts += np.bincount(values, minlength=256)
+        channels = np.moveaxis(picture, -1, 0)
+        border = np.maximum(np.maximum(channels[0], channels[1]), channels[2]) <= _FRAME
+        for counts, values in zip(self.counts, channels, strict=True):
+            counts += np.bincount(values.ravel(), minlength=256) - np.bincount(values[border], minlength=256)
 
     def ends(self) -> tuple[int, ...]:
         """Darkest R, G and B, then the lightest ones (0 to 255)."""
