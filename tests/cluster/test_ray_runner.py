@@ -1,4 +1,7 @@
-"""A film restored by the workers of a cluster: the same bytes as in one process."""
+"""A film restored by the workers of a cluster: the same bytes as in one process.
+
+The first is restored with weights for torch, the others with a network in OpenVINO's form, which is two files.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +45,11 @@ def test_a_cluster_gives_the_same_bytes(
 
 
 def test_side_outputs_come_back_to_where_they_were_asked_for(
-    cluster: Any, face_clip: Path, tiny_model: Path, tmp_path: Path
+    cluster: Any, face_clip: Path, compiled_model: Path, tmp_path: Path
 ) -> None:
     """Pictures, the comparison and what an int8 network is made with all travel: workers share no disk with us."""
     here, there = tmp_path / "here", tmp_path / "there"
-    asked = {"model": str(tiny_model), **OPTIONS}
+    asked = {"model": str(compiled_model), **OPTIONS}
     for folder, extra in ((here, {}), (there, {"cluster": cluster.address})):
         folder.mkdir()
         revisage.restore(
@@ -65,14 +68,14 @@ def test_side_outputs_come_back_to_where_they_were_asked_for(
 
 
 def test_a_batch_gives_whole_files_to_the_workers(
-    cluster: Any, face_clip: Path, tiny_model: Path, undisturbed: bytes, tmp_path: Path
+    cluster: Any, face_clip: Path, compiled_model: Path, tmp_path: Path
 ) -> None:
     inputs, out, seen = tmp_path / "in", tmp_path / "out", []
     (inputs / "deep").mkdir(parents=True)
     for name in ("a.mkv", "deep/b.mkv"):
         (inputs / name).write_bytes(face_clip.read_bytes())
     (inputs / "bad.mkv").write_bytes(b"no video at all")
-    options: dict[str, Any] = {"model": str(tiny_model), "temporal": "off", "cluster": cluster.address}
+    options: dict[str, Any] = {"model": str(compiled_model), "temporal": "off", "cluster": cluster.address}
     report = revisage.batch([inputs], out, recursive=True, progress=seen.append, **options)
     assert {entry.source.name: entry.state for entry in report.entries} == {
         "a.mkv": "restored",
@@ -81,7 +84,7 @@ def test_a_batch_gives_whole_files_to_the_workers(
     }
     assert report.exit_code == 2
     whole = tmp_path / "whole.mkv"
-    revisage.restore(face_clip, whole, model=str(tiny_model), temporal="off")
+    revisage.restore(face_clip, whole, model=str(compiled_model), temporal="off")
     assert (out / "a.mkv").read_bytes() == (out / "deep" / "b.mkv").read_bytes() == whole.read_bytes()
     assert {moment.file for moment in seen} >= {"a.mkv", "b.mkv"}
     done = next(entry for entry in report.entries if entry.source.name == "a.mkv").report
@@ -92,9 +95,9 @@ def test_a_batch_gives_whole_files_to_the_workers(
 
 
 def test_a_long_film_of_a_batch_is_restored_by_its_segments(
-    cluster: Any, face_clip: Path, tiny_model: Path, tmp_path: Path
+    cluster: Any, face_clip: Path, compiled_model: Path, tmp_path: Path
 ) -> None:
-    config = make_config(model=str(tiny_model), temporal="off")
+    config = make_config(model=str(compiled_model), temporal="off")
     files = {face_clip: tmp_path / "out.mkv", tmp_path / "none.mkv": tmp_path / "none_restored.mkv"}
     seen: list[Progress] = []
     with RayRunner(cluster.address, long_film=10) as runner:
@@ -104,18 +107,18 @@ def test_a_long_film_of_a_batch_is_restored_by_its_segments(
         tmp_path / "none.mkv": "failed",
     }
     whole = tmp_path / "whole.mkv"
-    revisage.restore(face_clip, whole, model=str(tiny_model), temporal="off")
+    revisage.restore(face_clip, whole, model=str(compiled_model), temporal="off")
     assert (tmp_path / "out.mkv").read_bytes() == whole.read_bytes()
     assert max(moment.done for moment in seen if moment.stage == "restore") == 12
 
 
 def test_the_scan_of_a_long_film_is_made_in_parts_by_the_cluster(
-    cluster: Any, tiny_model: Path, tmp_path: Path
+    cluster: Any, compiled_model: Path, tmp_path: Path
 ) -> None:
     """Twelve faces in three minutes; of a batch, and by itself."""
     times = [15 * index for index in range(12)]
     film = write_video(tmp_path / "film.mkv", face_frames(12), pts=times, time_base=Fraction(1), options={"g": "2"})
-    config = make_config(model=str(tiny_model), temporal="off")
+    config = make_config(model=str(compiled_model), temporal="off")
     networks = pipeline.Networks(config)
     here = pipeline.scan_source(film, pipeline.fingerprint(film), config, networks)
     with RayRunner(cluster.address, long_film=10) as runner:
@@ -132,7 +135,7 @@ def test_the_scan_of_a_long_film_is_made_in_parts_by_the_cluster(
     assert scan.to_json() == here.to_json()
     assert told == list(range(1, 13))
     assert [entry.state for entry in report.entries] == ["restored"]
-    revisage.restore(film, tmp_path / "whole.mkv", model=str(tiny_model), temporal="off")
+    revisage.restore(film, tmp_path / "whole.mkv", model=str(compiled_model), temporal="off")
     assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "whole.mkv").read_bytes()
 
 
@@ -140,7 +143,7 @@ def no_restoration_here(source: Path, target: Path) -> Any:
     raise AssertionError("the cluster does it")
 
 
-def test_a_stop_leaves_nothing(cluster: Any, face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_stop_leaves_nothing(cluster: Any, face_clip: Path, compiled_model: Path, tmp_path: Path) -> None:
     token = CancelToken()
 
     def stop_at_the_first(moment: Progress) -> None:
@@ -151,7 +154,7 @@ def test_a_stop_leaves_nothing(cluster: Any, face_clip: Path, tiny_model: Path, 
         revisage.restore(
             face_clip,
             tmp_path / "out.mkv",
-            model=str(tiny_model),
+            model=str(compiled_model),
             cluster=cluster.address,
             progress=stop_at_the_first,
             cancel=token,

@@ -20,6 +20,7 @@ from revisage._version import __version__
 from revisage.cluster.schedule import ATTEMPTS, Schedule, Ticket
 from revisage.cluster.worker import Answer, FileTask, LongFilm, ScanTask, SegmentTask, Worker
 from revisage.core import CancelToken, ConfigError, ProcessingError, written_beside
+from revisage.engines import model_files
 
 __all__ = ["Crew", "Done", "Task"]
 
@@ -141,11 +142,11 @@ class Crew:
         return min(by_cpu, int(have.get("GPU", 0))) if self._gpus else by_cpu
 
     def needs(self, *paths: str | None) -> dict[str, tuple[Any, str]]:
-        """Those of the paths that are files here, with their content where workers can fetch it."""
+        """Those of the paths that are files here, with what belongs to them, where workers can fetch it."""
         for path in paths:
             if path is not None and path not in self._needs and Path(path).is_file():
-                content = Path(path).read_bytes()
-                self._needs[path] = ray.put(content), hashlib.sha256(content).hexdigest()
+                contents = {file.name: file.read_bytes() for file in model_files(Path(path))}
+                self._needs[path] = ray.put(contents), hashlib.sha256(b"".join(contents.values())).hexdigest()
         return {path: self._needs[path] for path in paths if path is not None and path in self._needs}
 
     def work(

@@ -227,13 +227,14 @@ class Worker:
         return report.model_dump(mode="json")
 
     def _fetched(self, path: str, data: Any) -> Path:
-        """A file of the sender's, under a name that stays the same from task to task."""
+        """A file of the sender's and what belongs to it, under a name that stays the same from task to task."""
         reference, digest = data
         # Under its own name, which a result may tell.
         copy = self._folder / digest / Path(path).name
         if not copy.exists():
             copy.parent.mkdir(exist_ok=True)
-            copy.write_bytes(ray.get(reference))
+            for name, content in ray.get(reference).items():
+                copy.with_name(name).write_bytes(content)
         return copy
 
     def _elsewhere(self, error: RevisageError, task: SegmentTask | ScanTask | FileTask) -> RevisageError:

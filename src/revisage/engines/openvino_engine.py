@@ -50,6 +50,7 @@ __all__ = [
     "core",
     "load_openvino",
     "make_openvino_engine",
+    "model_files",
     "model_notes",
     "read_model",
     "share_weights",
@@ -148,6 +149,12 @@ def read_model(path: Path, weights: Path | None = None) -> openvino.Model:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:120]
         raise ModelError(f"{path} is damaged or no network that OpenVINO reads ({reason})") from error
+
+
+def model_files(path: Path) -> list[Path]:
+    """A network's file, and what `read_model` reads beside it: an .xml has its weights in a .bin."""
+    weights = path.with_suffix(".bin")
+    return [path, weights] if path.suffix.lower() == ".xml" and weights.is_file() else [path]
 
 
 def _names_other_files(path: Path) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from revisage import models, nets
-from revisage.core import Image, InputError, ModelError
+from revisage.core import Image, InputError, ModelError, file_sha256
 from revisage.engines import Engine, core, make_engine
 from revisage.faces import ffhq_template, identity_input
 
@@ -211,7 +211,8 @@ def _engine(net: nn.Module, path: Path) -> Engine:
         net.load_state_dict(models.load_state(path))
     except RuntimeError as error:
         raise ModelError(f"{path} holds another network: {' '.join(str(error).split())[:120]}") from error
-    return make_engine(net.float(), (_SHOWN, _SHOWN), device="cpu", engine="openvino")
+    size_hw = (_SHOWN, _SHOWN)
+    return make_engine(net.float(), size_hw, device="cpu", engine="openvino", cache_key=file_sha256(path))
 
 
 def _pose_net(path: Path) -> Callable[[FloatArray], FloatArray]:
