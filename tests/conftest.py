@@ -41,13 +41,21 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 LONG_FILES = (
     "test_page.py",
+    "test_file_restoration.py",
+    "test_under_fire.py",
+    "test_cookbook.py",
     "test_mutated_files.py",
     "test_known_bad.py",
     "test_page_in_chromium.py",
-    "test_cookbook.py",
-    "test_under_fire.py",
     "test_without_torch.py",
+    "test_ray_runner.py",
     "test_notebook.py",
+    "test_reader_training.py",
+    "test_storage.py",
+    "test_work.py",
+    "test_export.py",
+    "test_conversion.py",
+    "test_parity_references.py",
     "test_http.py",
 )
 """Files that take longest: begun first, lest one worker be left with the last of them while the others have nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import revisage
 from revisage import media
 from revisage.core.errors import CancelledError, DiskFullError, OutputError, ProcessingError
 from revisage.core.progress import CancelToken, Progress
+from revisage.engines import model_files
 from revisage.pipeline import SegmentResult, Tally, plan
 from sample_media import audio_packets, face_frames, plain_frames, read_video, write_video
 
@@ -300,16 +302,17 @@ def test_several_workers_write_the_same_bytes(
 
 
 @pytest.mark.usefixtures("short_blocks")
-def test_a_worker_that_fails_stops_the_run(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
-    model = tmp_path / "models" / "tiny.safetensors"
+def test_a_worker_that_fails_stops_the_run(face_clip: Path, compiled_model: Path, tmp_path: Path) -> None:
+    model = tmp_path / "models" / "tiny.xml"
     model.parent.mkdir()
-    model.write_bytes(tiny_model.read_bytes())
+    for file in model_files(compiled_model):
+        shutil.copy(file, model.parent)
 
     def damage(progress: Progress) -> None:
         if progress.stage == "scan":
             model.write_bytes(b"damaged")
 
-    with pytest.raises(revisage.RevisageError, match=r"tiny\.safetensors"):
+    with pytest.raises(revisage.RevisageError, match=r"tiny\.xml is damaged"):
         revisage.restore(
             face_clip, tmp_path / "out.mkv", model=str(model), segment_frames=4, workers=2, progress=damage
         )

@@ -221,7 +221,8 @@ def test_parts_are_taught_by_the_teacher_s_maps_of_the_same_place(shared: Path) 
 
 def test_a_run_begins_with_a_reader_s_weights(shared: Path, faces: Path, tmp_path: Path) -> None:
     settings = {"data": ({"path": faces},), "teachers": shared / "weights", "batch": 2, "held_out": 2, "workers": 0}
-    config = ReaderTrainConfig.model_validate(settings | {"steps": 1, "threads": 1, "precision": "fp32"})
+    settings |= {"cache": tmp_path / "cache", "steps": 1, "threads": 1, "precision": "fp32"}
+    config = ReaderTrainConfig.model_validate(settings)
     train_reader(config, tmp_path / "first")
     start = tmp_path / "first" / "weights.safetensors"
     train_reader(config.model_copy(update={"start": start, "learning_rate": 1e-9}), tmp_path / "second")
