@@ -1,13 +1,15 @@
 """What does each set of options of `restore --preset` gain over the default, on the footage that it is for?
 
-    python benchmarks/presets.py [--shared DIR] [--presets NAME ...] [--clips NAME ...] [--seeds N ...] [--frames N]
-        [--options JSON] [--json FILE] [--keep DIR]
+    python benchmarks/presets.py [--footage tuning|report] [--choose] [--shared DIR] [--presets NAME ...]
+        [--seeds N ...] [--frames N] [--options JSON] [--json FILE] [--keep DIR]
 
-Short pieces of clips, cut around the largest face, are damaged as `revisage dataset degrade --preset NAME` does,
+Short pieces of film, cut around the largest face, are damaged as `revisage dataset degrade --preset NAME` does,
 restored by default and with the preset, and compared with what they were: the whole frame, and the face with some room
-around it. Time is processor time of whole restorations, networks loaded before. The options were chosen on asl_brother
-(`--clips asl_brother --seeds 1`), the table of docs/presets.md is about the clips of TESTING, with other draws.
-`--options '{"film": [{"dust": true}]}'` measures options of your own beside them.
+around it. Pieces are of clips, and of photos that a camera drifts over. Time is processor time of whole restorations,
+networks loaded before. `--options '{"film": [{"dust": true}]}'` measures options of your own beside them.
+
+`--footage tuning --choose` measures CANDIDATES too and says which of them the rule takes (`_chosen`). The table of
+docs/presets.md is of the other half, `--footage report`, which no choice has seen.
 """
 
 from __future__ import annotations
@@ -19,46 +21,50 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-import revisage
-from footage import write_clip
 from measuring import finish, print_table
-from revisage.core import PRESETS, Face, Region, make_config
+from pieces import Image, Yardstick, cut_piece, mean, read_pictures
+from revisage.core import PRESETS, make_config
 from revisage.datasets.damage import degrade_file
-from revisage.measures import Embedder, FrameStep, Vggd, cosine, flicker, motion_between, niqe, ssim, t_mse
 from revisage.media import open_source
 from revisage.pipeline import Networks, restore_file
 from revisage.train import find_preset
 
-Image = NDArray[np.uint8]
-
-CLIPS = {
-    "asl_brother": ("asl_brother.mkv", 10),
-    "swiz3n": ("swiz3n.mpg", 20),
-    "asl_thanks": ("asl_thanks.mkv", 15),
-    "s18": ("s18.mp4", 60),
-    "retalking_1": ("retalking_1.mp4", 30),
+FOOTAGE: dict[str, Sequence[str]] = {
+    "tuning": ("clips/asl_brother.mkv@10", "clips/asl_thanks.mkv@15", "clips/s18.mp4@60", "scenes/train"),
+    "report": ("clips/swiz3n.mpg@20", "clips/retalking_1.mp4@30", "clips/short_hamilton_clip.mp4@150", "scenes/test"),
 }
-"""A file of ../shared/clips, and the first frame that is taken."""
+"""Below ../shared: files with the first frame that is taken, and a folder of labelled photos. Nothing is in both."""
 
-TESTING = ("swiz3n", "asl_thanks", "s18")
+PHOTOS = 3
+"""How many of a folder's photos are taken, spread over those of one face."""
+LEAST_FACE, LEAST_ROOM = 80, 0.75
+"""Longer side (px) of a photo's face, and from its centre to the picture's edge in that side."""
+DRIFT, ZOOM = (0.9, 0.6), 0.002
+"""How a photo moves from frame to frame (px), and by what part it grows."""
 
-SIDE, LARGEST = 3.0, 320
-"""Width and height of a piece in those of the face, and in px at most: what is larger is reduced."""
+SHARES = (0.5, 0.75, 1.0)
+CANDIDATES: dict[str, Sequence[Mapping[str, Any]]] = {
+    "archive": [{"dust": True, "denoise": share} for share in SHARES],
+    "family-tape": [{"deinterlace": True, "denoise": share} for share in SHARES],
+    "film": [{"dust": True, "denoise": share} for share in SHARES],
+    "meme": [{"strength": share} for share in (0.5, 0.7, 0.85)],
+    "photo": [{"denoise": share} for share in SHARES],
+    "surveillance": [{"denoise": share} for share in (0.25, *SHARES)],
+    "webcam": [{"denoise": share} for share in SHARES],
+}
+"""What a preset may become."""
+
+IDENTITY_KEPT, NIQE_KEPT = 0.003, 0.5
+"""What a preset's identity may be below the default's, and its NIQE above the higher of the default's and the
+original's."""
 
 ENDINGS = {"meme": ".gif", "photo": ".png"}
-SAMPLES = 3
-"""Frames of a piece on which SSIM, VGGD, identity and NIQE are taken."""
-
-ROOM = 0.35
-"""Of a face's longer side, what is measured around its box."""
 
 
 def main() -> None:
@@ -67,18 +73,21 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     restore = _Restorer()
     with tempfile.TemporaryDirectory() as temporary:
-        for clip in options.clips:
-            place = (options.keep or Path(temporary)) / clip
-            pieces = (_piece(options.shared / "clips", clip, place, count) for count in (1, options.frames))
-            photo, film = (_Yardstick(piece, options.shared) for piece in pieces)
+        for number, shots in enumerate(_all_shots(options.shared, FOOTAGE[options.footage], options.frames)):
+            place = (options.keep or Path(temporary)) / f"{options.footage}-{number}"
+            film, photo = (Yardstick(cut_piece(part, place), options.shared) for part in (shots, shots[:1]))
             for name, seed in itertools.product(options.presets, options.seeds):
-                own = options.options.get(name, [])
+                own = [*options.options.get(name, ()), *(_candidates(name) if options.choose else ())]
                 yard = photo if name == "photo" else film
                 found = list(_rows(name, seed, yard, place / f"{name}-{seed}", own, restore))
-                print_table(f"{name}, {clip}, {seed}", found)
-                rows += [{"preset": name, "clip": clip, "seed": seed, **row} for row in found]
-    print(_markdown(rows))
-    finish({"frames": options.frames, "rows": rows}, options.json)
+                print_table(f"{name}, piece {number}, {seed}", found)
+                rows += [{"preset": name, "piece": number, "seed": seed, **row} for row in found]
+    means = _means(rows)
+    print(_markdown(means))
+    if options.choose:
+        for name in options.presets:
+            print(f"{name}: {_chosen([row for row in means if row['preset'] == name])}")
+    finish({"footage": options.footage, "frames": options.frames, "rows": rows}, options.json)
 
 
 def _options() -> argparse.Namespace:
@@ -86,7 +95,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
     names = [name for name in PRESETS if name != "none"]
     parser.add_argument("--presets", nargs="*", choices=names, default=names)
-    parser.add_argument("--clips", nargs="*", choices=CLIPS, default=TESTING)
+    parser.add_argument("--footage", choices=FOOTAGE, default="report")
+    parser.add_argument("--choose", action="store_true", help="measure what each preset may become, too")
     parser.add_argument("--seeds", nargs="*", type=int, default=[11])
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="by preset, lists of options")
@@ -95,20 +105,26 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _candidates(preset: Any) -> Iterator[Mapping[str, Any]]:
+    """What a preset may become, and is not yet."""
+    return (each for each in CANDIDATES[preset] if each != PRESETS[preset].options)
+
+
 def _rows(
-    preset: str, seed: int, yard: _Yardstick, folder: Path, own: Sequence[Mapping[str, Any]], restore: _Restorer
+    preset: str, seed: int, yard: Yardstick, folder: Path, own: Sequence[Mapping[str, Any]], restore: _Restorer
 ) -> Iterator[dict[str, Any]]:
     """The damaged piece, the default, the preset, and what else was asked for."""
     folder.mkdir(parents=True, exist_ok=True)
     damaged = folder / f"damaged{ENDINGS.get(preset, '.mkv')}"
     damaged.unlink(missing_ok=True)
     degrade_file(yard.piece.file, damaged, _in_colour(preset), seed=seed)
-    yield {"way": "damaged", **yard.measure(_pictures(damaged)), "s a frame": None}
+    yield {"way": "damaged", **yard.measure(read_pictures(damaged)), "s a frame": None}
+    yield {"way": "original", "NIQE": yard.niqe(yard.piece.pictures)}
     ways: dict[str, Mapping[str, Any]] = {"default": {}, "preset": {"preset": preset}}
     for way, chosen in (ways | {json.dumps(each): each for each in own}).items():
         output = folder / f"{re.sub(r'[^a-z0-9]+', '-', way).strip('-')}{damaged.suffix}"
         seconds = restore(damaged, output, chosen)
-        yield {"way": way, **yard.measure(_pictures(output)), "s a frame": seconds}
+        yield {"way": way, **yard.measure(read_pictures(output)), "s a frame": seconds}
 
 
 def _in_colour(preset: str) -> Any:
@@ -116,61 +132,46 @@ def _in_colour(preset: str) -> Any:
     return find_preset(preset).model_copy(update={"grey_probability": 0.0})
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Some frames of a clip, also as a file without loss, and the largest face with what is measured around it."""
-
-    file: Path
-    pictures: list[Image]
-    faces: list[Face]
-    region: Region
-
-
-def _piece(clips: Path, clip: str, folder: Path, count: int) -> Piece:
-    name, first = CLIPS[clip]
-    folder.mkdir(parents=True, exist_ok=True)
-    with open_source(clips / name) as source:
-        pictures = [frame.rgb() for frame in itertools.islice(source.frames(first), count)]
-    place = _around(_faces(pictures, folder / "whole.mkv"), pictures[0].shape[:2], SIDE / 2 - 0.5)
-    rows, columns = (slice(part.start, part.stop - (part.stop - part.start) % 2) for part in place.slices)
-    pictures = [_reduced(picture[rows, columns]) for picture in pictures]
-    file = folder / ("reference.png" if count == 1 else "reference.mkv")
-    faces = _faces(pictures, file)
-    return Piece(file, _pictures(file), faces, _around(faces, pictures[0].shape[:2], ROOM))
+def _all_shots(shared: Path, places: Sequence[str], count: int) -> Iterator[list[Image]]:
+    """The pictures of each piece, as large as they are."""
+    for place in places:
+        name, _, first = place.partition("@")
+        if not first:
+            yield from (_drifting(photo, count) for photo in _photos(shared / name))
+            continue
+        with open_source(shared / name) as source:
+            yield [frame.rgb() for frame in itertools.islice(source.frames(int(first)), count)]
 
 
-def _reduced(picture: Image) -> Image:
-    factor = min(1.0, LARGEST / max(picture.shape[:2]))
-    height, width = (round(side * factor) // 2 * 2 for side in picture.shape[:2])
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+def _photos(folder: Path) -> Iterator[Image]:
+    """Photos of one face that is large and has room around it."""
+    labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+    names = [name for name, label in sorted(labels.items()) if _serves(label)]
+    for place in np.linspace(0, len(names) - 1, PHOTOS).astype(int):
+        yield np.ascontiguousarray(cv2.imread(str(folder / names[place]))[..., ::-1])
 
 
-def _faces(pictures: Sequence[Image], file: Path) -> list[Face]:
-    """Write the pictures, and find the largest face in each."""
-    _write(file, pictures)
-    track = max(revisage.scan(file).tracks, key=lambda track: len(track.boxes) * track.boxes[0][2])
-    return [track.face(int(np.clip(index, track.start, track.stop - 1))) for index in range(len(pictures))]
+def _serves(label: Mapping[str, Any]) -> bool:
+    if [face["certain"] for face in label["faces"]] != [True]:
+        return False
+    left, top, width, height = label["faces"][0]["box"]
+    x, y, side = left + width / 2, top + height / 2, max(width, height)
+    room = min(x, label["width"] - x, y, label["height"] - y)
+    return bool(side >= LEAST_FACE and room >= LEAST_ROOM * side)
 
 
-def _write(path: Path, pictures: Sequence[Image]) -> None:
-    if path.suffix == ".png":
-        cv2.imwrite(str(path), cv2.cvtColor(pictures[0], cv2.COLOR_RGB2BGR))
-        return
-    write_clip(path, pictures, codec="ffv1", form="yuv444p")
-
-
-def _pictures(path: Path) -> list[Image]:
-    with open_source(path) as source:
-        return [np.ascontiguousarray(frame.rgb()) for frame in source.frames()]
-
-
-def _around(faces: Sequence[Face], size_hw: tuple[int, int], room: float) -> Region:
-    """The rectangle that holds the face in all frames, with room of so many of its sides; 96 px at least, for NIQE."""
-    boxes = np.array([face.box for face in faces])
-    px = max(room * boxes[:, 2:].max(), (96 - boxes[:, 2:].min()) / 2)
-    left, top = (boxes[:, :2].min(axis=0) - px).astype(int)
-    right, bottom = ((boxes[:, :2] + boxes[:, 2:]).max(axis=0) + px).astype(int)
-    return Region(max(0, left), max(0, top), min(size_hw[1], right), min(size_hw[0], bottom))
+def _drifting(photo: Image, count: int) -> list[Image]:
+    """A photo as a camera in somebody's hand shows it."""
+    height, width = photo.shape[:2]
+    frames = []
+    for number in range(count):
+        scale = 1 + ZOOM * number
+        shift = [(1 - scale) * side / 2 + step * number for side, step in zip((width, height), DRIFT, strict=True)]
+        matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+        frames.append(
+            cv2.warpAffine(photo, matrix, (width, height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101)
+        )
+    return frames
 
 
 class _Restorer:
@@ -184,67 +185,51 @@ class _Restorer:
         config = make_config(overwrite=True, **chosen)
         networks = self._networks.setdefault(json.dumps(config.about("networks")), Networks(config))
         networks.load()
+        networks = networks.knowing(config.who, config.reference)
         began = time.process_time()
         report = restore_file(source, target, config, networks)
         return (time.process_time() - began) / report.frames
 
 
-class _Yardstick:
-    """Measures versions of a piece against it."""
-
-    def __init__(self, piece: Piece, shared: Path) -> None:
-        self.piece = piece
-        self._face = [np.ascontiguousarray(picture[piece.region.slices]) for picture in piece.pictures]
-        self._motions = list(itertools.starmap(motion_between, itertools.pairwise(self._face)))
-        self._vggd = Vggd(shared / "weights" / "quality" / "vgg19_normalised_conv3_1.safetensors")
-        self._embed = Embedder(shared / "weights" / "identity" / "mobilefacenet.onnx")
-
-    def measure(self, pictures: Sequence[Image]) -> dict[str, float]:
-        """All measures of one version, which has the piece's frames."""
-        assert len(pictures) == len(self._face)
-        faces = [np.ascontiguousarray(picture[self.piece.region.slices]) for picture in pictures]
-        sample = sorted({len(faces) * (2 * number + 1) // (2 * SAMPLES) for number in range(SAMPLES)})
-        beside = [(faces[index], self._face[index]) for index in sample]
-        steps = [
-            FrameStep(*now, *then, motion)
-            for now, then, motion in zip(
-                itertools.pairwise(faces), itertools.pairwise(self._face), self._motions, strict=True
-            )
-        ]
-        return {
-            "frame PSNR": _mean(map(_psnr, pictures, self.piece.pictures)),
-            "PSNR": _mean(map(_psnr, faces, self._face)),
-            "SSIM": _mean(itertools.starmap(ssim, beside)),
-            "VGGD": _mean(itertools.starmap(self._vggd, beside)),
-            "identity": _mean(self._likeness(pictures[index], index) for index in sample),
-            "NIQE": niqe([faces[index] for index in sample]),
-            **({"T-MSE": _mean(map(t_mse, steps)), "flicker": _mean(map(flicker, steps))} if steps else {}),
-        }
-
-    def _likeness(self, picture: Image, index: int) -> float:
-        face = self.piece.faces[index]
-        return cosine(self._embed(picture, face), self._embed(self.piece.pictures[index], face))
-
-
-def _psnr(picture: Image, reference: Image) -> float:
-    error = float(np.square(picture.astype(np.float32) - reference).mean())
-    return 10 * float(np.log10(255**2 / max(error, 1e-9)))
-
-
-def _mean(values: Any) -> float:
-    return float(np.mean(list(values)))
-
-
-def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The means over clips and seeds, a line for each preset and way."""
-    columns = [name for name in max(rows, key=len) if name not in ("clip", "seed")]
-    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+def _means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The means over pieces and seeds, a row for each preset and way."""
+    columns = [name for name in max(rows, key=len) if name not in ("preset", "way", "piece", "seed")]
+    means = []
     for preset, way in dict.fromkeys((row["preset"], row["way"]) for row in rows):
         alike = [row for row in rows if (row["preset"], row["way"]) == (preset, way)]
-        means = (
-            "–" if alike[0].get(name) is None else f"{_mean(row[name] for row in alike):.3g}" for name in columns[2:]
+        told = {name: [row[name] for row in alike if row.get(name) is not None] for name in columns}
+        known = {name: mean(values) for name, values in told.items() if values}
+        means.append({"preset": preset, "way": way, **{name: known.get(name) for name in columns}})
+    return means
+
+
+def _chosen(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which way one preset should be, by a rule that was written before anything was measured: of all that keep PSNR,
+    of the frame and of the face, and T-MSE as good as the default's, identity and NIQE nearly so, the one with the
+    lowest VGGD; the default where there is none."""
+    ways = {row["way"]: row for row in rows}
+    usual = ways["default"]
+
+    def keeps(row: Mapping[str, Any]) -> bool:
+        return (
+            all(row[name] >= usual[name] for name in ("frame PSNR", "PSNR"))
+            and (usual.get("T-MSE") is None or row["T-MSE"] <= usual["T-MSE"])
+            and row["identity"] >= usual["identity"] - IDENTITY_KEPT
+            and row["NIQE"] <= max(usual["NIQE"], ways["original"]["NIQE"]) + NIQE_KEPT
         )
-        lines.append(f"| {preset} | {way} | {' | '.join(means)} |")
+
+    candidates = [row for row in rows if row["way"] not in ("damaged", "original") and keeps(row)]
+    return str(min(candidates, key=lambda row: row["VGGD"])["way"])
+
+
+def _markdown(means: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each preset and way."""
+    lines = [f"| {' | '.join(means[0])} |", f"|{'---|' * len(means[0])}"]
+    for row in means:
+        texts = (
+            "–" if value is None else value if isinstance(value, str) else f"{value:.4g}" for value in row.values()
+        )
+        lines.append(f"| {' | '.join(texts)} |")
     return "\n".join(lines)
 
 
