@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,8 +13,8 @@ import pytest
 import revisage
 from revisage import readers
 from revisage.cli.app import run
-from revisage.core import make_config
-from revisage.pipeline import Networks, restore_file
+from revisage.core import Progress, make_config
+from revisage.pipeline import Networks, plan, restore_file
 from sample_media import face_frames, read_video, write_video
 
 pytestmark = pytest.mark.skipif(not readers.is_reader_there(), reason="compact-reader is not in this checkout")
@@ -85,6 +86,34 @@ def test_the_finest_frame_guides_the_others_alike_in_any_split(tiny_model: Path,
     config = make_config(**guided)
     restore_file(film, tmp_path / "split.mkv", config, Networks(config), segment_frames=2)
     assert all(map(np.array_equal, pixels(tmp_path / "split.mkv"), results[1]))
+
+
+def test_guide_frames_give_the_same_bytes_by_two_workers_and_when_a_run_is_taken_up_again(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "BLOCK", 4)
+    monkeypatch.setattr(plan, "RUN_IN", 2)
+    frames = [
+        frame if index == 10 else cv2.GaussianBlur(frame, (0, 0), 2.0) for index, frame in enumerate(face_frames(12))
+    ]
+    film = write_video(tmp_path / "film.mkv", frames, codec="ffv1")
+
+    def restored(name: str, **options: Any) -> revisage.Report:
+        words = {"model": str(tiny_model), "guide_frames": True, "segment_frames": 4}
+        return revisage.restore(film, tmp_path / name, **words, **options)
+
+    def fail_at_frame_9(moment: Progress) -> None:
+        if moment.stage == "restore" and moment.done == 9:
+            raise MemoryError
+
+    restored("one.mkv")
+    assert [track.guide for track in restored("two.mkv", workers=2).tracks] == ["frame 10"]
+    with pytest.raises(MemoryError):
+        restored("again.mkv", progress=fail_at_frame_9)
+    report = restored("again.mkv")
+    assert report.files[0].timings.reused_segments == 2
+    one = (tmp_path / "one.mkv").read_bytes()
+    assert [(tmp_path / name).read_bytes() == one for name in ("two.mkv", "again.mkv")] == [True, True]
 
 
 def test_an_image_in_memory_takes_a_reference(ann: Path, tiny_model: Path) -> None:
