@@ -36,22 +36,23 @@ def restored(store: JobStore, clip: Path) -> str:
     return hashlib.sha256((task.folder / outcome.result["output"]).read_bytes()).hexdigest()
 
 
-@pytest.fixture(scope="module")
-def cut_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three shots that are segments of their own."""
-    face, other = face_frames(25), plain_frames(25, (270, 480))
-    return write_video(tmp_path_factory.mktemp("cut") / "cut.mp4", [*face, *other, *face], audio=True)
+def three_shots(path: Path, frames: int) -> Path:
+    """A film of three shots of so many frames."""
+    face, other = face_frames(frames), plain_frames(frames, (270, 480))
+    return write_video(path, [*face, *other, *face], audio=True)
 
 
 @pytest.mark.slow
-def test_a_job_that_is_spread_gives_the_same_bytes(cluster: Any, cut_clip: Path, tmp_path: Path) -> None:
+def test_a_job_that_is_spread_gives_the_same_bytes(cluster: Any, tmp_path: Path) -> None:
+    cut_clip = three_shots(tmp_path / "cut.mp4", 25)
     with opened(tmp_path / "alone", None) as alone, opened(tmp_path / "spread", cluster.address) as spread:
         assert restored(spread, cut_clip) == restored(alone, cut_clip)
 
 
 def test_without_its_cluster_a_worker_restores_alone(
-    cut_clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("revisage.pipeline.plan._SHORT", 6)  # else the shots would share a segment
     with opened(tmp_path / "spread", "127.0.0.1:1") as store:
-        assert restored(store, cut_clip)
+        assert restored(store, three_shots(tmp_path / "cut.mp4", 6))
     assert "the cluster cannot be used" in caplog.text

@@ -30,11 +30,10 @@ from revisage.service.work.worker import Worker, carry_out
 from sample_media import face_frames, plain_frames, write_video
 
 
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three shots that are long enough for a segment each."""
-    face, other = face_frames(25), plain_frames(25, (270, 480))
-    return write_video(tmp_path_factory.mktemp("film") / "cut.mp4", [*face, *other, *face], audio=True)
+def three_shots(path: Path, frames: int) -> Path:
+    """A film of three shots of so many frames."""
+    face, other = face_frames(frames), plain_frames(frames, (270, 480))
+    return write_video(path, [*face, *other, *face], audio=True)
 
 
 @pytest.fixture
@@ -128,11 +127,12 @@ def test_what_a_lost_machine_has_finished_serves_another(
     machines: list[JobStore],
     loaded: Loaded,
     bucket: Any,
-    film: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("revisage.service.work.work_copy._LOOK", 0.05)
+    monkeypatch.setattr("revisage.pipeline.plan._SHORT", 6)  # else the shots would share a segment
+    film = three_shots(tmp_path / "cut.mp4", 6)
     lost, other = machines
     job = service.restore(lost, received(lost, film), {"temporal": "off"})
 
@@ -141,7 +141,7 @@ def test_what_a_lost_machine_has_finished_serves_another(
 
         def __call__(self, moment: Any) -> None:
             super().__call__(moment)
-            if moment.stage == "restore" and moment.done == 60:
+            if moment.stage == "restore" and moment.done == 15:
                 wait_until(lambda: any("-00000." in name for name in files_in(bucket)), "no segment in the store")
                 wait_until(lambda: any("manifest" in name for name in files_in(bucket)), "no manifest in the store")
                 token.stop("lost")
@@ -279,8 +279,9 @@ def live_worker(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_two_workers_on_a_database_and_a_store(postgres: str, bucket: Any, film: Path, tmp_path: Path) -> None:
+def test_two_workers_on_a_database_and_a_store(postgres: str, bucket: Any, tmp_path: Path) -> None:
     """Server and workers have folders of their own; a worker that is killed is followed by the other."""
+    film = three_shots(tmp_path / "cut.mp4", 25)
     settings = {"DATABASE_URL": postgres, "STORAGE": str(bucket / "service"), "LEASE_SECONDS": "3", "NICENESS": "0"}
     revisage.restore(film, tmp_path / "alone.mp4", temporal="off")
     with ExitStack() as stack:
