@@ -129,6 +129,9 @@ class Command:
         folder.mkdir()
         paths = os.pathsep.join((str(tree / "src"), str(tree.parent / "more")))
         self._environment = {**os.environ, "PYTHONPATH": paths, "REVISAGE_CACHE": str(folder / "cache")}
+        # An installed package comes with its bytecode; that of a checkout is written by the first run.
+        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self._environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
         self._environment |= more or {}
 
     def __call__(self, source: Path, options: tuple[str, ...]) -> Cost:

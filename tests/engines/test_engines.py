@@ -9,12 +9,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pytest
 import torch
 from torch import Tensor, nn
 
+from revisage import models
 from revisage.core.errors import ConfigError, MissingExtraError, ProcessingError
 from revisage.engines import (
+    Engine,
     agreement_db,
     convert,
     cpu_info,
@@ -148,14 +151,15 @@ def test_sizes_in_turn_change_no_bit(net: Net, engine: str) -> None:
         assert np.array_equal(second, alone)
 
 
-def test_a_network_is_compiled_once_for_each_of_its_sizes(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_is_copied_once_for_each_further_size(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make_engine(net, None, device="cpu", engine="openvino", sizes=2)
-    compiled: list[object] = []
-    compile_one = openvino_engine.compile_model
-    monkeypatch.setattr(openvino_engine, "compile_model", lambda *a: compiled.append(a) or compile_one(*a))
+    copied: list[object] = []
+    copy_one = openvino_engine._imported
+    monkeypatch.setattr(openvino_engine, "_imported", lambda *a: copied.append(a) or copy_one(*a))
+    monkeypatch.setattr(openvino_engine, "compile_model", refuse)
     for width in (48, 64, 48, 80, 64, 48):
         made(np.zeros((1, 3, 32, width), np.float32))
-    assert len(compiled) == 1
+    assert len(copied) == 1
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
@@ -223,6 +227,57 @@ def test_a_damaged_cache_is_made_again(
     monkeypatch.setattr(openvino_engine, "convert", refuse)
     third = make_engine(net, HW, device="cpu", cache_key="weights")(batch)[0]
     assert np.array_equal(first, third)
+
+
+def shipped() -> openvino.Model:
+    """The detector's second stage, as the package holds it."""
+    file = models.verify("compact-detector")
+    path = models.compiled_path("compact-detector", file.sha256, "refine")
+    assert path is not None
+    return read_model(path, file.path)
+
+
+SHIPPED_HW = (64, 64)
+
+
+def shipped_engine(sizes: int = 1) -> Engine:
+    return make_engine(shipped(), SHIPPED_HW, device="cpu", engine="openvino", cache_key="weights", sizes=sizes)
+
+
+def crops(count: int) -> np.ndarray:
+    return np.random.default_rng(count).uniform(-1, 1, (count, 3, *SHIPPED_HW)).astype(np.float32)
+
+
+def test_a_shipped_network_is_taken_from_the_cache_as_it_was_compiled(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = shipped_engine()(crops(3))[0]
+    (blob,) = cache.glob("*/net.blob")
+    with monkeypatch.context() as patch:
+        patch.setattr(openvino_engine, "compile_model", refuse)
+        second = shipped_engine()(crops(3))[0]
+    assert np.array_equal(first, second)
+    # Damaged, it is compiled again.
+    blob.write_bytes(blob.read_bytes()[:-9] + b"x" * 9)
+    third = shipped_engine()(crops(3))[0]
+    assert np.array_equal(first, third)
+    assert openvino_engine._is_whole(blob.parent)
+    # A changed file of the network is another one.
+    other = shipped()
+    other.set_rt_info("0" * 64, openvino_engine._SHIPPED)
+    make_engine(other, SHIPPED_HW, device="cpu", engine="openvino", cache_key="weights")
+    assert len(list(cache.glob("*/net.blob"))) == 2
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_copies_for_further_shapes_give_the_same_bytes(is_known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if is_known:
+        shipped_engine()
+    alone = shipped_engine()
+    several = shipped_engine(sizes=3)
+    monkeypatch.setattr(openvino_engine, "compile_model", refuse)
+    for count in (1, 4, 2, 1, 4):
+        assert np.array_equal(several(crops(count))[0], alone(crops(count))[0])
 
 
 def old(cache: Path, name: str, days: float, size: int = 1000) -> Path:
