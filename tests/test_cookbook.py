@@ -15,7 +15,7 @@ from revisage.cli.app import run
 from sample_media import face_frames, write_video
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "cookbook"
-SHORT = "--set steps=2 --set batch=2 --set workers=0 --set threads=1 --set validate_every=2 --set checkpoint_every=2"
+SHORT = "--set steps=1 --set batch=2 --set workers=0 --set threads=1 --set validate_every=1 --set checkpoint_every=1"
 """What the test adds to a page's training."""
 
 
