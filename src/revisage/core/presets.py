@@ -43,12 +43,12 @@ PRESETS: dict[PresetName, Preset] = {
     "archive": Preset("old films and prints: dust, coarse grain, soft faces", {"denoise": 1.0, "dust": True}),
     "family-tape": Preset(
         "VHS, Video8 and their kin: fields, smeared colour, noise in streaks",
-        {"deinterlace": True, "denoise": 1.0},
+        {"deinterlace": True, "denoise": 0.75},
     ),
     "film": Preset("well kept film: grain, specks of dust", {"dust": True, "denoise": 0.5}),
     "meme": Preset("GIFs and stickers copied from copies", {"strength": 0.7}),
-    "photo": Preset("photos that went through messengers and networks", {"denoise": 0.5}),
-    "surveillance": Preset("small faces in poor light and few bits", {"denoise": 0.5}),
-    "webcam": Preset("calls and webcams: noise and blocks, one face near the camera", {"denoise": 0.5}),
+    "photo": Preset("photos that went through messengers and networks", {"denoise": 1.0}),
+    "surveillance": Preset("small faces in poor light and few bits", {"denoise": 0.25}),
+    "webcam": Preset("calls and webcams: noise and blocks, one face near the camera", {"denoise": 1.0}),
 }
 """By name, in the order in which they are offered."""
