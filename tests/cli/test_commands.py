@@ -17,7 +17,7 @@ import revisage
 from revisage.cli.app import run
 from revisage.core.config import RestoreConfig
 from revisage.core.errors import CancelledError
-from sample_media import face_frames, write_video
+from sample_media import face_frames, plain_frames, write_video
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,12 @@ def test_a_folder_names_what_it_leaves_alone(clip: Path, tmp_path: Path, capsys:
     (tmp_path / "out").mkdir()
     assert run(["restore", str(tmp_path), str(tmp_path / "out"), "--dry-run"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("no video or picture has such a name: scan.pdf")
+
+
+def test_analyze_says_that_nobody_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    film = write_video(tmp_path / "film.mp4", plain_frames(3))
+    assert run(["analyze", str(film), "-o", str(tmp_path / "people.json")]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "people.json"), "nobody was found"]
 
 
 def test_probe(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -336,9 +336,11 @@ def analyze(
         print_lines([found.to_json().rstrip()])
     elif not quiet:
         print_lines([*map(str, (*targets, *([save_scan] if save_scan else [])))])
-        print_table(
-            ("who", "in view", "times"), [(p.label, f"{p.seconds:.1f} s", len(p.appearances)) for p in found.people]
-        )
+        rows = [(p.label, f"{p.seconds:.1f} s", len(p.appearances)) for p in found.people]
+        if rows:
+            print_table(("who", "in view", "times"), rows)
+        else:
+            print_lines(["nobody was found"])
     return _PARTLY if told.truncated else 0
 
 
