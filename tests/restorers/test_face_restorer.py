@@ -227,14 +227,22 @@ def test_the_embedded_restorer_and_its_auto_precision(faces: np.ndarray) -> None
     assert np.abs(singles.astype(int) - auto).max() <= 1
 
 
+@pytest.fixture(scope="module")
+def int8_and_fp32() -> tuple[NetRestorer, NetRestorer]:
+    """The embedded restorer in both forms."""
+    return load_restorer(device="cpu", precision="int8"), load_restorer(device="cpu", precision="fp32")
+
+
 @pytest.mark.parametrize("level", ["medium", "heavy", "paper"])
-def test_the_embedded_int8_form_agrees_on_damaged_faces(level: str, shared: Path) -> None:
+def test_the_embedded_int8_form_agrees_on_damaged_faces(
+    level: str, int8_and_fp32: tuple[NetRestorer, NetRestorer], shared: Path
+) -> None:
     files = sorted((shared / "faces" / "test512").glob("*.webp"))[5::60]
     pairs = degraded_pairs([cv2.imread(str(file))[..., ::-1] for file in files], level, 256, seed=11)
     crops = np.stack([damaged for damaged, _ in pairs])
-    restorer = load_restorer(device="cpu", precision="int8")
+    restorer, fp32 = int8_and_fp32
     assert (restorer.info.name, restorer.info.precision) == ("compact", "int8")
-    assert agreement(restorer(crops), load_restorer(device="cpu", precision="fp32")(crops)) >= 44
+    assert agreement(restorer(crops), fp32(crops)) >= 44
 
 
 @pytest.mark.slow
