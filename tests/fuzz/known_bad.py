@@ -11,11 +11,12 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.bitstream import BitStreamFilterContext
 from PIL import Image
 
 from sample_media import face_frames, plain_frames, write_video
 
-__all__ = ["KNOWN_BAD"]
+__all__ = ["KNOWN_BAD", "Maker", "webp_large"]
 
 Maker = Callable[[Path], Path]
 
@@ -237,6 +238,27 @@ def webp_canvas(folder: Path) -> Path:
     return folder / "a.webp"
 
 
+def webp_large(folder: Path) -> Path:
+    """A WebP that says 16,320 by 16,383 px, of which its decoder holds two copies as soon as it is opened."""
+    Image.fromarray(plain_frames(1)[0]).save(folder / "large.webp")
+    data = bytearray((folder / "large.webp").read_bytes())
+    at = data.index(b"\x9d\x01\x2a") + 3
+    data[at : at + 4] = struct.pack("<HH", 16320, 16383)
+    (folder / "large.webp").write_bytes(data)
+    return folder / "large.webp"
+
+
+def rate_absurd(folder: Path) -> Path:
+    """Bare H.264 that says one frame in two years."""
+    source = write_video(folder / "rate.mp4", plain_frames(6))
+    with av.open(str(source)) as container, (folder / "rate.h264").open("wb") as bare:
+        slow = BitStreamFilterContext("h264_mp4toannexb,h264_metadata=tick_rate=1/30000000", container.streams.video[0])
+        for packet in container.demux(video=0):
+            for changed in slow.filter(packet if packet.size else None):
+                bare.write(bytes(changed))
+    return folder / "rate.h264"
+
+
 def tiff_loop(folder: Path) -> Path:
     """A TIFF whose directory of pages leads back to itself."""
     entries = [(256, 4, 1, 8), (257, 4, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8), (279, 4, 1, 64)]
@@ -265,6 +287,7 @@ KNOWN_BAD: tuple[Maker, ...] = (
         apng_promises,
         jpeg_absurd,
         webp_canvas,
+        webp_large,
     ),
-    *(tiff_loop, svg),
+    *(rate_absurd, tiff_loop, svg),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from children import VERBS, Child
-from known_bad import KNOWN_BAD, Maker
+from known_bad import KNOWN_BAD, Maker, webp_large
 
 from revisage.cli.app import run
 from sample_media import face_frames, plain_frames, write_tiny_compiled_model, write_video
@@ -65,6 +65,10 @@ HOSTILE_JSON = {
     "not UTF-8": b"\xff\xfe{}",
     "a key twice and NaN": '{"version": 1, "version": NaN, "tracks": NaN}',
 }
+
+
+def test_a_picture_that_its_decoder_holds_twice_is_refused(tmp_path: Path, refused: Refused) -> None:
+    assert "16320 x 16383 px, more than the limit" in refused("restore", webp_large(tmp_path), tmp_path / "out.webp")
 
 
 @pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)

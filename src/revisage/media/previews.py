@@ -19,7 +19,7 @@ from revisage.core import Box, CancelToken, Image, InputError
 from revisage.media.dispatch import open_source
 from revisage.media.formats import format_of_info
 from revisage.media.interface import MediaInfo
-from revisage.media.video import muxing, open_container, video_stream
+from revisage.media.video import BROKEN_PACKET, muxing, open_container, video_stream
 
 __all__ = [
     "PlainVideo",
@@ -153,7 +153,7 @@ class _Copy:
 def _decoded(packet: Any) -> list[Any]:
     try:
         return list(packet.decode())
-    except (av.error.InvalidDataError, av.error.EOFError):
+    except (*BROKEN_PACKET, av.error.EOFError):
         return []
 
 

@@ -37,6 +37,9 @@ __all__ = [
 
 Pixels = NDArray[np.uint8]
 ICC, ALPHA, EXIF, XMP, ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02
+_MAX_PIXELS = 1 << 27
+"""A decoder of WebP holds 8 bytes for each pixel and more as soon as it is opened: half of what other pictures may have
+(134 million pixels) stays within 2 GiB."""
 _FLAG = {b"ICCP": ICC, b"EXIF": EXIF, b"XMP ": XMP}
 
 
@@ -118,7 +121,7 @@ def parse_webp(path: Path) -> WebpFile:
         _walk(webp, file, 12, min(stop, end))
     if not webp.frames:
         raise InputError(f"{path}: the WebP holds no complete picture; the file is damaged or cut off")
-    check_pixels(path, webp.width, webp.height)
+    check_pixels(path, webp.width, webp.height, _MAX_PIXELS)
     return webp
 
 
@@ -144,7 +147,7 @@ def _walk(webp: WebpFile, file: BinaryIO, start: int, stop: int) -> None:
             data = file.read(10)
             webp.animated = bool(data[0] & ANIMATION)
             webp.width, webp.height = _u24(data[4:]) + 1, _u24(data[7:]) + 1
-            check_pixels(webp.path, webp.width, webp.height)
+            check_pixels(webp.path, webp.width, webp.height, _MAX_PIXELS)
         elif kind == b"ANIM":
             webp.background, webp.plays = struct.unpack("<4sH", file.read(6))
         elif kind == b"ANMF":
@@ -175,7 +178,7 @@ def _add_frame(webp: WebpFile, file: BinaryIO, start: int, stop: int) -> None:
     if len(head) < 16:
         return
     left, top, width, height, duration = (_u24(head[at:]) for at in (0, 3, 6, 9, 12))
-    check_pixels(webp.path, 2 * left + width + 1, 2 * top + height + 1)
+    check_pixels(webp.path, 2 * left + width + 1, 2 * top + height + 1, _MAX_PIXELS)
     lossless = alpha = False
     for kind, _, _ in places(file, start + 16, stop):
         if kind == b"ALPH":

@@ -2,11 +2,12 @@ from .assembly import AssembleResult, assemble, try_assembly
 from .closed_groups import CopyableGroups, copyable_groups
 from .encoders import encoder_options, ordinary_priority, resolve_options, scaled_size, try_encoder
 from .joined_packets import CopiedFrames
-from .probing import StreamTimes, open_container, open_file, stream_times, video_extent, video_stream
+from .probing import BROKEN_PACKET, StreamTimes, open_container, open_file, stream_times, video_extent, video_stream
 from .segment_sink import FrameMaker, frame_maker, muxing, open_segment
 from .source import VideoSource, decoded_frame
 
 __all__ = [
+    "BROKEN_PACKET",
     "AssembleResult",
     "CopiedFrames",
     "CopyableGroups",

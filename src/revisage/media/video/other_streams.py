@@ -15,7 +15,7 @@ import av
 from av.container import OutputContainer
 
 from revisage.media.formats import Format, can_hold, format_written_by
-from revisage.media.video.probing import open_container
+from revisage.media.video.probing import BROKEN_PACKET, open_container
 
 __all__ = [
     "Carried",
@@ -198,7 +198,7 @@ class AudioRecoder:
         self._decoder = packet.stream.codec_context
         try:
             frames: list[Any] = packet.decode()
-        except av.error.InvalidDataError:
+        except BROKEN_PACKET:
             return []
         return [made for frame in frames for made in self.stream.encode(self._timed(frame))]
 
@@ -206,7 +206,7 @@ class AudioRecoder:
         """What decoder and encoder still hold: a decoder (of WMA) may be a packet behind."""
         try:
             held = self._decoder.decode(None) if self._decoder is not None else []
-        except av.error.InvalidDataError:
+        except BROKEN_PACKET:
             held = []
         return [made for frame in (*map(self._timed, held), None) for made in self.stream.encode(frame)]
 

@@ -36,6 +36,9 @@ from revisage.media.interface import (
 from revisage.media.locations import RangeReader, is_address
 
 __all__ = [
+    "BROKEN_PACKET",
+    "FASTEST",
+    "SLOWEST",
     "FileTimes",
     "FrameDecoder",
     "SourceClock",
@@ -56,8 +59,11 @@ _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _STILL_DISPOSITIONS = int(av.stream.Disposition.attached_pic) | int(av.stream.Disposition.timed_thumbnails)
 _MICROSECOND = Fraction(1, 1_000_000)
 
-_FASTEST = 1000
-"""Frames per second beyond which a bare stream's word is not taken."""
+SLOWEST, FASTEST = Fraction(1, 3600), 1000
+"""Frames per second beyond which no stream's word is taken."""
+
+BROKEN_PACKET = (av.error.InvalidDataError, av.error.ArgumentError)
+"""What decoders say of a packet that they cannot read; some call it a wrong argument."""
 
 _FALL, _JUMP = Fraction(1, 2), Fraction(10)
 """Seconds by which times must fall, or leap ahead, to be another clock's: broadcasts lose packets for shorter."""
@@ -215,7 +221,7 @@ def video_extent(path: Path) -> Extent:
 def _rate(stream: VideoStream, frame: av.VideoFrame) -> Fraction | None:
     """Frames per second; of a bare stream, whose container knows none and says 25, what the stream itself states."""
     own = stream.codec_context.framerate
-    if frame.pts is None and own and 0 < own <= _FASTEST:
+    if frame.pts is None and own and SLOWEST <= own <= FASTEST:
         return own
     return stream.average_rate or stream.guessed_rate
 
@@ -226,7 +232,7 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> 
         for packet in container.demux(stream):
             try:
                 frames = decoder.decode(packet)
-            except av.error.InvalidDataError:
+            except BROKEN_PACKET:
                 continue
             if frames:
                 return frames[0]

@@ -22,6 +22,7 @@ from revisage.media.frame import Frame
 from revisage.media.image_file import written
 from revisage.media.interface import ColourTags, EncodeOptions, MediaInfo, Sink
 from revisage.media.video.encoders import BESIDE, encoder_options, has_alpha_plane, ordinary_priority, resolve_options
+from revisage.media.video.probing import FASTEST, SLOWEST
 from revisage.media.video.source import native_format
 
 __all__ = ["FIELD_ORDERS", "TICK_IN_MATROSKA", "FrameMaker", "SegmentLabel", "frame_maker", "muxing", "open_segment"]
@@ -212,7 +213,7 @@ def _segment_muxer(encoder: str, pixel_format: str) -> str:
 
 def _rate(info: MediaInfo, encoder: str | None) -> Fraction:
     rate = info.average_rate
-    if not rate or not 0 < rate <= 1000:
+    if not rate or not SLOWEST <= rate <= FASTEST:
         return Fraction(25)
     # MPEG-4 has 16 bits for the ticks of a second. The true times are put on the packets in any case.
     return rate.limit_denominator(int(65535 / rate) if encoder == "mpeg4" else 1_000_000)

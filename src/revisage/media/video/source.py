@@ -23,6 +23,7 @@ from revisage.media.frame import Frame, Orientation, PixelLayout, guess_colour
 from revisage.media.interface import MediaInfo, OpenSource
 from revisage.media.video.lost_pictures import LostPictures
 from revisage.media.video.probing import (
+    BROKEN_PACKET,
     FrameDecoder,
     SourceClock,
     open_container,
@@ -329,7 +330,7 @@ class _Reader:
                 for frame in self._decoder.decode(packet):
                     self.lost.shown(frame)
                     yield frame, frame.key_frame if self._decoder.marks_keys else packet.is_keyframe
-            except av.error.InvalidDataError:
+            except BROKEN_PACKET:
                 self.broken += 1
             except av.error.EOFError:
                 return
