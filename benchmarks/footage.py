@@ -15,7 +15,10 @@ import numpy as np
 from revisage.core import Image
 from revisage.demo import RATE, clean_frames, damage
 
-__all__ = ["coded", "small_clip", "talking_clip", "write_clip"]
+__all__ = ["coded", "jpeg", "last_of_clip", "moved", "noisy", "small_clip", "talking_clip", "write_clip"]
+
+STEP = (0.7, 0.3)
+"""Pixels by which a picture moves from frame to frame of a clip that is made of it."""
 
 
 def write_clip(
@@ -60,6 +63,31 @@ def coded(pictures: Iterable[Image], **options: str) -> list[Image]:
     file.seek(0)
     with av.open(file) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def last_of_clip(image: Image, frames: int, crf: int) -> Image:
+    """The last frame of a clip in H.264 in which a picture moves to its place."""
+    return coded([moved(image, steps) for steps in range(1 - frames, 1)], crf=str(crf))[-1]
+
+
+def moved(image: Image, steps: int) -> Image:
+    """A picture so many frames later."""
+    if not steps:
+        return image
+    affine = np.array([[1, 0, STEP[0] * steps], [0, 1, STEP[1] * steps]])
+    shifted = cv2.warpAffine(image, affine, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(shifted, np.uint8)
+
+
+def jpeg(image: Image, quality: int) -> Image:
+    """A picture as JPEG leaves it."""
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def noisy(image: Image, sigma: float, random: np.random.Generator) -> Image:
+    """A picture with Gaussian noise of that deviation (1/255)."""
+    return np.clip(np.rint(image + random.normal(0, sigma, image.shape)), 0, 255).astype(np.uint8)
 
 
 def talking_clip(path: Path, frames: int) -> Path:

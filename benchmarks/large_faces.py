@@ -29,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 
 import revisage
-from footage import coded
+from footage import jpeg, last_of_clip, noisy
 from revisage.core import Face
 from revisage.engines import cpu_info
 from revisage.faces import ffhq_template
@@ -46,7 +46,7 @@ MARGIN = (CANVAS - FACE) // 2
 # From the brows to the chin in a 512 px face: rows, columns.
 BOX = (slice(MARGIN + 200, MARGIN + 440), slice(MARGIN + 136, MARGIN + 376))
 WIDTHS = {280: 1, 560: 2}
-CLIP, STEP = 20, (0.7, 0.3)
+CLIP = 20
 #: Least gain of PSNR (dB) of each damage; `clean` is the least PSNR itself.
 BARS = {"noise 12": 6.0, "JPEG 20": 1.0, "blur 1, noise 8, JPEG 50": 2.0, "H.264 crf 36": 1.0, "clean": 38.0}
 VGGD_BAR = 2 / 3
@@ -121,30 +121,12 @@ def damaged(image: Image, damage: str, seed: int) -> Image:
     """An image as one of `BARS` names it."""
     random = np.random.default_rng(seed)
     if damage == "noise 12":
-        return _noisy(image, 12, random)
+        return noisy(image, 12, random)
     if damage == "JPEG 20":
-        return _jpeg(image, 20)
+        return jpeg(image, 20)
     if damage == "blur 1, noise 8, JPEG 50":
-        return _jpeg(_noisy(cv2.GaussianBlur(image, (0, 0), 1), 8, random), 50)
-    return _last_of_clip(image, crf=36) if damage == "H.264 crf 36" else image
-
-
-def _noisy(image: Image, sigma: float, random: np.random.Generator) -> Image:
-    return np.clip(np.rint(image + random.normal(0, sigma, image.shape)), 0, 255).astype(np.uint8)
-
-
-def _jpeg(image: Image, quality: int) -> Image:
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-
-
-def _last_of_clip(image: Image, crf: int) -> Image:
-    return coded([_moved(image, steps) for steps in range(1 - CLIP, 1)], crf=str(crf))[-1]
-
-
-def _moved(image: Image, steps: int) -> Image:
-    affine = np.array([[1, 0, STEP[0] * steps], [0, 1, STEP[1] * steps]])
-    return cv2.warpAffine(image, affine, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101) if steps else image
+        return jpeg(noisy(cv2.GaussianBlur(image, (0, 0), 1), 8, random), 50)
+    return last_of_clip(image, CLIP, crf=36) if damage == "H.264 crf 36" else image
 
 
 def _methods(options: argparse.Namespace) -> dict[str, Callable[[list[Image]], list[Image]]]:

@@ -23,6 +23,7 @@ from revisage.measures import (
     flicker,
     motion_between,
     niqe,
+    psnr,
     ssim,
     t_mse,
     warping_error,
@@ -123,8 +124,8 @@ class Yardstick:
             )
         ]
         return {
-            "frame PSNR": mean(map(_psnr, pictures, self.piece.pictures)),
-            "PSNR": mean(map(_psnr, faces, self._face)),
+            "frame PSNR": mean(map(psnr, pictures, self.piece.pictures)),
+            "PSNR": mean(map(psnr, faces, self._face)),
             "SSIM": mean(itertools.starmap(ssim, beside)),
             "VGGD": mean(itertools.starmap(self._vggd, beside)),
             "identity": mean(self._likeness(pictures[index], index) for index in sample),
@@ -143,11 +144,6 @@ class Yardstick:
     def _likeness(self, picture: Image, index: int) -> float:
         face = self.piece.faces[index]
         return cosine(self._embed(picture, face), self._embed(self.piece.pictures[index], face))
-
-
-def _psnr(picture: Image, reference: Image) -> float:
-    error = float(np.square(picture.astype(np.float32) - reference).mean())
-    return 10 * float(np.log10(255**2 / max(error, 1e-9)))
 
 
 def _over_time(steps: Sequence[FrameStep]) -> dict[str, float]:

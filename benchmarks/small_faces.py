@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from footage import coded
+from footage import jpeg, last_of_clip, noisy
 from measuring import finish, print_table
 from revisage.core import Face
 from revisage.faces import AlignedFace, align, composite, ffhq_template, invert, shown_mask
@@ -45,7 +45,7 @@ IDENTITY = "identity/mobilefacenet.onnx"
 FACE_WIDTH = 280
 """Of a face in FFHQ framing of 512 px."""
 
-PER_ROW, CLIP, STEP = 4, 7, (0.7, 0.3)
+PER_ROW, CLIP = 4, 7
 SOFT_TO_SHARP, CALM_TO_NOISY, FLAT_TO_WHOLE = (0.72, 0.80), (5.0, 8.0), (0.12, 0.16)
 """Between these the three measures go over from one answer to the other."""
 
@@ -90,38 +90,22 @@ def _in_256_colours(image: Image) -> Image:
     return np.array(Picture.fromarray(image).quantize(256).convert("RGB"))
 
 
-def _jpeg(image: Image, quality: int) -> Image:
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
-
-
 def _noisy(image: Image, sigma: float) -> Image:
-    random = np.random.default_rng(SEED)
-    return np.clip(np.rint(image + random.normal(0, sigma, image.shape)), 0, 255).astype(np.uint8)
+    return noisy(image, sigma, np.random.default_rng(SEED))
 
 
 def _blurred(image: Image, sigma: float) -> Image:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
 
 
-def _h264(image: Image, crf: int) -> Image:
-    return coded([_moved(image, steps) for steps in range(1 - CLIP, 1)], crf=str(crf))[-1]
-
-
-def _moved(image: Image, steps: int) -> Image:
-    affine = np.array([[1, 0, STEP[0] * steps], [0, 1, STEP[1] * steps]])
-    moved = cv2.warpAffine(image, affine, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101) if steps else image
-    return np.asarray(moved, np.uint8)
-
-
 DAMAGES: dict[str, Callable[[Image], Image]] = {
     "none": lambda image: image,
     "GIF": _in_256_colours,
-    **{f"JPEG {quality}": lambda image, quality=quality: _jpeg(image, quality) for quality in (90, 75, 50, 30)},
+    **{f"JPEG {quality}": lambda image, quality=quality: jpeg(image, quality) for quality in (90, 75, 50, 30)},
     **{f"noise {sigma}": lambda image, sigma=sigma: _noisy(image, sigma) for sigma in (3, 6, 12)},
     **{f"blur {sigma}": lambda image, sigma=sigma: _blurred(image, sigma) for sigma in (0.6, 1.0)},
-    "blur 1, noise 4, JPEG 75": lambda image: _jpeg(_noisy(_blurred(image, 1), 4), 75),
-    **{f"H.264 crf {crf}": lambda image, crf=crf: _h264(image, crf) for crf in (18, 24, 30, 36)},
+    "blur 1, noise 4, JPEG 75": lambda image: jpeg(_noisy(_blurred(image, 1), 4), 75),
+    **{f"H.264 crf {crf}": lambda image, crf=crf: last_of_clip(image, CLIP, crf) for crf in (18, 24, 30, 36)},
 }
 
 

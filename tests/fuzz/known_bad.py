@@ -222,10 +222,8 @@ def apng_promises(folder: Path) -> Path:
 def jpeg_absurd(folder: Path) -> Path:
     """A JPEG whose header says 65,500 px each way."""
     Image.fromarray(plain_frames(1)[0]).save(folder / "a.jpg")
-    data = bytearray((folder / "a.jpg").read_bytes())
-    at = data.index(b"\xff\xc0") + 5
-    data[at : at + 4] = struct.pack(">HH", 65500, 65500)
-    (folder / "a.jpg").write_bytes(data)
+    data = (folder / "a.jpg").read_bytes()
+    (folder / "a.jpg").write_bytes(_behind(b"\xff\xc0", 3, struct.pack(">HH", 65500, 65500))(data))
     return folder / "a.jpg"
 
 
@@ -241,10 +239,8 @@ def webp_canvas(folder: Path) -> Path:
 def webp_large(folder: Path) -> Path:
     """A WebP that says 16,320 by 16,383 px, of which its decoder holds two copies as soon as it is opened."""
     Image.fromarray(plain_frames(1)[0]).save(folder / "large.webp")
-    data = bytearray((folder / "large.webp").read_bytes())
-    at = data.index(b"\x9d\x01\x2a") + 3
-    data[at : at + 4] = struct.pack("<HH", 16320, 16383)
-    (folder / "large.webp").write_bytes(data)
+    data = (folder / "large.webp").read_bytes()
+    (folder / "large.webp").write_bytes(_behind(b"\x9d\x01\x2a", 0, struct.pack("<HH", 16320, 16383))(data))
     return folder / "large.webp"
 
 
