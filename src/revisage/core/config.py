@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -460,6 +461,7 @@ def option_of(field: str) -> Option:
     return next(data for data in RestoreConfig.model_fields[field].metadata if isinstance(data, Option))
 
 
+@functools.cache
 def fields_about(*scopes: Scope) -> tuple[str, ...]:
     """The fields of RestoreConfig that decide about any of these."""
     return tuple(name for name in RestoreConfig.model_fields if set(scopes) & set(option_of(name).scopes))

@@ -355,6 +355,7 @@ class OpenVinoEngine:
         """
         self.precision = precision
         self._size_hw = size_hw
+        self._tensor = load_openvino().Tensor
         self._unused = [*copies, lambda: compiled]
         self._copies: list[_Copy] = []
         self._lock = threading.Lock()
@@ -364,9 +365,11 @@ class OpenVinoEngine:
         check_batch(batch, self._size_hw)
         with self._lock:
             request = self._request(batch.shape)
-            results = request.infer([np.ascontiguousarray(batch)], share_inputs=True, share_outputs=True)
+            # Handed to infer(), inputs are looked at one by one in Python: half a millisecond for a small network.
+            request.set_input_tensor(self._tensor(np.require(batch, requirements=["C", "W"]), shared_memory=True))
+            request.infer(share_outputs=True)
             # The runtime's own memory is used again by the next call.
-            return [np.array(results[i], dtype=np.float32, order="C") for i in range(len(results))]
+            return [np.array(tensor.data, dtype=np.float32, order="C") for tensor in request.output_tensors]
 
     def _request(self, shape: tuple[int, ...]) -> openvino.InferRequest:
         """The one that saw this shape last; else one that ever saw it; else one that saw none; else any. Of several the

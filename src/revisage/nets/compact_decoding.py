@@ -93,7 +93,7 @@ def _cells(level: npt.NDArray[np.floating[Any]]) -> FloatArray:
     return raw.reshape(CHANNELS, -1).astype(np.float32, copy=False)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def _grid(sizes: tuple[tuple[int, int], ...]) -> tuple[FloatArray, FloatArray]:
     """Centres (A, 2) and strides (A, 1) of the cells of all maps, whose rows and columns are given."""
     centres = [cell_centres(*size, stride) for size, stride in zip(sizes, STRIDES, strict=True)]

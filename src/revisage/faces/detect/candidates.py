@@ -247,12 +247,15 @@ def padded(image: Image, multiple: int) -> Image:
     return canvas
 
 
+_UNITS = np.arange(256, dtype=np.float32) / np.float32(127.5) - np.float32(1)
+"""What networks take for each level."""
+
+
 def planes(image: Image) -> Floats:
     """An ``(H, W, 3) uint8`` image as ``(3, H, W) float32`` in [-1, 1], laid out as networks take it."""
     out = np.empty((3, *image.shape[:2]), np.float32)
     for channel, place in zip(cv2.split(image), out, strict=True):
-        np.divide(channel, np.float32(127.5), out=place)
-    out -= np.float32(1)
+        cv2.LUT(channel, _UNITS, place)
     return out
 
 

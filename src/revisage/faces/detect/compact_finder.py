@@ -52,14 +52,19 @@ class CloserLook:
     def __call__(self, picture: Image | Picture, proposals: Found, min_score: float) -> Found:
         """Of the proposals in an ``(H, W, 3) uint8 RGB`` image, or a picture, those of ``min_score`` or more, without
         duplicates."""
+        if not len(proposals):
+            return Found.none()
         proposals = suppressed(proposals, _SAME_BEFORE)
         proposals = proposals[np.arange(min(len(proposals), _MOST))]
         picture, affines = as_picture(picture), _upright_affines(proposals)
         cut = _is_cut(proposals, picture.size_hw)
-        affines[cut] = _upright_affines(self.at(picture, affines[cut]))
+        if cut.any():
+            affines[cut] = _upright_affines(self.at(picture, affines[cut]))
         crops, others = _crops(picture, affines), _crops(picture, affines[cut], cv2.BORDER_REFLECT)
         outputs = self._averaged(crops, others, cut)
         held = _scored(proposals, Found(*nets.decode_crops(outputs, affines))).scores >= min_score
+        if not held.any():
+            return Found.none()
         mirrored = self._averaged(crops[held][..., ::-1], others[held[cut]][..., ::-1], cut[held])
         mirrored = nets.unmirrored(mirrored)
         looks = Found(*nets.decode_crops((outputs[held] + mirrored) * np.float32(0.5), affines[held]))
@@ -68,10 +73,14 @@ class CloserLook:
 
     def at(self, picture: Picture, affines: NDArray[np.float64]) -> Found:
         """What stands in the crops of ``(N, 2, 3)`` affines, by this stage alone."""
+        if not len(affines):
+            return Found.none()
         return Found(*nets.decode_crops(self._outputs(_crops(picture, affines)), affines))
 
     def in_turns(self, picture: Picture, affines: NDArray[np.float64]) -> Found:
         """What stands in crops turned by one, two or three quarters: of each the turn with the best score."""
+        if not len(affines):
+            return Found.none()
         crops = _crops(picture, affines)
         quarters = [_quarter_turned(crops, affines, count) for count in (1, 2, 3)]
         outputs = self._outputs(np.concatenate([turned for turned, _ in quarters]))
@@ -136,33 +145,37 @@ def upright_crop(
 
     The picture goes on beyond its border as its border pixels do, or as OpenCV's ``border`` says.
     """
-    picture = as_picture(picture)
-    scale = math.sqrt(abs(np.linalg.det(affine[:, :2])))
-    low, high = _shown(picture.size_hw, affine, side)
-    region = Region(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+    picture, ((a, b, move_x), (c, d, move_y)) = as_picture(picture), affine.tolist()
+    region = _shown(picture.size_hw, affine, side)
+    height, width = rows, columns = region.size_hw
+    scale = math.sqrt(abs(a * d - b * c))
     if scale < _FINE_ENOUGH:
-        size = np.maximum(1, np.round((high - low) * scale).astype(int))
-        part = picture.rgb(region, size_hw=(int(size[1]), int(size[0])))
-    else:
-        size, part = high - low, picture.rgb(region)
+        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    part = picture.rgb(region, size_hw=(rows, columns))
     # Pixel centres at integers: reduced pixel i stands for source pixel (i + 0.5) * ratio - 0.5.
-    ratio = (high - low) / size
-    shift = affine[:, :2] @ (low + ratio / 2 - 0.5) + affine[:, 2]
-    affine = np.concatenate((affine[:, :2] * ratio, shift[:, None]), axis=1)
-    crop = cv2.warpAffine(part, affine, (side, side), flags=cv2.INTER_LINEAR, borderMode=border)
+    ratio_x, ratio_y = width / columns, height / rows
+    x, y = region.left + ratio_x / 2 - 0.5, region.top + ratio_y / 2 - 0.5
+    from_part = np.array(
+        [[a * ratio_x, b * ratio_y, a * x + b * y + move_x], [c * ratio_x, d * ratio_y, c * x + d * y + move_y]]
+    )
+    crop = cv2.warpAffine(part, from_part, (side, side), flags=cv2.INTER_LINEAR, borderMode=border)
     return np.asarray(crop, np.uint8)
 
 
-def _shown(
-    size_hw: tuple[int, int], affine: NDArray[np.float64], side: int
-) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """Corners (x, y; ends excluded) of the part of a picture that a crop shows, at least one pixel."""
-    corners = np.array([[-1, -1], [side, -1], [-1, side], [side, side]], np.float64)
-    seen = (corners - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T
-    limits = np.array(size_hw[::-1])
-    low = np.clip(np.floor(seen.min(axis=0)), 0, limits - 1).astype(int)
-    high = np.clip(np.ceil(seen.max(axis=0)) + 1, low + 1, limits).astype(int)
-    return low, high
+def _shown(size_hw: tuple[int, int], affine: NDArray[np.float64], side: int) -> Region:
+    """The part of a picture that a crop shows, at least one pixel."""
+    (a, b, move_x), (c, d, move_y) = affine.tolist()
+    area = a * d - b * c
+    corners = [(x - move_x, y - move_y) for x in (-1, side) for y in (-1, side)]
+    left, right = _cells([(d * x - b * y) / area for x, y in corners], size_hw[1])
+    top, bottom = _cells([(a * y - c * x) / area for x, y in corners], size_hw[0])
+    return Region(left, top, right, bottom)
+
+
+def _cells(places: list[float], limit: int) -> tuple[int, int]:
+    """The first of ``limit`` cells and the end of those that hold all places, at least one."""
+    first = min(max(math.floor(min(places)), 0), limit - 1)
+    return first, min(max(math.ceil(max(places)) + 1, first + 1), limit)
 
 
 _THRESHOLD = 0.5
