@@ -122,6 +122,16 @@ def test_threads_are_all_cores_or_fewer_if_asked(
     assert threads() == (wanted or cpu_info().cores)
 
 
+def test_arrays_of_any_layout_are_taken(net: Net, batch: np.ndarray) -> None:
+    engine = make_engine(net, device="cpu", engine="openvino")
+    expected = engine(batch)[0]
+    fixed = batch.copy()
+    fixed.flags.writeable = False
+    turned = np.ascontiguousarray(batch[..., ::-1])[..., ::-1]
+    for same in (fixed, turned):
+        np.testing.assert_array_equal(engine(same)[0], expected)
+
+
 def test_results_survive_the_next_call(net: Net, batch: np.ndarray) -> None:
     made = make_engine(net, HW, device="cpu")
     first = made(batch)[0]

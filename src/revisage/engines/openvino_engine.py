@@ -365,8 +365,10 @@ class OpenVinoEngine:
         check_batch(batch, self._size_hw)
         with self._lock:
             request = self._request(batch.shape)
-            # Handed to infer(), inputs are looked at one by one in Python: half a millisecond for a small network.
-            request.set_input_tensor(self._tensor(np.require(batch, requirements=["C", "W"]), shared_memory=True))
+            # Handed to infer(), inputs are looked at one by one in Python: half a millisecond for a small network. The
+            # tensor has no memory of its own: that of this name lives until the outputs are there.
+            held = np.require(batch, requirements=["C", "W"])
+            request.set_input_tensor(self._tensor(held, shared_memory=True))
             request.infer(share_outputs=True)
             # The runtime's own memory is used again by the next call.
             return [np.array(tensor.data, dtype=np.float32, order="C") for tensor in request.output_tensors]

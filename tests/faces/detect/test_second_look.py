@@ -10,6 +10,8 @@ import pytest
 
 from revisage.engines import cpu_info
 from revisage.faces import FaceDetector, Found, load_detector, upright_crop
+from revisage.media import Frame
+from revisage.media.frame import Colour, PixelLayout
 from revisage.nets import CROP, crop_affines
 
 MODEL_PHOTO = Path(__file__).parents[3] / "src" / "revisage" / "demo_data" / "astronaut.webp"
@@ -53,6 +55,17 @@ def test_a_crop_holds_the_pixels_of_its_place(side: int) -> None:
     inside = ((source > 8) & (source < 247)).all(axis=1)
     shown = crop[rows.ravel(), columns.ravel(), :2]
     np.testing.assert_allclose(shown[inside], source[inside], atol=1.6)
+
+
+def test_a_crop_of_a_frame_that_is_not_reduced_has_the_colours_of_its_pixels() -> None:
+    """Asked for its own size, a frame averages its chroma instead of reading it between its samples."""
+    layout = PixelLayout.find("yuv420p")
+    assert layout is not None
+    noise = np.random.default_rng(7)
+    planes = tuple(noise.integers(30, 220, layout.plane_hw(n, (120, 160))).astype(np.uint8) for n in range(3))
+    frame = Frame(planes, layout, Colour("bt709", full_range=False, chroma_offset_xy=(0, 0.5)))
+    affine = crop_affines(np.array([[40.0, 30.0, 80.0, 70.0]]), np.array([0.3]))[0]
+    np.testing.assert_array_equal(upright_crop(frame, affine, CROP), upright_crop(frame.rgb(), affine, CROP))
 
 
 def test_a_crop_far_outside_is_made_of_the_border() -> None:

@@ -151,7 +151,10 @@ def upright_crop(
     scale = math.sqrt(abs(a * d - b * c))
     if scale < _FINE_ENOUGH:
         rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
-    part = picture.rgb(region, size_hw=(rows, columns))
+        part = picture.rgb(region, size_hw=(rows, columns))
+    else:
+        # Asked for its own size, a frame would reduce and enlarge its chroma by area averages.
+        part = picture.rgb(region)
     # Pixel centres at integers: reduced pixel i stands for source pixel (i + 0.5) * ratio - 0.5.
     ratio_x, ratio_y = width / columns, height / rows
     x, y = region.left + ratio_x / 2 - 0.5, region.top + ratio_y / 2 - 0.5
