@@ -268,6 +268,15 @@ def test_help_loads_no_network_library() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_quiet_command_starts_without_what_draws_bars() -> None:
+    code = (
+        "import sys, revisage.cli.app as e\nprint(e.run(['restore', 'nowhere.mp4', '--quiet']), 'rich' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(revisage.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == ["2", "False"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_ctrl_c_in_the_middle_leaves_nothing(clip: Path, compiled_model: Path, tmp_path: Path) -> None:
     """In a process of its own, which must end itself: a network at work may not hold it up."""

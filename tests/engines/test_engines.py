@@ -28,7 +28,7 @@ from revisage.engines import (
     write_model,
 )
 from revisage.engines.openvino_engine import check_agreement, threads
-from revisage.engines.quantisation import without_telemetry
+from revisage.engines.openvino_package import without_telemetry
 
 HW = (32, 48)
 
@@ -411,8 +411,10 @@ def test_importing_the_room_loads_no_engine_and_openvino_no_telemetry() -> None:
         "import sys, revisage.engines\n"
         "assert not {'torch', 'openvino', 'cv2'} & set(sys.modules), 'heavy import'\n"
         "from revisage.engines import load_openvino\n"
-        "load_openvino()\n"
-        "assert 'openvino.tools.ovc' in sys.modules, 'nothing was tested'\n"
+        "openvino = load_openvino()\n"
+        "assert 'openvino.tools.ovc' not in sys.modules, 'a converter that nobody asked for'\n"
+        "assert openvino.convert_model.__module__ == 'openvino.tools.ovc.convert'\n"
+        "assert not hasattr(openvino, 'nothing')\n"
         "assert not [name for name in sys.modules if name.startswith('openvino_telemetry')], 'telemetry'\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

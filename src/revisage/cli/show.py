@@ -1,19 +1,16 @@
-"""What the commands print: a progress bar on stderr, results on stdout."""
+"""What the commands print: a progress bar on stderr, results on stdout.
+
+rich is loaded where something is drawn: a quiet command starts without it.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
-
-from revisage.core import Progress as Moment
 from revisage.core import ProgressCallback, format_seconds
 
 if TYPE_CHECKING:
@@ -23,14 +20,6 @@ __all__ = ["as_option", "batch_bar", "counted", "print_lines", "print_table", "p
 
 _NAMED = 10
 """Files left alone that are named; a folder may hold thousands."""
-
-STAGES = {
-    "scan": "Looking for faces",
-    "people": "Telling people apart",
-    "restore": "Restoring",
-    "finish": "Putting together",
-    "evaluate": "Measuring",
-}
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -51,109 +40,35 @@ def as_option(text: str) -> str:
 
 def print_table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
     """A table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(*header, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     Console(soft_wrap=True).print(table)
 
 
-class _Rate(ProgressColumn):
-    """Frames per second."""
-
-    def render(self, task: Task) -> Text:
-        """The column's text for a task."""
-        return Text(f"{task.speed:.1f} fps" if task.speed else "- fps", style="cyan")
-
-
-@contextmanager
-def progress_bar(quiet: bool) -> Iterator[ProgressCallback | None]:
+def progress_bar(quiet: bool) -> AbstractContextManager[ProgressCallback | None]:
     """A callback that draws a bar on stderr; None when it is not wanted or stderr is no terminal."""
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:g}/{task.fields[frames]} frames"),
-        _Rate(),
-        TextColumn("{task.fields[faces]} faces"),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        yield _Drawer(bar)
+    if quiet:
+        return nullcontext()
+    from revisage.cli import progress_bars  # brings rich
+
+    return progress_bars.progress_bar()
 
 
-@contextmanager
 def batch_bar(
     quiet: bool,
-) -> Iterator[tuple[ProgressCallback | None, Callable[[BatchEntry, int, int], None] | None]]:
+) -> AbstractContextManager[tuple[ProgressCallback | None, Callable[[BatchEntry, int, int], None] | None]]:
     """Callbacks of a batch: a bar on stderr for the files at work and one for all; a line for each finished file
     where stderr is no terminal; nothing when it is not wanted."""
-    console = Console(stderr=True)
     if quiet:
-        yield None, None
-        return
-    if not console.is_terminal:
-        yield None, lambda entry, done, total: warn(f"{done}/{total} {entry.state} {entry.source}")
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:g}/{task.fields[frames]} {task.fields[noun]}"),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        drawer = _BatchDrawer(bar)
-        yield drawer.draw, drawer.finished
+        return nullcontext((None, None))
+    from revisage.cli import progress_bars
 
-
-class _BatchDrawer:
-    """A bar for all files, whose end is told from the files so far, and one for each file at work."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._all = bar.add_task("All", total=None, frames="?", noun="files")
-        self._tasks: dict[str, tuple[str, TaskID]] = {}
-
-    def draw(self, moment: Moment) -> None:
-        """Take a moment of one file's work."""
-        stage, task = self._tasks.get(moment.file, ("", self._all))
-        if stage != moment.stage:
-            self._remove(moment.file)
-            text = f"{STAGES.get(moment.stage, moment.stage)} {moment.file}".rstrip()
-            task = self._bar.add_task(text, total=moment.total, frames="?", noun="frames")
-            self._tasks[moment.file] = (moment.stage, task)
-        frames = "?" if moment.total is None else str(moment.total)
-        self._bar.update(task, completed=moment.done, total=moment.total, frames=frames)
-
-    def finished(self, entry: BatchEntry, done: int, total: int) -> None:
-        """Take a file that is finished."""
-        self._remove(entry.source.name)
-        self._bar.update(self._all, completed=done, total=total, frames=total)
-
-    def _remove(self, file: str) -> None:
-        if file in self._tasks:
-            self._bar.remove_task(self._tasks.pop(file)[1])
-
-
-class _Drawer:
-    """One bar for each file and stage."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._tasks: dict[tuple[str, str], TaskID] = {}
-
-    def __call__(self, moment: Moment) -> None:
-        key = (moment.file, moment.stage)
-        if key not in self._tasks:
-            for task in self._tasks.values():
-                self._bar.remove_task(task)
-            text = f"{STAGES.get(moment.stage, moment.stage)} {moment.file}".rstrip()
-            self._tasks = {key: self._bar.add_task(text, total=moment.total, frames="?", faces=0)}
-        frames = "?" if moment.total is None else str(moment.total)
-        task = self._tasks[key]
-        self._bar.update(task, completed=moment.done, total=moment.total, frames=frames, faces=moment.faces)
+    return progress_bars.batch_bar(warn)
 
 
 def report_lines(report: Report) -> Iterator[str]:

@@ -5,13 +5,13 @@ from .openvino_engine import (
     compile_model,
     convert,
     core,
-    load_openvino,
     model_files,
     model_notes,
     read_model,
     share_weights,
     write_model,
 )
+from .openvino_package import load_openvino
 from .processor import CpuInfo, cpu_info
 from .quantisation import MINIMUM_CROPS, WANTED_CROPS, WANTED_DB, agreement_db, is_quantised, quantise, split
 

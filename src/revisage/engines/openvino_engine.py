@@ -37,8 +37,9 @@ from numpy.typing import NDArray
 from revisage import __version__, models
 from revisage.core import ModelError, file_sha256
 from revisage.engines.engine import FloatArray, check_batch
+from revisage.engines.openvino_package import load_openvino, without_telemetry
 from revisage.engines.processor import cpu_info
-from revisage.engines.quantisation import check_agreement, quantise, split, without_telemetry
+from revisage.engines.quantisation import check_agreement, quantise, split
 
 if TYPE_CHECKING:
     import openvino
@@ -49,7 +50,6 @@ __all__ = [
     "compile_model",
     "convert",
     "core",
-    "load_openvino",
     "make_openvino_engine",
     "model_files",
     "model_notes",
@@ -86,13 +86,6 @@ _ALIGNMENT = 64
 
 _EXTERNAL = re.compile(rb"\x0a(?:\x08|\x88\x80*\x00)location")
 """The key of an external data entry of ONNX, as protobuf writes it, also where the length is written longer."""
-
-
-def load_openvino() -> Any:
-    """The `openvino` package, without its telemetry."""
-    with without_telemetry():
-        import openvino
-    return openvino
 
 
 @functools.lru_cache(maxsize=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import sys
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from revisage.core import ConfigError, MissingExtraError, ProcessingError
 from revisage.engines.engine import FloatArray
+from revisage.engines.openvino_package import without_telemetry
 
 if TYPE_CHECKING:
     import openvino
@@ -27,7 +27,6 @@ __all__ = [
     "is_quantised",
     "quantise",
     "split",
-    "without_telemetry",
 ]
 
 WANTED_DB = 40.0
@@ -151,21 +150,3 @@ def _quiet_nncf() -> Iterator[Any]:
         # Its import sets the level anew; its own function would quieten everybody's handlers that listen to it.
         loggers[0].setLevel(logging.ERROR)
         yield nncf
-
-
-@contextlib.contextmanager
-def without_telemetry() -> Iterator[None]:
-    """Imports inside find no `openvino_telemetry`.
-
-    OpenVINO and NNCF report their use over the network from the moment they are imported; a program that works without
-    a network, on people's faces, must not. Both accept that the package is absent.
-    """
-    was_known, before = "openvino_telemetry" in sys.modules, sys.modules.get("openvino_telemetry")
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if was_known:
-            sys.modules["openvino_telemetry"] = before  # type: ignore[assignment]
-        else:
-            del sys.modules["openvino_telemetry"]

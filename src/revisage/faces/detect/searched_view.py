@@ -59,10 +59,11 @@ class SearchedView:
 
     def __init__(self) -> None:
         self._shown: View | None = None
+        self._compared: tuple[View, list[Mask]] | None = None
 
     def forget(self) -> None:
         """Take everything for new: a face was found, or another shot begins."""
-        self._shown = None
+        self._shown = self._compared = None
 
     def news(self, now: View, size_hw: tuple[int, int]) -> list[Region]:
         """Where a picture shows what was not searched in vain.
@@ -81,13 +82,18 @@ class SearchedView:
 
     def searched(self, now: View) -> None:
         """Note that all that is new in a :func:`small_view` was searched in vain."""
-        if self._shown is None:
-            self._shown = now
+        shown = now if self._shown is None else self._shown
         for group in self._new(now):
-            self._shown = np.where(group[..., None] > 0, now, self._shown)
+            shown = np.where(group[..., None] > 0, now, shown)
+        self._shown, self._compared = shown, None
 
     def _new(self, now: View) -> list[Mask]:
-        """Where something new is shown, near things together."""
+        """Where something new is shown, near things together; compared once where it is asked for twice."""
+        if self._compared is None or self._compared[0] is not now:
+            self._compared = now, self._compare(now)
+        return self._compared[1]
+
+    def _compare(self, now: View) -> list[Mask]:
         if self._shown is None:
             return [np.ones(now.shape[:2], np.uint8)]
         differs = (cv2.absdiff(now, self._shown) > _CHANGE).any(axis=2).astype(np.uint8)
