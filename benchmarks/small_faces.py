@@ -8,18 +8,15 @@ than it is, and stand beside each other in one picture. That is damaged at its o
 landmarks of its framing, restored by the embedded restorer and composited; PSNR is of where its mask is above a half,
 at most 50 dB, identity the mean cosine to the source (MobileFaceNet).
 
-Beside it stands a restoration that is shown as far as three measures of the frame's own pixels say that it is needed:
-`sharp`, the deviation of the band above a Gaussian of 0.7 px over that of the octave below (soft faces gain, sharp ones
-lose); `noise`, the median of what a second difference both ways leaves, as a deviation (1/255); and `flat`, that over
-the deviation of the finest band (blocks of JPEG leave large areas without any detail). Nothing of the package does so.
-`least` is the smallest gain of a face with that.
+Beside it stands what the package shows of that: as far as the frame's own pixels say that it is needed (`damage`, from
+`sharp`, `noise` and `flat`: :mod:`revisage.faces.pixel_damage`). `least` is the smallest gain of a face with that.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -31,7 +28,17 @@ from PIL import Image as Picture
 from footage import jpeg, last_of_clip, noisy
 from measuring import finish, print_table
 from revisage.core import Face
-from revisage.faces import AlignedFace, align, composite, ffhq_template, invert, shown_mask
+from revisage.faces import (
+    AlignedFace,
+    PixelSigns,
+    align,
+    composite,
+    ffhq_template,
+    invert,
+    pixel_signs,
+    shown_mask,
+    with_fine,
+)
 from revisage.measures import Embedder, cosine
 from revisage.media import Frame
 from revisage.restorers import FaceRestorer, load_restorer
@@ -46,10 +53,6 @@ FACE_WIDTH = 280
 """Of a face in FFHQ framing of 512 px."""
 
 PER_ROW, CLIP = 4, 7
-SOFT_TO_SHARP, CALM_TO_NOISY, FLAT_TO_WHOLE = (0.72, 0.80), (5.0, 8.0), (0.12, 0.16)
-"""Between these the three measures go over from one answer to the other."""
-
-SECOND_DIFFERENCE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 
 
 def main() -> None:
@@ -104,6 +107,7 @@ DAMAGES: dict[str, Callable[[Image], Image]] = {
     **{f"JPEG {quality}": lambda image, quality=quality: jpeg(image, quality) for quality in (90, 75, 50, 30)},
     **{f"noise {sigma}": lambda image, sigma=sigma: _noisy(image, sigma) for sigma in (3, 6, 12)},
     **{f"blur {sigma}": lambda image, sigma=sigma: _blurred(image, sigma) for sigma in (0.6, 1.0)},
+    "blur 2, noise 3": lambda image: _noisy(_blurred(image, 2), 3),
     "blur 1, noise 4, JPEG 75": lambda image: jpeg(_noisy(_blurred(image, 1), 4), 75),
     **{f"H.264 crf {crf}": lambda image, crf=crf: last_of_clip(image, CLIP, crf) for crf in (18, 24, 30, 36)},
 }
@@ -111,12 +115,14 @@ DAMAGES: dict[str, Callable[[Image], Image]] = {
 
 @dataclass(frozen=True, eq=False)
 class _Restored:
-    """A face as it was, damaged and restored, in one window, and where it is shown."""
+    """A face as it was, damaged, restored fully and as needed, in one window, and where it is shown."""
 
     source: Image
     damaged: Image
     restored: Image
+    as_needed: Image
     shown: Mask
+    signs: PixelSigns
 
 
 def _restored(small: list[Image], damage: Callable[[Image], Image], restorer: FaceRestorer) -> list[_Restored]:
@@ -128,9 +134,13 @@ def _restored(small: list[Image], damage: Callable[[Image], Image], restorer: Fa
         top, left = (side * place for place in divmod(number, PER_ROW))
         window = slice(top, top + side), slice(left, left + side)
         face = _aligned(frame, left, top, side, restorer.size)
-        after = composite(frame, [(face, restorer(face.crop[None])[0], 1.0)]).rgb()
+        restored = restorer(face.crop[None])[0]
+        needed = with_fine(frame, face, None, share=0)
+        after, as_needed = (composite(frame, [(each, restored, 1.0)]).rgb()[window] for each in (face, needed))
         mask = cv2.warpAffine(shown_mask(face), invert(face.affine), frame.size_hw[::-1], flags=cv2.INTER_AREA)
-        done.append(_Restored(source, picture[window], after[window], mask[window] > 0.5))
+        signs = pixel_signs(frame, face)
+        assert signs is not None
+        done.append(_Restored(source, picture[window], after, as_needed, mask[window] > 0.5, signs))
     return done
 
 
@@ -140,39 +150,21 @@ def _aligned(frame: Frame, left: int, top: int, side: int, size: int) -> Aligned
 
 
 def _values(face: _Restored, embedder: Embedder) -> dict[str, float]:
-    sharp, noise, flat = _measures(face.damaged, face.shown)
-    needed = max(1 - _within(sharp, SOFT_TO_SHARP), _within(noise, CALM_TO_NOISY), 1 - _within(flat, FLAT_TO_WHOLE))
-    change = needed * (face.restored.astype(np.float32) - face.damaged)
-    gated = np.clip(np.rint(face.damaged + change), 0, 255).astype(np.uint8)
-    before, after, kept = (_psnr(image, face) for image in (face.damaged, face.restored, gated))
-    who, *others = (_identity(image, embedder) for image in (face.source, face.damaged, face.restored, gated))
-    damaged, restored, gated_identity = (float(cosine(who, other)) for other in others)
+    pictures = face.damaged, face.restored, face.as_needed
+    before, after, kept = (_psnr(image, face) for image in pictures)
+    who, *others = (_identity(image, embedder) for image in (face.source, *pictures))
+    damaged, restored, as_needed = (float(cosine(who, other)) for other in others)
     return {
         "before": before,
         "gain": after - before,
         "gain as needed": kept - before,
         "least": kept - before,
-        "needed": needed,
+        "damage": face.signs.damage,
         "identity": damaged,
         "restored": restored,
-        "as needed": gated_identity,
-        "sharp": sharp,
-        "noise": noise,
-        "flat": flat,
+        "as needed": as_needed,
+        **{name: value for name, value in asdict(face.signs).items() if name != "width"},
     }
-
-
-def _measures(image: Image, shown: Mask) -> tuple[float, float, float]:
-    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    soft, softer = (cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (0.7, 1.4))
-    finest, octave = float((grey - soft)[shown].std()), float((soft - softer)[shown].std())
-    noise = float(np.median(np.abs(cv2.filter2D(grey, -1, SECOND_DIFFERENCE)[shown]))) / 0.6745
-    return finest / max(octave, 1e-3), noise, noise / max(finest, 1e-3)
-
-
-def _within(value: float, limits: tuple[float, float]) -> float:
-    part = float(np.clip((value - limits[0]) / (limits[1] - limits[0]), 0, 1))
-    return part * part * (3 - 2 * part)
 
 
 def _psnr(image: Image, face: _Restored) -> float:

@@ -5,10 +5,23 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from face_frames import RgbFrame, face_at
+from face_frames import RgbFrame, face_at, smooth_picture
 
 from revisage.core import Detail
-from revisage.faces import FineChoice, align, composite, crop_scale, detail_of, fine_share, track_choices, with_fine
+from revisage.faces import (
+    BY_FRAME,
+    FineChoice,
+    align,
+    composite,
+    crop_scale,
+    detail_of,
+    fine_share,
+    track_choices,
+    with_fine,
+)
+
+CELLS = (8.0, 4.0, 2.0, 1.0, 0.5)
+"""Grain of a picture as sharp as a photo, from the coarsest to the finest (px)."""
 
 LARGE, SMALL = 0.9, 0.4
 """Scales of faces whose crops of 128 px reduce them, and enlarge them."""
@@ -30,6 +43,17 @@ def grey(height: int = 300, width: int = 400) -> RgbFrame:
     return RgbFrame(np.full((height, width, 3), 128, np.uint8), 8)
 
 
+def fractal(height: int = 300, width: int = 400) -> RgbFrame:
+    """A picture as sharp as a photo: detail down to its pixels, by a quarter less in each finer octave."""
+    octaves = [smooth_picture(height, width, seed, cell).astype(np.float32) - 127 for seed, cell in enumerate(CELLS)]
+    picture = 128 + 0.5 * sum(octave * 0.75**number for number, octave in enumerate(octaves))
+    return RgbFrame(np.clip(picture, 0, 255).astype(np.uint16), 8)
+
+
+def blurred(frame: RgbFrame, sigma: float) -> RgbFrame:
+    return RgbFrame(cv2.GaussianBlur(frame.samples, (0, 0), sigma), 8)
+
+
 def test_the_share_grows_smoothly_with_the_face() -> None:
     frame = RgbFrame.noise(300, 400, 8)
     shares = [fine_share(align(frame, face_at(200, 150, scale, 20), 128)) for scale in np.linspace(0.1, 1.0, 181)]
@@ -43,7 +67,7 @@ def test_the_share_grows_smoothly_with_the_face() -> None:
 def test_no_share_changes_nothing() -> None:
     frame = RgbFrame.noise(300, 400, 8)
     face = large_face(frame)
-    assert with_fine(frame, face, striped, 0.0) is face
+    assert with_fine(frame, face, None, 0.0, FineChoice()) is face
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
@@ -112,7 +136,8 @@ def test_a_sharp_crop_is_shown_less_of_a_restorers_work_than_a_soft_one() -> Non
 
     def rests(frame: RgbFrame) -> list[float]:
         face = large_face(frame)
-        return [with_fine(frame, face, np.zeros_like, share).fine.rest for share in (0.5, 1)]
+        choice = FineChoice(needed=None, sharp=None)
+        return [with_fine(frame, face, np.zeros_like, share, choice).fine.rest for share in (0.5, 1)]
 
     assert rests(sharp) == [0.5, 0]
     assert rests(soft) == [1, 1]
@@ -177,7 +202,7 @@ def test_a_choice_changes_where_the_face_is_clearly_another_in_half_a_second() -
     assert shown[:50] == [0.0] * 50
     assert shown[61:] == [1.0] * 71
     assert np.diff(shown[49:62]) == pytest.approx(1 / 12, abs=1e-3)
-    assert track_choices({}, 40) is None
+    assert track_choices({}, 40) == [BY_FRAME] * 40
 
 
 def test_what_is_measured_of_a_frame_is_what_a_frame_by_itself_is_changed_by() -> None:
@@ -190,4 +215,61 @@ def test_what_is_measured_of_a_frame_is_what_a_frame_by_itself_is_changed_by() -
     known = with_fine(frame, align(frame, face, 128), striped, 1.0, choice)
     assert np.array_equal(known.fine.delta, alone.fine.delta)
     assert known.fine.rest == pytest.approx(alone.fine.rest, abs=1e-3)
-    assert detail_of(frame, face_at(250, 200, 0.15, 20), striped, 128) is None
+    assert detail_of(frame, face_at(-250, -200, 0.15, 20), striped, 128) is None
+
+
+def refuses(picture: np.ndarray) -> np.ndarray:
+    raise AssertionError("a small face needs no net")
+
+
+def small_face(frame: RgbFrame):
+    face = align(frame, face_at(200, 150, 0.25, 20), 256)
+    assert fine_share(face) == 0
+    return face
+
+
+def test_a_small_clean_face_is_left_to_the_bit_and_a_soft_one_restored() -> None:
+    clean, soft = fractal(), blurred(fractal(), 1.0)
+    left = with_fine(clean, small_face(clean), None, 0.0)
+    assert left.is_left
+    assert composite(clean, [(left, left.input[:, ::-1], 1.0)]) is clean
+    assert with_fine(soft, small_face(soft), None, 0.0).fine is None
+
+
+def test_a_small_face_is_shown_as_far_as_its_track_is_damaged() -> None:
+    frame = fractal()
+    face = small_face(frame)
+    restored = np.clip(face.crop.astype(int) + np.where(np.arange(256) // 16 % 2, 12, -12)[:, None, None], 0, 255)
+
+    def change(damaged: float) -> np.ndarray:
+        shown = with_fine(frame, face, None, 0.0, FineChoice(damaged=damaged))
+        return composite(frame, [(shown, restored.astype(np.uint8), 1.0)]).samples.astype(int) - frame.samples
+
+    assert np.abs(change(0.5) - change(1.0) / 2).max() <= 1
+    assert np.abs(change(1.0)).max() > 8
+
+
+def test_between_small_and_large_both_are_heard() -> None:
+    frame = grey()
+    face = large_face(frame)
+
+    def rest(share: float, damaged: float, sharp: float) -> float:
+        return with_fine(frame, face, np.zeros_like, share, FineChoice(1.0, sharp, damaged)).fine.rest
+
+    assert rest(0.25, damaged=0.0, sharp=0.0) == pytest.approx(0.25)
+    assert rest(0.25, damaged=1.0, sharp=1.0) == pytest.approx(0.75)
+    assert rest(0.25, damaged=0.4, sharp=0.5) == pytest.approx(0.75 * 0.4 + 0.25 * 0.5)
+    assert rest(1.0, damaged=0.0, sharp=0.0) == 1
+
+
+def test_a_small_face_is_judged_once_for_its_track() -> None:
+    frame = fractal()
+    detail = detail_of(frame, face_at(200, 150, 0.25, 20), refuses, 256)
+    assert detail == Detail(damage=0.0)
+    wavering = {1 + 12 * place: Detail(damage=damage) for place, damage in enumerate([0.2, 1, 0.2, 0.6, 1, 0.2, 0.6])}
+    shown = track_choices(wavering, 90)
+    assert set(shown) == {FineChoice(None, None, 0.648)}
+    cleared = {12 * place: Detail(damage=float(place < 5)) for place in range(10)}
+    parts = [choice.damaged for choice in track_choices(cleared, 109)]
+    assert (parts[48], parts[60]) == (1, 0)
+    assert np.diff(parts).min() == pytest.approx(-1 / 12, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Large faces are looked at now and then while a source is scanned, and what is done with them holds along a track."""
+"""Faces are looked at now and then while a source is scanned, and what is done with them holds along a track."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from pipeline_fakes import landmarks, scan, track
 
 from revisage.core import Detail, Face, RestoreConfig
+from revisage.faces import BY_FRAME
 from revisage.media import Frame
 from revisage.pipeline.detail_looks import DetailLooks
 from revisage.pipeline.plan import make_plan, planned_faces
@@ -45,7 +46,17 @@ def test_a_face_is_looked_at_when_seen_again_and_each_half_second() -> None:
 def test_nothing_is_looked_at_where_nothing_would_come_of_it(size: float) -> None:
     still = [[face(20, size=size)]] * 3
     assert when_looked_at(looks(np.zeros_like, uses_detail=False), still) == []
-    assert when_looked_at(looks(np.zeros_like), still) == ([] if size < 256 else [1])
+    assert when_looked_at(looks(np.zeros_like), still) == [1]
+
+
+def test_small_faces_are_looked_at_without_the_net() -> None:
+    def refuses(picture: np.ndarray) -> np.ndarray:
+        raise AssertionError("a small face needs no net")
+
+    found = looks(refuses)
+    found.seen(frame(0), [face(20, size=100)], anew=True)
+    (small,) = found.seen(frame(1), [face(20, size=100)], anew=False)
+    assert small.detail == Detail(damage=1.0)
 
 
 def test_a_look_that_fails_leaves_the_face_as_it_is() -> None:
@@ -57,12 +68,16 @@ def test_a_look_that_fails_leaves_the_face_as_it_is() -> None:
 
 def test_a_face_that_wavers_about_the_limits_is_treated_alike_in_each_segment() -> None:
     wavering = [(1 + 12 * place, 1.7 if place % 2 else 1.2, 0.74) for place in range(9)]
-    known, unknown = track(0, 0, 100).model_copy(update={"details": wavering}), track(1, 0, 100, left=200)
+    nearer = [(5, 0.25), (13, 0.5)]
+    known = track(0, 0, 100).model_copy(update={"details": wavering, "damages": nearer})
+    unknown = track(1, 0, 100, left=200)
     found = scan(tracks=[known, unknown])
     plan = make_plan(found, RestoreConfig(), longest=32)
     planned = [faces for segment in plan.segments for faces in planned_faces(found, plan, segment)]
     assert len(plan.segments) > 2
     assert len({faces[0].fine for faces in planned}) == 1
-    assert {faces[1].fine for faces in planned} == {None}
-    assert known.face(13).detail == Detail(1.7, 0.74)
-    assert type(known).of(known.value()).details == wavering
+    assert {faces[1].fine for faces in planned} == {BY_FRAME}
+    assert known.face(5).detail == Detail(damage=0.25)
+    assert known.face(13).detail == Detail(1.7, 0.74, 0.5)
+    again = type(known).of(known.value())
+    assert (again.details, again.damages) == (wavering, nearer)

@@ -163,8 +163,9 @@ class RestoreConfig(BaseModel):
     )
     fine: Annotated[Fine, Option("Restoration", ("networks", "result"))] = Field(
         "auto",
-        description="What is finer than a restorer's crops in large faces: auto takes noise, blocks and blur away, "
-        "keep leaves it as it is, clean takes them from small faces too.",
+        description="What is finer than a restorer's crops in large faces: auto takes noise, blocks and blur away and "
+        "leaves faces that are clean already, small ones too; keep leaves what is fine and restores each face; clean "
+        "takes them from small and clean faces too.",
     )
     denoise: Annotated[float, Option("Restoration", ("networks", "result"))] = Field(
         0.0,

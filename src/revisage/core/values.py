@@ -34,15 +34,19 @@ class Levels:
 
 @dataclass(frozen=True)
 class Detail:
-    """What was measured of a face's fine detail, at the frame's own pixels.
+    """What was measured of a face's fine detail, at the frame's own pixels; None is what was not.
 
     Attributes:
-        change: root mean square of what a net for noise, blocks and blur would change in its middle (1/255).
-        sharpness: deviation of the finest band of its crop, once that is changed, over that of the octave below.
+        change: of a large face, root mean square of what a net for noise, blocks and blur would change in its middle
+            (1/255).
+        sharpness: of a large face, deviation of the finest band of its crop, once that is changed, over that of the
+            octave below.
+        damage: of a small face, 0 where it is clean to 1.
     """
 
-    change: float
-    sharpness: float
+    change: float | None = None
+    sharpness: float | None = None
+    damage: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +58,7 @@ class Face:
         landmarks: ``(5, 2) float32``, read-only: left eye, right eye, nose tip, left and right mouth corner,
             left and right as the viewer sees them (px).
         score: the detector's confidence, 0 to 1.
-        detail: of a large face, where somebody looked.
+        detail: where somebody looked.
 
     Raises:
         ValueError: a value is not finite, a side is not positive, or the shape is wrong.

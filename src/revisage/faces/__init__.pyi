@@ -22,13 +22,15 @@ from .compositing import (
 )
 from .covered_faces import DOUBTFUL_COVER, with_cover
 from .detect import CloserLook, FaceDetector, Found, VideoDetector, load_detector, suppressed, upright_crop
-from .fine_change import FineChoice, FineNet, detail_of, fine_share, sharpness, track_choices, with_fine
+from .fine_change import BY_FRAME, FineChoice, FineNet, detail_of, fine_share, sharpness, track_choices, with_fine
 from .grain import Place, place_of, whole_place, with_grain
+from .pixel_damage import PixelSigns, pixel_signs
 from .shots import ShotDetector, begins_shot
 from .tracking import FaceFollower, FollowedFace, Looks, Tracker, frontality, looks_of, track_of, turn_weights
 
 __all__ = [
     "ARCFACE_112",
+    "BY_FRAME",
     "DOUBTFUL_COVER",
     "AlignedFace",
     "CloserLook",
@@ -40,6 +42,7 @@ __all__ = [
     "FollowedFace",
     "Found",
     "Looks",
+    "PixelSigns",
     "Place",
     "ShotDetector",
     "Tracker",
@@ -60,6 +63,7 @@ __all__ = [
     "load_detector",
     "looks_of",
     "matched_difference",
+    "pixel_signs",
     "place_of",
     "share_in_frame",
     "sharpness",

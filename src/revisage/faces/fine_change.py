@@ -5,8 +5,8 @@ in the frame: pores and lashes, but noise, blocks and blur too. There a fine res
 from what is left, so that a restorer sees it, and its own change is added to it by the same mask.
 
 Not each face needs that: a clean one is left as it is, and of a sharp one nothing is shown that a restorer makes of its
-crop. Both are told by :class:`revisage.core.Detail`, and settled for a whole track: a face whose measures waver about
-the limits would else be changed in one frame and left in the next.
+crop; nor of a small one that is clean. All are told by :class:`revisage.core.Detail`, and settled for a whole track: a
+face whose measures waver about the limits would else be changed in one frame and left in the next.
 """
 
 from __future__ import annotations
@@ -26,18 +26,27 @@ from revisage.faces.alignment import (
     AlignedFace,
     FineChange,
     align,
-    crop_affine,
     crop_scale,
     invert,
     transform,
     warp_antialiased,
 )
 from revisage.faces.compositing import landmark_mask, shown_region
+from revisage.faces.pixel_damage import damage_of
 
 if TYPE_CHECKING:
     from revisage.media import Frame
 
-__all__ = ["FineChoice", "FineNet", "detail_of", "fine_share", "sharpness", "track_choices", "with_fine"]
+__all__ = [
+    "BY_FRAME",
+    "FineChoice",
+    "FineNet",
+    "detail_of",
+    "fine_share",
+    "sharpness",
+    "track_choices",
+    "with_fine",
+]
 
 FineNet = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """The change, ``(h, w, 3) float32`` in 1/255, of a ``(h, w, 3) uint8 RGB`` picture."""
@@ -71,6 +80,9 @@ _SHARP = (0.70, 0.78)
 they have 0.64 to 0.73, and a restorer of the crop brings 1.1 dB. Damaged in thirteen other ways (noise, JPEG, H.264,
 reduced to a half and a third) they have 0.70 to 1.04, and there it brings nothing, costs up to 0.5 dB, and its time."""
 
+_DAMAGED = (0.0, 1.0)
+"""Damage of small faces (see :mod:`revisage.faces.pixel_damage`), of which nothing is restored, and all."""
+
 _CLEARLY = 4
 """Measures in a row that must lie beyond the other limit before a track's face is taken for another than it was."""
 
@@ -85,71 +97,86 @@ def fine_share(face: AlignedFace) -> float:
 
 @dataclass(frozen=True)
 class FineChoice:
-    """What is done with a large face.
+    """What is done with a face; None settles that by the frame alone.
 
     Attributes:
-        needed: 0 to 1, how much of what a fine restorer changes is shown: 0 leaves a clean face as it is.
-        sharp: 0 to 1, how much of what a restorer changes in the crop is left out.
+        needed: 0 to 1, of a large face how much of what a fine restorer changes is shown: 0 leaves a clean one alone.
+        sharp: 0 to 1, of a large face how much of what a restorer changes in the crop is left out.
+        damaged: 0 to 1, of a small face how much of what a restorer changes in the crop is shown.
     """
 
-    needed: float = 1.0
-    sharp: float = 0.0
+    needed: float | None = 1.0
+    sharp: float | None = 0.0
+    damaged: float | None = 1.0
+
+
+BY_FRAME = FineChoice(None, None, None)
+"""Nothing is known of the face but the frame."""
 
 
 def with_fine(
     frame: Frame,
     face: AlignedFace,
-    net: FineNet,
+    net: FineNet | None,
     share: float,
-    choice: FineChoice | None = None,
+    choice: FineChoice = BY_FRAME,
     *,
     always: bool = False,
 ) -> AlignedFace:
-    """A face with the fine change of its part of the frame.
+    """A face with the fine change of its part of the frame, and how much of what a restorer changes in it is shown.
 
     Args:
         frame: that the face was aligned in; not changed.
         face: the face.
-        net: says what to change.
-        share: 0 to 1, how much of that is changed.
-        choice: what is done with the face; None settles that by this frame alone.
+        net: says what to change; only a face without any share needs none.
+        share: 0 to 1, how much of that is changed: 0 is a small face, 1 a large one, and those between are some of
+            both.
+        choice: what is done with the face.
         always: a clean face is changed, too.
 
     Returns:
-        The face with its ``fine`` set; the face itself where the share is 0 or nothing of it lies in the frame.
+        The face with its ``fine`` set; the face itself where it is small and restored fully, or where nothing of it
+        lies in the frame.
     """
-    region = _region(frame, face) if share > 0 else None
+    if share == 0:
+        damaged = _damaged(frame, face, choice)
+        return face if damaged == 1 else replace(face, fine=FineChange(face.region, None, face.crop, damaged))
+    region = _region(frame, face)
     if region is None:
         return face
-    needed = 1.0
-    if not always:
-        needed = choice.needed if choice else _within(_middle_change(frame, face, net, region), _IN_STILLS)
+    assert net is not None
+    needed = 1.0 if always else choice.needed
+    if needed is None:
+        needed = _within(_middle_change(frame, face, net, region), _IN_STILLS)
     delta, crop = _changed(frame, face, net, region, share * needed)
-    sharp = choice.sharp if choice else sharpness(crop)
-    return replace(face, fine=FineChange(region, delta, crop, 1 - share * sharp))
+    rest = share * (1 - (sharpness(crop) if choice.sharp is None else choice.sharp))
+    if share < 1:
+        rest += (1 - share) * _damaged(frame, face, choice)
+    return replace(face, fine=FineChange(region, delta, crop, rest))
 
 
 def detail_of(frame: Frame, face: Face, net: FineNet, size: int) -> Detail | None:
-    """What there is to know about the fine detail of a face; None where its crop shows every pixel.
+    """What there is to know about the fine detail of a face; None where nothing of it is in the frame.
 
     Args:
         frame: that shows it.
         face: the face.
-        net: says what to change.
+        net: says what to change; not called for a face whose crop shows every pixel.
         size: side of the crop (px).
     """
-    if crop_scale(crop_affine(face.landmarks, size)) >= 1 / _BEGINS:
-        return None
     aligned = align(frame, face, size)
-    region = _region(frame, aligned)
+    share, region = fine_share(aligned), _region(frame, aligned)
     if region is None:
         return None
+    damage = damage_of(frame, aligned) if share < 1 else None
+    if share == 0:
+        return Detail(damage=damage)
     change = _middle_change(frame, aligned, net, region)
-    _, crop = _changed(frame, aligned, net, region, fine_share(aligned) * _within(change, _IN_TRACKS))
-    return Detail(change, _ratio_of_bands(crop))
+    _, crop = _changed(frame, aligned, net, region, share * _within(change, _IN_TRACKS))
+    return Detail(change, _ratio_of_bands(crop), damage)
 
 
-def track_choices(details: Mapping[int, Detail], frames: int) -> list[FineChoice] | None:
+def track_choices(details: Mapping[int, Detail], frames: int) -> list[FineChoice]:
     """What is done with a face in each frame of its track.
 
     One choice holds for all frames, by the medians of all measures. Only where several measures in a row say clearly
@@ -160,16 +187,25 @@ def track_choices(details: Mapping[int, Detail], frames: int) -> list[FineChoice
         frames: of the track.
 
     Returns:
-        For each frame the choice; None where nothing was measured.
+        For each frame the choice; by the frame alone where nothing was measured.
     """
-    if not details:
-        return None
-    places = sorted(details)
-    needed = _held([details[place].change for place in places], _IN_TRACKS)
-    sharp = _held([details[place].sharpness for place in places], _SHARP)
-    each = np.arange(frames)
-    pairs = zip(np.interp(each, places, needed), np.interp(each, places, sharp), strict=True)
-    return [FineChoice(round(float(need), 4), round(float(rest), 4)) for need, rest in pairs]
+    needed = _along({place: detail.change for place, detail in details.items()}, _IN_TRACKS, frames)
+    sharp = _along({place: detail.sharpness for place, detail in details.items()}, _SHARP, frames)
+    damaged = _along({place: detail.damage for place, detail in details.items()}, _DAMAGED, frames)
+    return [FineChoice(*choice) for choice in zip(needed, sharp, damaged, strict=True)]
+
+
+def _along(measures: Mapping[int, float | None], limits: tuple[float, float], frames: int) -> Sequence[float | None]:
+    """How far what was measured in some frames of a track lies between two limits, 0 to 1, for each frame."""
+    known = {place: measure for place, measure in sorted(measures.items()) if measure is not None}
+    if not known:
+        return [None] * frames
+    held = np.interp(np.arange(frames), list(known), _held(list(known.values()), limits))
+    return [round(float(part), 4) for part in held]
+
+
+def _damaged(frame: Frame, face: AlignedFace, choice: FineChoice) -> float:
+    return _within(damage_of(frame, face), _DAMAGED) if choice.damaged is None else choice.damaged
 
 
 def _held(values: Sequence[float], limits: tuple[float, float]) -> list[float]:

@@ -121,7 +121,7 @@ class Plan:
     Attributes:
         segments: in presentation order.
         weights: for each track id, the strength in each of its frames.
-        fine: for each track id, what is done with its fine detail in each of its frames; None where nothing is known.
+        fine: for each track id, what is done with its fine detail in each of its frames.
         faces: number of faces that will be restored, over all frames.
         beyond: number of faces left alone for ``max_faces``.
         tracks: of the scan, with their places in it, by their first frame: what a segment needs is found by bisection.
@@ -129,7 +129,7 @@ class Plan:
 
     segments: tuple[Segment, ...]
     weights: Mapping[int, list[float]]
-    fine: Mapping[int, list[FineChoice] | None]
+    fine: Mapping[int, Sequence[FineChoice]]
     faces: int
     beyond: int
     tracks: tuple[tuple[int, ScannedTrack], ...]
@@ -180,8 +180,9 @@ def planned_faces(
             place = index - track.start
             strength = plan.weights[track.id][place]
             if strength > 0:
-                choice = None if fine is None else fine[place]
-                frames[index - read.start].append(PlannedFace(track.id, track.face(index), strength, guide, choice))
+                frames[index - read.start].append(
+                    PlannedFace(track.id, track.face(index), strength, guide, fine[place])
+                )
     return tuple(map(tuple, frames))
 
 

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +55,7 @@ def _fraction(value: object) -> object:
 _Ratio = Annotated[Fraction, BeforeValidator(_fraction), PlainSerializer(str, return_type=str), Field(gt=0)]
 _Seconds = Annotated[Fraction, BeforeValidator(_fraction), PlainSerializer(str, return_type=str), Field(ge=0)]
 _Unit = Annotated[float, Field(ge=0, le=1)]
+_Offset = Annotated[int, Field(ge=0)]
 _Box = tuple[float, float, Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 _Points = Annotated[list[float], Field(min_length=10, max_length=10)]
 
@@ -114,6 +116,7 @@ class ScannedTrack(BaseModel):
         weights: 0 to 1, how far the restoration is faded in.
         details: of a large face, in some of its frames: place in the track, change and sharpness (see
             :class:`revisage.core.Detail`); empty where nobody looked.
+        damages: of a small face, in some of its frames: place in the track and damage, 0 to 1.
     """
 
     model_config = _STRICT
@@ -127,7 +130,8 @@ class ScannedTrack(BaseModel):
     scores: list[float]
     seen: list[Annotated[int, Field(ge=0, le=1)]]
     weights: list[_Unit]
-    details: list[tuple[Annotated[int, Field(ge=0)], float, float]] = []
+    details: list[tuple[_Offset, float, float]] = []
+    damages: list[tuple[_Offset, _Unit]] = []
 
     @model_validator(mode="after")
     def _as_long(self) -> ScannedTrack:
@@ -144,6 +148,7 @@ class ScannedTrack(BaseModel):
     @classmethod
     def of(cls, track: Track) -> ScannedTrack:
         """A track in numbers short enough for a file: 1/100 px, 1/1000 of a score or weight."""
+        looked_at = [(place, face.detail) for place, face in enumerate(track.faces) if face.detail is not None]
         return cls(
             id=track.id,
             start=track.start,
@@ -154,16 +159,19 @@ class ScannedTrack(BaseModel):
             seen=[int(seen) for seen in track.seen],
             weights=[round(weight, 3) for weight in track.weights],
             details=[
-                (place, round(face.detail.change, 3), round(face.detail.sharpness, 4))
-                for place, face in enumerate(track.faces)
-                if face.detail is not None
+                (place, round(detail.change, 3), round(detail.sharpness, 4))
+                for place, detail in looked_at
+                if detail.change is not None and detail.sharpness is not None
             ],
+            damages=[(place, round(detail.damage, 3)) for place, detail in looked_at if detail.damage is not None],
         )
 
     @cached_property
     def detail(self) -> dict[int, Detail]:
         """What was measured of fine detail, by the place in the track."""
-        return {place: Detail(change, sharpness) for place, change, sharpness in self.details}
+        large = {place: Detail(change, sharpness) for place, change, sharpness in self.details}
+        small = {place: replace(large.get(place, Detail()), damage=damage) for place, damage in self.damages}
+        return large | small
 
     def face(self, index: int) -> Face:
         """The face at a frame of the scan.

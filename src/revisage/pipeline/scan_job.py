@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass, field, fields, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -54,7 +54,8 @@ class ScanPart:
         landmarks: ``(M, 5, 2) float32`` (px).
         scores: ``(M,) float64``.
         looks: ``(M, 8, 6, 3) float32``, see :func:`revisage.faces.looks_of`.
-        details: ``(M, 2) float64``, change and sharpness of :class:`revisage.core.Detail`; NaN where nobody looked.
+        details: ``(M, 3) float64``, change, sharpness and damage of :class:`revisage.core.Detail`; NaN where nobody
+            looked.
         spreads: ``(S, 3, 256) int64``, values of R, G and B counted; anew at ``shown`` and at each cut.
         shown: index of the first frame in the part that is not blank; ``N`` when all are.
         shown_first, shown_last: the first and the last of these, reduced: ``(h, w, 3) uint8 RGB``; 0 x 0 px where
@@ -99,8 +100,8 @@ class ScanPart:
             boxes, scores = self.boxes[start:stop].tolist(), self.scores[start:stop].tolist()
             details = self.details[start:stop].tolist()
             seen = [
-                Face((x, y, width, height), points, score, None if math.isnan(change) else Detail(change, sharpness))
-                for (x, y, width, height), points, score, (change, sharpness) in zip(
+                Face((x, y, width, height), points, score, _detail(measures))
+                for (x, y, width, height), points, score, measures in zip(
                     boxes, self.landmarks[start:stop], scores, details, strict=True
                 )
             ]
@@ -411,7 +412,7 @@ class _Sightings:
             boxes=np.array([face.box for face in seen], np.float64).reshape(-1, 4),
             landmarks=np.array([face.landmarks for face in seen], np.float32).reshape(-1, 5, 2),
             scores=np.array([face.score for face in seen], np.float64),
-            details=np.array([_numbers(face.detail) for face in seen], np.float64).reshape(-1, 2),
+            details=np.array([_numbers(face.detail) for face in seen], np.float64).reshape(-1, 3),
             looks=np.concatenate([*self.looks, np.empty((0, 8, 6, 3), np.float32)]),
             spreads=np.array([spread.counts for spread in self.spreads], np.int64).reshape(-1, 3, 256),
             shown=len(self.pts) if self.shown is None else self.shown,
@@ -424,8 +425,15 @@ class _Sightings:
         )
 
 
-def _numbers(detail: Detail | None) -> tuple[float, float]:
-    return (math.nan, math.nan) if detail is None else (detail.change, detail.sharpness)
+def _numbers(detail: Detail | None) -> list[float]:
+    measures = astuple(detail or Detail())
+    return [math.nan if measure is None else measure for measure in measures]
+
+
+def _detail(numbers: Sequence[float]) -> Detail | None:
+    """What :func:`_numbers` gave."""
+    measures = [None if math.isnan(number) else number for number in numbers]
+    return None if measures == [None] * len(measures) else Detail(*measures)
 
 
 class PartFolder:

@@ -269,7 +269,8 @@ class FaceWork:
     ) -> None:
         self._aligned = config.aligned
         self._watermark = config.watermark
-        self._always_fine = config.fine == "clean"
+        self._keeps_fine, self._always_fine = config.fine == "keep", config.fine == "clean"
+        self._enlarges = config.upscale > 1
         self._composite = functools.partial(composite, own_colours=config.color == "keep")
         self._denoise = config.denoise
         self._matches_grain = config.grain == "match"
@@ -296,13 +297,19 @@ class FaceWork:
         if self._aligned:
             return _whole(frame, restorer.size)
         face = align(frame, planned.face, restorer.size)
+        if self._keeps_fine:
+            return face
         share = 1.0 if self._always_fine else fine_share(face)
         net = self._networks.fine if share > 0 else None
-        if net is None:
-            return face
+        return with_fine(frame, face, net, share, self._choice(planned), always=self._always_fine)
+
+    def _choice(self, planned: PlannedFace) -> FineChoice:
+        """What is done with the fine detail of a face."""
         # Measured on the embedded restorer; whoever chooses another one wants all of its work.
-        choice = planned.fine if restorer.info.name == "compact" else FineChoice()
-        return with_fine(frame, face, net, share, choice, always=self._always_fine)
+        if self._networks.restorer.info.name != "compact":
+            return FineChoice()
+        # Whatever a small face is in its own frame, in a larger one it is soft.
+        return replace(planned.fine, damaged=1.0) if self._enlarges else planned.fine
 
     def canvas(self, frame: Frame) -> Frame:
         """The frame at the output's size, background restored where that was asked for."""

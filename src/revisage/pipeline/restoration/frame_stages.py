@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from revisage.core import CancelledError, CancelToken, Crop, Face, Levels, UserError
+from revisage.faces import BY_FRAME
 from revisage.pipeline.restoration.trace import Trace
 from revisage.temporal import LastRestored, carried
 
@@ -79,14 +80,14 @@ class Block:
 class PlannedFace:
     """A face to restore in one frame, how strongly (above 0, at most 1), and by which guide photo, if any.
 
-    ``fine``: what is done with its fine detail; None settles that by this frame alone.
+    ``fine``: what is done with its fine detail.
     """
 
     track: int
     face: Face
     strength: float
     guide: Guide | None = None
-    fine: FineChoice | None = None
+    fine: FineChoice = BY_FRAME
 
 
 @dataclass

@@ -1,0 +1,142 @@
+"""Whether a small face is damaged, told from the frame's own pixels.
+
+A crop enlarges a face that is smaller than it is, and a restorer takes what that looks like for blur: of a clean one it
+loses 1 to 3 dB, of a damaged one it gains as much and more. Four signs tell one from the other, each of which sees what
+the others do not.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from revisage.faces.alignment import AlignedFace, crop_scale, invert, transform, warp_antialiased
+from revisage.faces.compositing import landmark_mask, shown_region
+
+if TYPE_CHECKING:
+    from revisage.media import Frame
+
+
+__all__ = ["PixelSigns", "damage_of", "pixel_signs"]
+
+_Band = NDArray[np.float32]
+
+_SOFT_TO_SHARP, _SOFT_TO_SHARP_MOST = (0.68, 0.80), (0.55, 0.62)
+_CALM_TO_NOISY, _FLAT_TO_WHOLE = (3.3, 6.0), (0.12, 0.15)
+"""Between these the signs go over from one answer to the other. Of eight faces, each 60, 100 and 140 px wide and
+damaged in twelve ways, those with `sharp` up to 0.71 gained by a restorer and those above 0.75 lost; between, half of
+its change was better than all and none (`benchmarks/small_faces.py` shows the means). Of noise of 4 levels a seventh of
+the change is best at 60 px, of 8 all of it; `noise` is 3.4 and 5.8 there, as not all noise of colours is in the light.
+"""
+
+_TINY, _SMALL, _SHARPER, _NOISIER = 30, 60, 0.11, 1.5
+"""Clean faces 30 px wide are sharper and busier than those from 60 px on: there limits lie so much higher."""
+
+_MOST, _NEAR = 0.8, 2.0
+"""Part of a face that has the least detail, and the deviation of the Gaussian (px) over which detail counts for it:
+letters, and the edges of what else is before a face, do not reach it."""
+
+_FINEST = 0.7
+"""Deviation of the Gaussian (px) above which the finest band begins; the octave below it begins at twice that."""
+
+_OF_NOISE = (0.51, 0.073)
+"""Parts of the variance of white noise that are in the finest band and in the octave below."""
+
+_ROUNDING = 0.29
+"""Deviation of the noise that rounding to whole levels leaves (1/255). Not taken off, it would pass for the sharpness
+of a face that is blurred by 6 px, and noise of 3 levels for that of one blurred by 2 px."""
+
+_SECOND_DIFFERENCE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+"""A second difference both ways; noise keeps its deviation through it, edges and shades along a row or column go."""
+
+_WIDTH = 280 / 512
+"""Of a face in FFHQ framing, as part of the crop's side."""
+
+_MEDIAN_OF_NORMAL = 0.6745
+"""Median of the magnitude of normal noise, in deviations."""
+
+_LEAST = 40
+"""Pixels of a face that tell something; one that shows fewer is restored."""
+
+
+@dataclass(frozen=True)
+class PixelSigns:
+    """What the pixels of a face in a frame look like, in light alone.
+
+    Attributes:
+        width: of the face in the frame, cheek to cheek (px).
+        sharp: deviation of the finest band over that of the octave below, without noise: blur lowers it.
+        sharp_most: the same of the four fifths of the face that have the least detail: letters across a blurred face
+            do not pass for its sharpness.
+        noise: deviation of what is noise at most, by the median of a second difference (1/255).
+        flat: that over the deviation of the finest band: low where blocks leave large areas without any detail.
+    """
+
+    width: float
+    sharp: float
+    sharp_most: float
+    noise: float
+    flat: float
+
+    @property
+    def damage(self) -> float:
+        """0 for a clean face, 1 for one that is damaged in any of these ways."""
+        tiny = min(1.0, max(0.0, _part(self.width, (_SMALL, _TINY))))
+        sharp, sharp_most = self.sharp - tiny * _SHARPER, self.sharp_most - tiny * _SHARPER
+        signs = (
+            1 - _part(sharp, _SOFT_TO_SHARP),
+            1 - _part(sharp_most, _SOFT_TO_SHARP_MOST),
+            _part(self.noise - tiny * _NOISIER, _CALM_TO_NOISY),
+            1 - _part(self.flat, _FLAT_TO_WHOLE),
+        )
+        return min(1.0, max(0.0, *signs))
+
+
+def _part(value: float, limits: tuple[float, float]) -> float:
+    """How far a value lies from one limit to the other; below 0 and above 1 outside of them."""
+    low, high = limits
+    return (value - low) / (high - low)
+
+
+def damage_of(frame: Frame, face: AlignedFace) -> float:
+    """How damaged a face is, 0 to 1; 1 where too little of it is in the frame to be told."""
+    signs = pixel_signs(frame, face)
+    return 1.0 if signs is None else signs.damage
+
+
+def pixel_signs(frame: Frame, face: AlignedFace) -> PixelSigns | None:
+    """The signs of a face that was aligned in a frame; None where too little of it is in the frame."""
+    mask, to_frame = landmark_mask(face.landmarks, face.size), invert(face.affine)
+    region = shown_region(mask, to_frame, frame.size_hw)
+    if region is None:
+        return None
+    to_region = np.column_stack((to_frame[:, :2], transform(to_frame, [(0, 0)])[0] - (region.left, region.top)))
+    shown = warp_antialiased(
+        mask, to_region, region.size_hw, interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT
+    )
+    inside = shown > 0.5
+    if np.count_nonzero(inside) < _LEAST:
+        return None
+    grey = cv2.cvtColor(frame.rgb(region).astype(np.float32), cv2.COLOR_RGB2GRAY)
+    soft, softer = (cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (_FINEST, 2 * _FINEST))
+    noise = float(np.median(np.abs(cv2.filter2D(grey, -1, _SECOND_DIFFERENCE)[inside]))) / _MEDIAN_OF_NORMAL
+    bands = grey - soft, soft - softer
+    detail = cv2.GaussianBlur(np.square(bands[0]) + np.square(bands[1]), (0, 0), _NEAR)
+    most = inside & (detail <= np.quantile(detail[inside], _MOST))
+    flat = noise / max(float(bands[0][inside].std()), 1e-3)
+    width = _WIDTH * face.size / crop_scale(face.affine)
+    return PixelSigns(width, _ratio(bands, inside, noise), _ratio(bands, most, noise), noise, flat)
+
+
+def _ratio(bands: tuple[_Band, _Band], inside: NDArray[np.bool_], noise: float) -> float:
+    """Deviation of the finest band over that of the octave below, both without noise."""
+    finest, octave = (
+        math.sqrt(max(float(band[inside].var()) - part * max(noise, _ROUNDING) ** 2, 0.0))
+        for band, part in zip(bands, _OF_NOISE, strict=True)
+    )
+    return finest / max(octave, 1e-3)

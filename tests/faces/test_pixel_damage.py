@@ -1,0 +1,92 @@
+"""Signs of damage in a small face's own pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from face_frames import RgbFrame, face_at
+
+from revisage.faces import PixelSigns, align, pixel_signs
+from revisage.faces.pixel_damage import damage_of
+
+CLEAN = PixelSigns(width=80, sharp=0.9, sharp_most=0.75, noise=2.0, flat=0.3)
+
+
+def of(picture: np.ndarray) -> PixelSigns:
+    """Signs of a face 70 px wide in the middle of a picture."""
+    frame = RgbFrame(np.clip(np.rint(picture), 0, 255).astype(np.uint16), 8)
+    signs = pixel_signs(frame, align(frame, face_at(200, 150, 0.25, 20), 256))
+    assert signs is not None
+    return signs
+
+
+def noise(sigma: float, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, sigma, (300, 400, 1)).astype(np.float32)
+
+
+def white_light(sigma: float) -> np.ndarray:
+    return np.repeat(128 + noise(sigma), 3, axis=2)
+
+
+@pytest.mark.parametrize(
+    ("signs", "damage"),
+    [
+        (CLEAN, 0.0),
+        (replace(CLEAN, sharp=0.68), 1.0),
+        (replace(CLEAN, sharp=0.74), 0.5),
+        (replace(CLEAN, sharp=0.85, width=30), 0.5),
+        (replace(CLEAN, sharp=0.85, width=60), 0.0),
+        (replace(CLEAN, sharp_most=0.55), 1.0),
+        (replace(CLEAN, noise=6.0), 1.0),
+        (replace(CLEAN, noise=4.65), 0.5),
+        (replace(CLEAN, sharp=0.95, noise=4.65, width=30), 0.0),
+        (replace(CLEAN, flat=0.12), 1.0),
+        (replace(CLEAN, sharp=0.78, noise=4.65, flat=0.14), 0.5),
+        (PixelSigns(80, 0.1, 0.1, 50.0, 0.0), 1.0),
+    ],
+)
+def test_any_sign_by_itself_tells_damage(signs: PixelSigns, damage: float) -> None:
+    assert signs.damage == pytest.approx(damage)
+
+
+@pytest.mark.parametrize("sigma", [3.0, 6.0, 12.0])
+def test_noise_is_measured_in_levels(sigma: float) -> None:
+    assert of(white_light(sigma)).noise == pytest.approx(sigma, rel=0.08)
+
+
+def test_an_edge_is_no_noise() -> None:
+    stripes = np.where(np.arange(400) // 5 % 2, 150, 100)
+    assert of(np.broadcast_to(stripes[None, :, None], (300, 400, 3))).noise < 0.5
+
+
+@pytest.mark.parametrize(("blur", "grain"), [(2.0, 0.0), (2.0, 1.0), (2.0, 3.0), (6.0, 0.0)])
+def test_neither_noise_nor_rounding_makes_a_blurred_face_sharp(blur: float, grain: float) -> None:
+    soft = cv2.GaussianBlur(noise(80, seed=1), (0, 0), blur)[..., None]
+    assert of(np.repeat(128 + soft + noise(grain), 3, axis=2)).sharp < 0.6
+
+
+def test_letters_do_not_make_a_blurred_face_sharp() -> None:
+    soft = cv2.GaussianBlur(noise(80, seed=1), (0, 0), 1.5)[..., None]
+    picture = np.ascontiguousarray(np.repeat(128 + soft, 3, axis=2))
+    picture = np.rint(picture).astype(np.uint8)
+    cv2.putText(picture, "HELLO", (168, 175), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (255, 255, 255), 2, cv2.LINE_AA)
+    signs = of(picture)
+    assert signs.sharp > 0.75
+    assert signs.sharp_most < 0.6
+    assert signs.damage == 1
+
+
+def test_blocks_without_detail_are_flat() -> None:
+    blocks = np.kron(np.random.default_rng(0).normal(128, 20, (38, 50)), np.ones((8, 8)))[:300, :400, None]
+    assert of(np.repeat(blocks, 3, axis=2)).flat < 0.12
+    assert of(white_light(20)).flat > 0.5
+
+
+def test_of_a_face_outside_of_the_frame_nothing_is_known() -> None:
+    frame = RgbFrame.noise(300, 400, 8)
+    outside = align(frame, face_at(-400, -300, 0.25, 20), 256)
+    assert pixel_signs(frame, outside) is None
+    assert damage_of(frame, outside) == 1.0
