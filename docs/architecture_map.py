@@ -9,6 +9,7 @@ who uses whom from the imports. A test compares the picture with what this draws
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -51,6 +52,7 @@ def sub_rooms(room: str) -> list[str]:
     )
 
 
+@functools.cache
 def uses(room: str) -> set[str]:
     """The rooms that a room imports from, wherever in its files."""
     names = {name for file in files_of(room) for name in _imported(file)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import sys
@@ -25,9 +26,11 @@ settings.register_profile("steady", derandomize=True, deadline=None, max_example
 settings.register_profile("search", derandomize=False)
 settings.load_profile("steady")
 
-# Converted networks are cached between tests, but never in the user's own cache. Child processes inherit this.
-_CACHE = tempfile.TemporaryDirectory(prefix="revisage-test-cache-", ignore_cleanup_errors=True)
-os.environ["REVISAGE_CACHE"] = _CACHE.name
+# Converted networks are cached between tests, but never in the user's own cache. Child processes inherit this, and so
+# do the workers of xdist: what one of them has compiled, the others read.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory(prefix="revisage-test-cache-", ignore_cleanup_errors=True)
+    os.environ["REVISAGE_CACHE"] = _CACHE.name
 
 # Workers of xdist share the cores: threads for all of them in each worker would wait for one another.
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -74,6 +77,12 @@ def pytest_runtest_call() -> Any:
         return (yield)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: some worker always waits for a browser, a service, a database or a cluster."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("xdist"):
         config.option.loadscopereorder = False  # the order of the files is the one below
@@ -89,6 +98,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(slow)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and the libraries stay to the end: no later collection need walk over them."""
+    gc.collect()
+    gc.freeze()
 
 
 EXCUSED = (

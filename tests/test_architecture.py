@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import subprocess
@@ -70,10 +71,17 @@ def rooms() -> dict[str, list[Path]]:
     return found
 
 
+@functools.cache
+def tree_of(file: Path) -> ast.Module:
+    """A file parsed; many tests read the same files."""
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def imported(file: Path) -> set[str]:
     """Full names of the modules that a file imports, those for type checking included."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -109,7 +117,7 @@ def names_of_doors() -> dict[str, dict[str, str]]:
         package = ".".join(["revisage", *stub.parent.relative_to(PACKAGE).parts])
         doors[package] = {
             alias.name: f"{package}.{node.module}"
-            for node in ast.parse(stub.read_text(encoding="utf-8")).body
+            for node in tree_of(stub).body
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }

@@ -170,6 +170,7 @@ def test_any_split_into_segments_gives_the_same_pixels(
             codec="ffv1",
             scan=found,
             temporal_passes=passes,
+            fine="auto" if passes == 1 else "keep",
             batch=3,
             segment_frames=longest,
         )

@@ -93,7 +93,8 @@ def test_groups_without_a_face_are_copied(
     faces_between: Path, compiled_model: Path, tmp_path: Path, workers: int, short_blocks: None
 ) -> None:
     output = tmp_path / "out.mp4"
-    report = revisage.restore(faces_between, output, model=str(compiled_model), workers=workers, segment_frames=4)
+    options = {"model": str(compiled_model), "segment_frames": 4, "fine": "keep"}
+    report = revisage.restore(faces_between, output, workers=workers, **options)  # type: ignore[arg-type]
     assert (report.files[0].frames_copied, report.files[0].frames_changed) == (60, 12)
     before, after = read_video(faces_between), read_video(output)
     assert [time for time, _ in before] == [time for time, _ in after]
@@ -121,7 +122,7 @@ def test_a_run_that_copies_is_taken_up_where_it_stopped(
             raise MemoryError
 
     whole, resumed = tmp_path / "whole.mp4", tmp_path / "resumed.mp4"
-    options = {"model": str(tiny_model), "segment_frames": 4}
+    options = {"model": str(tiny_model), "segment_frames": 4, "fine": "keep"}
     revisage.restore(faces_between, whole, **options)  # type: ignore[arg-type]
     with pytest.raises(MemoryError):
         revisage.restore(faces_between, resumed, progress=crash, **options)  # type: ignore[arg-type]
@@ -207,10 +208,10 @@ def test_an_assembly_that_fails_keeps_the_finished_segments(
     with monkeypatch.context() as patch:
         patch.setattr(media, "assemble", refuse)
         with pytest.raises(revisage.RevisageError, match=KEPT) as caught:
-            revisage.restore(face_clip, output, model=str(tiny_model), segment_frames=4)
+            revisage.restore(face_clip, output, model=str(tiny_model), segment_frames=4, fine="keep")
     assert isinstance(caught.value, DiskFullError) == isinstance(failure, OSError)
     assert left_in(tmp_path) == {".out.mkv.revisage-work"}
-    report = revisage.restore(face_clip, output, model=str(tiny_model), segment_frames=4)
+    report = revisage.restore(face_clip, output, model=str(tiny_model), segment_frames=4, fine="keep")
     assert report.files[0].timings.reused_segments == report.files[0].segments == 3
     assert left_in(tmp_path) == {"out.mkv"}
 
@@ -320,7 +321,7 @@ def test_a_worker_that_fails_stops_the_run(face_clip: Path, compiled_model: Path
 
 
 def test_upscaling_keeps_times_and_doubles_sides(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
-    report = revisage.restore(face_clip, tmp_path / "out.mp4", model=str(tiny_model), upscale=2)
+    report = revisage.restore(face_clip, tmp_path / "out.mp4", model=str(tiny_model), upscale=2, fine="keep")
     after = read_video(tmp_path / "out.mp4")
     assert [t for t, _ in after] == [t for t, _ in read_video(face_clip)]
     assert after[0][1].shape == (540, 960, 3)

@@ -39,7 +39,7 @@ def three_shots(path: Path, frames: int) -> Path:
 @pytest.fixture
 def long_film(tmp_path: Path) -> Path:
     """Sixty frames, four seconds from one to the next: four minutes, which are scanned in four parts."""
-    return written_slowly(tmp_path / "long.mp4", [*face_frames(20), *plain_frames(40, (270, 480))], Fraction(4))
+    return written_slowly(tmp_path / "long.mp4", [*face_frames(6), *plain_frames(54, (270, 480))], Fraction(4))
 
 
 def written_slowly(path: Path, pictures: list[Any], spacing: Fraction) -> Path:
@@ -98,7 +98,7 @@ def test_one_machine_takes_in_and_another_restores(
     if ending == "gif":
         revisage.restore(face_clip, source, strength=0, end=0.2)
     else:
-        write_video(source, face_frames(12), audio=True)
+        write_video(source, face_frames(5), audio=True)
     file = received(here, source)
     assert files_in(bucket) == [f"inputs/{file}.{ending}"]
     job = done_by(there, loaded, service.restore(here, file, {"temporal": "off"}).id)
