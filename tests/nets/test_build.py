@@ -9,7 +9,7 @@ import torch
 from parity import shapes_of
 
 from revisage.core.errors import ModelError
-from revisage.nets import build, infer_arch
+from revisage.nets import build, build_empty, infer_arch
 
 _SMALL = {"out_size": 64, "num_style_feat": 32, "narrow": 0.0625}
 
@@ -38,6 +38,35 @@ def test_a_state_dict_is_enough_to_rebuild_its_network(arch: str, config: dict[s
     again = build(*infer_arch(state))
     assert shapes_of(again) == {key: tuple(value.shape) for key, value in state.items()}
     again.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("arch", "config"),
+    [
+        ("gfpgan_clean", {**_SMALL, "channel_multiplier": 2}),
+        ("gfpgan_v1", {**_SMALL, "channel_multiplier": 2}),
+        ("restoreformer_512", {}),
+        ("codeformer_512", {}),
+        ("compact-detector", {"refine": (8, 8, 8, 8)}),
+        ("compact-fine", None),
+        ("compact-reader", None),
+        ("retinaface_mobile0_25", {}),
+        ("rrdbnet_x2", {"num_block": 2}),
+        ("mobilefacenet", {}),
+    ],
+)
+def test_an_empty_network_draws_nothing_and_is_complete_once_its_weights_are_loaded(
+    arch: str, config: dict[str, Any] | None
+) -> None:
+    net = build(arch, config)
+    before = torch.get_rng_state()
+    empty = build_empty(arch, config)
+    assert torch.equal(torch.get_rng_state(), before)
+    empty.load_state_dict(net.state_dict())
+    wanted = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    found = {**dict(empty.named_parameters()), **dict(empty.named_buffers())}
+    assert wanted.keys() == found.keys()
+    assert all(torch.equal(found[name], value) for name, value in wanted.items())
 
 
 def test_stylegan2_prior_is_recognised() -> None:

@@ -1,4 +1,4 @@
-from .arch_records import Architecture, Role, architecture, architectures, build, infer_arch, names
+from .arch_records import Architecture, Role, architecture, architectures, build, build_empty, infer_arch, names
 from .compact import CompactConfig, CompactGFPGAN
 from .compact_decoding import (
     CROP,
@@ -53,6 +53,7 @@ __all__ = [
     "architecture",
     "architectures",
     "build",
+    "build_empty",
     "cell_centres",
     "channels_by_size",
     "crop_affines",

@@ -29,6 +29,7 @@ __all__ = [
     "architecture",
     "architectures",
     "build",
+    "build_empty",
     "infer_arch",
     "names",
 ]
@@ -179,6 +180,17 @@ def build(name: str, settings: Settings | None = None) -> nn.Module:
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"the settings do not fit the architecture {name!r}: {reason}") from error
+
+
+def build_empty(name: str, settings: Settings | None = None) -> nn.Module:
+    """A network as `build` makes it, but with whatever lay in memory for weights: for those that are loaded at once.
+
+    Drawing the random ones of a network of 512 px takes most of a second.
+    """
+    from revisage.nets.random_weights import WithoutRandomWeights  # brings torch
+
+    with WithoutRandomWeights():
+        return build(name, settings)
 
 
 def infer_arch(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:

@@ -74,7 +74,7 @@ def load_identity_network(file: Path) -> IdentityNetwork:
         if file.suffix == ".onnx":
             compiled = engines.compile_model(engines.core().read_model(str(file)), "fp32")
             return IdentityNetwork(engines.OpenVinoEngine(compiled, _SIDE, "fp32"))
-        net = nets.build(_IDENTITY_NET, {})
+        net = nets.build_empty(_IDENTITY_NET, {})
         net.load_state_dict(models.load_state(file))
     except RuntimeError as error:
         raise ModelError(f"{file} is damaged or another network: {' '.join(str(error).split())[:120]}") from error

@@ -278,7 +278,7 @@ def _check_changes(name: str, architecture: str, changes: Mapping[str, Any]) -> 
 
 
 def _filled(architecture: str, settings: dict[str, Any], state: dict[str, Any], path: Path) -> nn.Module:
-    net = nets.build(architecture, settings)
+    net = nets.build_empty(architecture, settings)
     try:
         net.load_state_dict(state)
     except RuntimeError as error:

@@ -313,7 +313,7 @@ def loaded_network(path: Path, arch: str, config: Mapping[str, Any] | None) -> n
     Raises:
         ModelError: the file is damaged, or its weights are of another network.
     """
-    net = nets.build(arch, config)
+    net = nets.build_empty(arch, config)
     try:
         net.load_state_dict(models.load_state(path))
     except RuntimeError as error:
