@@ -27,11 +27,12 @@ __all__ = ["PixelSigns", "damage_of", "pixel_signs"]
 _Band = NDArray[np.float32]
 
 _SOFT_TO_SHARP, _SOFT_TO_SHARP_MOST = (0.68, 0.80), (0.55, 0.62)
-_CALM_TO_NOISY, _FLAT_TO_WHOLE = (3.3, 6.0), (0.12, 0.15)
+_CALM_TO_NOISY, _FLAT_TO_WHOLE = (4.2, 6.5), (0.12, 0.15)
 """Between these the signs go over from one answer to the other. Of eight faces, each 60, 100 and 140 px wide and
 damaged in twelve ways, those with `sharp` up to 0.71 gained by a restorer and those above 0.75 lost; between, half of
-its change was better than all and none (`benchmarks/small_faces.py` shows the means). Of noise of 4 levels a seventh of
-the change is best at 60 px, of 8 all of it; `noise` is 3.4 and 5.8 there, as not all noise of colours is in the light.
+its change was better than all and none (`benchmarks/small_faces.py` shows the means). Of noise of 5 levels a third of
+the change is best at 60 px, of 8 all of it; `noise` is 4.0 and 5.8 there, as not all noise of colours is in the light,
+and 4.4 in the busiest clean face.
 """
 
 _TINY, _SMALL, _SHARPER, _NOISIER = 30, 60, 0.11, 1.5
