@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import torch
 
-from footage import coded
+from footage import coded, noisy
 from measuring import finish, print_table
 from revisage.engines import resolve
 from revisage.faces import Found
@@ -95,8 +95,8 @@ def _conditions(scenes: list[LabelledImage]) -> dict[str, tuple[list[LabelledIma
         f"as they are, faces of {LARGER:.0f} px or more": (scenes, LARGER),
         "H.264, crf 38": (changed(_coded), SMALLEST),
         "a quarter of the size, enlarged": (changed(_reduced), 4 * SMALLEST),
-        "noise of 20 levels": (changed(lambda image: _noisy(image, rng)), SMALLEST),
-        "dark: a quarter of the light, noise of 6": (changed(lambda image: _noisy(image // 4, rng, 6)), SMALLEST),
+        "noise of 20 levels": (changed(lambda image: noisy(image, 20, rng)), SMALLEST),
+        "dark: a quarter of the light, noise of 6": (changed(lambda image: noisy(image // 4, 6, rng)), SMALLEST),
         "rolled by 45 degrees": ([rolled(scene, 45) for scene in scenes], SMALLEST),
         "rolled by -45 degrees": ([rolled(scene, -45) for scene in scenes], SMALLEST),
         **{
@@ -119,10 +119,6 @@ def _reduced(image: Image) -> Image:
     height, width = image.shape[:2]
     small = cv2.resize(image, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-def _noisy(image: Image, rng: np.random.Generator, spread: float = 20) -> Image:
-    return np.clip(image + rng.normal(0, spread, image.shape), 0, 255).astype(np.uint8)
 
 
 def rolled(scene: LabelledImage, degrees: float) -> LabelledImage:

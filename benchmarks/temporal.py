@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import revisage
-from footage import write_clip
+from footage import noisy, write_clip
 from measuring import finish, print_table
 from revisage.core.values import Face, Region
 from revisage.faces.alignment import crop_affine, invert, transform
@@ -139,21 +139,17 @@ def _damaged(clean: Clean, level: str, folder: Path) -> Path:
     height, width = (side // FACTOR for side in clean.pictures[0].shape[:2])
     small = [cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA) for picture in clean.pictures]
     path = folder / "damaged.mp4"
-    noisy = [_noisy(p, before, draw) for p in small]
-    write_clip(path, _timed(noisy, clean.pts, clean.time_base), preset="medium", crf=str(crf))
+    if before:
+        small = [noisy(picture, before, draw) for picture in small]
+    write_clip(path, _timed(small, clean.pts, clean.time_base), preset="medium", crf=str(crf))
     if not after:
         return path
     with open_source(path) as source:
         coded = [frame.rgb() for frame in source.frames()]
     copy = folder / "damaged.mkv"
-    noisy = [_noisy(p, after, draw) for p in coded]
-    write_clip(copy, _timed(noisy, clean.pts, clean.time_base), codec="ffv1", form="bgr0")
+    grainy = [noisy(picture, after, draw) for picture in coded]
+    write_clip(copy, _timed(grainy, clean.pts, clean.time_base), codec="ffv1", form="bgr0")
     return copy
-
-
-def _noisy(picture: Image, sigma: float, draw: np.random.Generator) -> Image:
-    noise = draw.normal(0, sigma, picture.shape) if sigma else 0
-    return np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
 
 
 def _rows(name: str, level: str, clean: Clean, options: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
