@@ -244,14 +244,15 @@ def test_the_second_field_of_a_frame_is_not_missed() -> None:
     assert lost.count == 3
 
 
-def test_what_a_demuxer_passes_over_in_silence_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spoilt_cluster", [0, 2])
+def test_what_a_demuxer_passes_over_in_silence_is_told(tmp_path: Path, spoilt_cluster: int) -> None:
     # A picture that is shown for four seconds, on the way and at the end, is no hole.
     times = [40 * n for n in range(60)] + [6400 + 40 * n for n in range(40)]
     timing = {"pts": times, "time_base": Fraction(1, 1000), "rate": Fraction(25)}
     whole = make_video(tmp_path / "whole.mkv", size_hw=(96, 128), options={"crf": "5", "g": "10"}, **timing)
     data = bytearray(whole.read_bytes())
     clusters = [place for place in range(len(data)) if data.startswith(b"\x1fC\xb6u", place)]
-    data[clusters[2] : clusters[2] + 16] = b"\x55" * 16
+    data[clusters[spoilt_cluster] : clusters[spoilt_cluster] + 16] = b"\x55" * 16
     path = tmp_path / "broken.mkv"
     path.write_bytes(data)
     with open_source(whole) as source:
@@ -264,6 +265,34 @@ def test_what_a_demuxer_passes_over_in_silence_is_told(tmp_path: Path) -> None:
     assert 0 < lost < 60
     (warning,) = source.warnings
     assert f"{0.04 * lost:.2f} s of its picture are missing" in warning
+
+
+@pytest.mark.parametrize("name", ["late.webm", "late.mkv"])
+def test_a_picture_that_begins_late_is_no_hole(tmp_path: Path, name: str) -> None:
+    codec = {"codec": "libvpx", "options": {"deadline": "realtime"}} if name.endswith("webm") else {}
+    late = make_video(tmp_path / name, pts=[3000 + 40 * n for n in range(20)], time_base=Fraction(1, 1000), **codec)
+    with open_source(late) as source:
+        assert len(list(source.frames())) == 20
+        assert not (source.warnings or source.truncated)
+
+
+def test_an_empty_first_cluster_is_told(tmp_path: Path) -> None:
+    """Its blocks have become padding, as a recorder leaves them that was cut off while it wrote."""
+    timing = {"pts": [40 * n for n in range(48)], "time_base": Fraction(1, 1000), "rate": Fraction(25)}
+    options, muxing = {"deadline": "realtime", "g": "13"}, {"cluster_time_limit": "480"}
+    whole = make_video(tmp_path / "whole.webm", codec="libvpx", options=options, muxing=muxing, **timing)
+    data = bytearray(whole.read_bytes())
+    first, second = [place for place in range(len(data)) if data.startswith(b"\x1fC\xb6u", place)][:2]
+    inside = data.index(b"\xe7\x81\x00", first) + 3  # behind its time, which is zero
+    data[inside:second] = b"\xec\x01" + (second - inside - 9).to_bytes(7, "big") + bytes(second - inside - 9)
+    path = tmp_path / "empty.webm"
+    path.write_bytes(data)
+    with open_source(path) as source:
+        there = len(list(source.frames()))
+        assert source.truncated
+    assert 0 < there < 48
+    (warning,) = source.warnings
+    assert f"{0.04 * (48 - there):.2f} s of its picture are missing, from 0.00 s on" in warning
 
 
 def test_pictures_that_change_size_are_brought_to_the_first(tmp_path: Path) -> None:

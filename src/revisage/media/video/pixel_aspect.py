@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from revisage.media.video.ebml import SEGMENT, Element, elements, find
+
 __all__ = ["agrees", "put_aspect"]
 
-_SEGMENT, _TRACKS, _ENTRY, _VIDEO, _CRC = 0x18538067, 0x1654AE6B, 0xAE, 0xE0, 0xBF
+_TRACKS, _ENTRY, _VIDEO, _CRC = 0x1654AE6B, 0xAE, 0xE0, 0xBF
 _WIDTH, _DISPLAY_WIDTH, _DISPLAY_UNIT = 0xB0, 0x54B0, 0x54B2
 _HEAD = 1 << 20
 """Bytes at the beginning within which the tracks are described, but for huge attached files."""
@@ -41,8 +41,8 @@ def put_aspect(path: Path, aspect: Fraction) -> bool:
     """
     with path.open("r+b") as file:
         head = file.read(_HEAD)
-        find = _FINDERS.get(head[:4])
-        edit = find and find(head, aspect)
+        finder = _FINDERS.get(head[:4])
+        edit = finder and finder(head, aspect)
         if edit:
             file.seek(edit[0])
             file.write(edit[1])
@@ -72,27 +72,17 @@ def _in_avi(head: bytes, aspect: Fraction) -> tuple[int, bytes] | None:
     return room, b"JUNK" + struct.pack("<I", rest) + head[room + 8 : room + 8 + rest] + chunk
 
 
-@dataclass(frozen=True)
-class _Element:
-    """An EBML element: where it begins, where its content begins and ends."""
-
-    identity: int
-    start: int
-    content: int
-    stop: int
-
-
 def _in_matroska(head: bytes, aspect: Fraction) -> tuple[int, bytes] | None:
     """Where something else is to stand, and what: the tracks, of the same length as before.
 
     The bytes that the track's overlong size gives up become those of the new element.
     """
-    segment = _find(head, 0, len(head), _SEGMENT)
-    tracks = segment and _find(head, segment.content, min(segment.stop, len(head)), _TRACKS)
+    segment = find(head, 0, len(head), SEGMENT)
+    tracks = segment and find(head, segment.content, min(segment.stop, len(head)), _TRACKS)
     if tracks is None or tracks.stop > len(head):
         return None
-    for entry in _elements(head, tracks.content, tracks.stop):
-        video = _find(head, entry.content, entry.stop, _VIDEO) if entry.identity == _ENTRY else None
+    for entry in elements(head, tracks.content, tracks.stop):
+        video = find(head, entry.content, entry.stop, _VIDEO) if entry.identity == _ENTRY else None
         if video is not None:
             made = _entry(head, entry, video, aspect)
             if made is None:
@@ -102,9 +92,9 @@ def _in_matroska(head: bytes, aspect: Fraction) -> tuple[int, bytes] | None:
     return None
 
 
-def _entry(head: bytes, entry: _Element, video: _Element, aspect: Fraction) -> bytes | None:
+def _entry(head: bytes, entry: Element, video: Element, aspect: Fraction) -> bytes | None:
     """The track's description with a display width, as long as before; None where that does not fit."""
-    parts = list(_elements(head, video.content, video.stop))
+    parts = list(elements(head, video.content, video.stop))
     kept = b"".join(head[one.start : one.stop] for one in parts if one.identity not in (_DISPLAY_WIDTH, _DISPLAY_UNIT))
     width = next((int.from_bytes(head[one.content : one.stop], "big") for one in parts if one.identity == _WIDTH), 0)
     before, after = head[entry.content : video.start], head[video.stop : entry.stop]
@@ -131,22 +121,3 @@ def _size(value: int, long: int | None = None) -> bytes:
 
 
 _FINDERS = {b"RIFF": _in_avi, b"\x1aE\xdf\xa3": _in_matroska}
-
-
-def _find(head: bytes, start: int, stop: int, identity: int) -> _Element | None:
-    return next((one for one in _elements(head, start, stop) if one.identity == identity), None)
-
-
-def _elements(head: bytes, start: int, stop: int) -> Iterator[_Element]:
-    """The elements between two places, as far as they are there."""
-    while start < stop:
-        long = 9 - head[start].bit_length()
-        size_at = start + long
-        if size_at >= len(head) or not head[size_at]:
-            return
-        size_long = 9 - head[size_at].bit_length()
-        content = size_at + size_long
-        size = int.from_bytes(head[size_at:content], "big") & ((1 << 7 * size_long) - 1)
-        one = _Element(int.from_bytes(head[start:size_at], "big"), start, content, content + size)
-        yield one
-        start = one.stop

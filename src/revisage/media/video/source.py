@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
@@ -21,6 +21,7 @@ from revisage.core import InputError, ProcessingError
 from revisage.media.formats import format_of_info
 from revisage.media.frame import Frame, Orientation, PixelLayout, guess_colour
 from revisage.media.interface import MediaInfo, OpenSource
+from revisage.media.video.ebml import end_of_head
 from revisage.media.video.lost_pictures import LostPictures
 from revisage.media.video.probing import (
     BROKEN_PACKET,
@@ -46,6 +47,9 @@ starts anew too."""
 
 _OVERHEAD = 512
 """Bytes that may lie between two blocks of Matroska, of the heads of clusters and blocks and of padding."""
+
+_HEAD = 1 << 20
+"""Bytes at the beginning of a Matroska file within which its first cluster lies, but for huge attached files."""
 
 
 class VideoSource(OpenSource):
@@ -175,6 +179,8 @@ class VideoSource(OpenSource):
                 except av.error.FFmpegError:
                     seek_pts = None
             reader = self._reader = _Reader(container, stream, self.info, self._clock())
+            if seek_pts is None:
+                reader.skipped.begins = self._end_of_head
             frames = reader.frames(from_key=seek_pts is not None)
             if self._deinterlace:
                 frames = _Deinterlacer(stream).frames(frames)
@@ -185,6 +191,10 @@ class VideoSource(OpenSource):
                     self._warn(
                         "its clock starts anew on the way, as in joined recordings; all streams were put in order"
                     )
+
+    def _end_of_head(self) -> int | None:
+        with self._path.open("rb") as file:
+            return end_of_head(file.read(_HEAD))
 
     def _note_damage(self, reader: _Reader) -> None:
         problem = reader.missing()
@@ -266,7 +276,7 @@ class _Reader:
 
     def __init__(self, container: InputContainer, stream: VideoStream, info: MediaInfo, clock: SourceClock) -> None:
         self._container, self._stream, self._info, self._clock = container, stream, info, clock
-        self._promised = container.start_time or 0, container.duration
+        self._promised_length = container.duration
         self._decoder = FrameDecoder(stream, threaded=True)
         self._packets = self._places = 0
         self._doubtful = -_AT_A_JOIN
@@ -314,9 +324,9 @@ class _Reader:
         there = max(self._packets, self._places if self._info.container == "avi" else 0)
         if promised is not None and there < promised:
             return f"the data ends early: {there} of {promised} frames are there"
-        start, length = self._promised
+        length = self._promised_length
         if self._info.frame_count is None and length and "matroska" in self._info.container:
-            lacking = Fraction(start + length, 1_000_000) - self._end
+            lacking = Fraction(length, 1_000_000) - self._end  # it counts from zero, wherever the first picture stands
             if lacking > max(Fraction(1), Fraction(length, 20_000_000)):
                 return f"the data ends early: {float(lacking):.1f} s are missing at the end"
         return None
@@ -377,10 +387,13 @@ class _Skipped:
 
     Attributes:
         seconds: of the picture that are missing.
+        begins: where in the file the first cluster lies, where that is known and reading began there.
     """
 
     def __init__(self) -> None:
         self.seconds = Fraction(0)
+        self.begins: Callable[[], int | None] = lambda: None
+        self._begun: int | None = None
         self._first = Fraction(0)
         self._block: int | None = None
         self._end = 0
@@ -391,6 +404,7 @@ class _Skipped:
         """Take the next packet in the order of the file."""
         place = -1 if packet.pos is None else packet.pos
         if place >= 0:
+            self._begun = place if self._begun is None else self._begun
             self._is_behind_hole |= self._block is not None and place - self._end > _OVERHEAD
             # Several packets may share a block.
             self._end = (self._end if place == self._block else place) + packet.size
@@ -399,11 +413,18 @@ class _Skipped:
             return
         start = packet.pts * packet.time_base
         length = (packet.duration or 0) * packet.time_base
+        if self._shown is None and start > length / 2 and self._begins_with_hole():
+            self._shown, self._is_behind_hole = Fraction(0), True
         if self._is_behind_hole and self._shown is not None and start - self._shown > length / 2:
             self._first = self._first if self.seconds else self._shown
             self.seconds += start - self._shown
         self._is_behind_hole = False
         self._shown = start + length if self._shown is None else max(self._shown, start + length)
+
+    def _begins_with_hole(self) -> bool:
+        """Whether the first block lies farther behind the file's head than it may: clusters without any came before."""
+        begins = self.begins()
+        return begins is not None and self._begun is not None and self._begun - begins > _OVERHEAD
 
     def told(self) -> str | None:
         """That as text; None where nothing is missing."""
