@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -102,6 +103,22 @@ def test_a_photo_goes_in_and_comes_out_at_once(service: LiveService, tmp_path: P
     with Image.open(tmp_path / "out.png") as picture:
         assert picture.size == (960, 540)
     assert (found["frames"], len(found["tracks"]), len(found["scan"]["tracks"])) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "gif"])
+def test_a_picture_without_a_face_comes_back_as_it_was_and_says_so(
+    service: LiveService, tmp_path: Path, ending: str
+) -> None:
+    sky = tmp_path / f"sky.{ending}"
+    pictures = [Image.fromarray(picture) for picture in plain_frames(2)]
+    pictures[0].save(sky, **({"save_all": True, "append_images": pictures[1:]} if ending == "gif" else {}))
+    answer = httpx.post(f"{service.address}/v1/images", files={"file": (sky.name, sky.read_bytes())}, timeout=120)
+    assert (answer.status_code, answer.headers["x-revisage-faces"]) == (200, "0")
+    with Image.open(sky) as before, Image.open(io.BytesIO(answer.content)) as after:
+        assert before.convert("RGB").tobytes() == after.convert("RGB").tobytes()
+    with Client(service.address) as client:
+        result = client.wait(client.submit(sky)["id"], timeout=120)["result"]
+    assert (result["face_tracks"], result["faces_restored"], result["frames_changed"]) == (0, 0, 0)
 
 
 def test_a_file_says_what_was_restored_in_it(service: LiveService, done: dict[str, object], tmp_path: Path) -> None:
