@@ -75,7 +75,9 @@ def test_the_finest_frame_guides_the_others_alike_in_any_split(tiny_model: Path,
         frame if index == 4 else cv2.GaussianBlur(frame, (0, 0), 2.0) for index, frame in enumerate(face_frames(6))
     ]
     film = write_video(tmp_path / "film.mkv", frames, codec="ffv1")
-    plain, guided = ({"model": str(tiny_model), "temporal": "smooth", "guide_frames": on} for on in (False, True))
+    plain, guided = (
+        {"model": str(tiny_model), "temporal": "smooth", "fine": "keep", "guide_frames": on} for on in (False, True)
+    )
     revisage.restore(film, tmp_path / "plain.mkv", **plain)
     report = revisage.restore(film, tmp_path / "guided.mkv", **guided)
     assert [track.guide for track in report.tracks] == ["frame 4"]
@@ -99,7 +101,7 @@ def test_guide_frames_give_the_same_bytes_by_two_workers_and_when_a_run_is_taken
     film = write_video(tmp_path / "film.mkv", frames, codec="ffv1")
 
     def restored(name: str, **options: Any) -> revisage.Report:
-        words = {"model": str(tiny_model), "guide_frames": True, "segment_frames": 4}
+        words = {"model": str(tiny_model), "guide_frames": True, "segment_frames": 4, "fine": "keep"}
         return revisage.restore(film, tmp_path / name, **words, **options)
 
     def fail_at_frame_9(moment: Progress) -> None:
