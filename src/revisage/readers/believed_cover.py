@@ -1,8 +1,8 @@
 """What is before a face, without what a reader only suspects.
 
-The cells that it calls covered see most of what is there, and take a smooth, lit cheek for a hand now and then. Such
-patches are small (39 cells at most in asl_thanks); what is solid and drawn before training faces has 136 cells and a
-peak of 0.96 and more, or hides a landmark. So a patch counts where it is large and sure, or reaches a landmark that is
+The cells that it calls covered see most of what is there, and take a bright brow or a lit cheek for something now and
+then. Such patches are small (67 cells at most in asl_thanks, where they come and go); captions, hands and microphones
+before the faces of clips have 100 to 500. So a patch counts where it is large and sure, or reaches a landmark that is
 said to be hidden.
 """
 
@@ -19,7 +19,7 @@ __all__ = ["believed_cover"]
 _PATCH = 0.35
 """Probability from which neighbouring cells are of one patch."""
 
-_LARGE, _SURE = 60, 0.8
+_LARGE, _SURE = 80, 0.8
 """Cells of a patch, and their largest probability, from which it counts by itself."""
 
 _HIDDEN = 0.5

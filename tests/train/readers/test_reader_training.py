@@ -80,10 +80,22 @@ def test_mirrored_labels_follow_the_mirrored_face(labels: Labels) -> None:
 
 @pytest.mark.parametrize("kind", OCCLUDERS)
 def test_a_mask_is_of_the_pictures_size(kind: str) -> None:
-    mask, colour = OCCLUDERS[kind](np.full((144, 144, 3), 120, np.uint8), np.random.default_rng(3))
+    mask, paint = OCCLUDERS[kind](np.full((144, 144, 3), 120, np.uint8), np.random.default_rng(3))
     assert mask.shape == (144, 144)
     assert mask.any()
-    assert len(colour) == 3
+    assert np.shape(paint) in ((3,), (144, 144, 3))
+
+
+def test_letters_are_of_one_colour_and_some_have_an_outline_of_another() -> None:
+    face, outlined = np.full((256, 256, 3), 120, np.uint8), 0
+    for seed in range(20):
+        mask, paint = OCCLUDERS["lettering"](face, np.random.default_rng(seed))
+        if np.ndim(paint) == 3:
+            shades = np.asarray(paint)[mask == 255]
+            ends = np.unique(shades.reshape(-1, 3), axis=0)
+            outlined += len(ends) > 1
+            assert 0.002 < (mask > 127).mean() < 0.5
+    assert outlined > 5
 
 
 def test_what_is_drawn_hides_and_the_rest_stays() -> None:

@@ -41,6 +41,8 @@ _GRID = READER_SIZE // 2
 _SURFACES, _SURFACE_SIDE = 400, 320
 """Pictures that textures are taken from at most, and their shorter side, px."""
 _LOOKED_AT = 6
+_LETTERED = 0.2
+"""Share of the covered faces with letters alone before them: thin as they are, they are the hardest to find."""
 
 
 def train_cover(
@@ -82,7 +84,8 @@ class CoveredFaces(Dataset[tuple[Tensor, Tensor]]):
         face = reduced(self._face(random), random.random() < 0.5)
         hidden = np.zeros(face.shape[:2], bool)
         if random.random() < self._occluded:
-            face, hidden = occlude(face, random, surface=self._surface(random))
+            kinds = ("lettering",) if random.random() < _LETTERED else ()
+            face, hidden = occlude(face, random, kinds=kinds, surface=self._surface(random))
         kind = self._kinds[int(np.searchsorted(self._mixture, random.random(), side="right"))]
         face, _ = degrade(face, kind, random)
         return shown_and_covered(face, hidden, View.drawn(random))

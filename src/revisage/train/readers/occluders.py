@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
 
 from revisage.core import Image
 
@@ -19,6 +21,9 @@ __all__ = ["OCCLUDERS", "occlude"]
 
 Mask = NDArray[np.uint8]
 Colour = tuple[int, int, int]
+Paint = Colour | NDArray[np.uint8]
+"""One colour, or one for each pixel."""
+
 Random = np.random.Generator
 
 _SHADES = 0.25
@@ -55,7 +60,7 @@ def occlude(
     return covered, hidden
 
 
-def _paint(image: Image, mask: Mask, colour: Colour, random: Random, texture: NDArray[np.float32] | None) -> None:
+def _paint(image: Image, mask: Mask, colour: Paint, random: Random, texture: NDArray[np.float32] | None) -> None:
     """Colour, a slope of light over it, and some grain, where the mask is; in place."""
     side = len(image)
     angle = random.uniform(0, 2 * math.pi)
@@ -161,18 +166,63 @@ def _glasses(image: Image, random: Random) -> tuple[Mask, Colour]:
     return mask, (grey, grey, grey)
 
 
-def _lettering(image: Image, random: Random) -> tuple[Mask, Colour]:
-    """A line of letters, or a bar as behind a caption."""
-    side, mask = len(image), _blank(image)
-    y = round(side * random.uniform(0.3, 0.95))
-    if random.random() < 0.4:
-        cv2.rectangle(mask, (0, y), (side, y + round(side * random.uniform(0.06, 0.16))), 255, -1)
+def _lettering(image: Image, random: Random) -> tuple[Mask, Paint]:
+    """A caption, a title or a logo: lines of letters, often with an outline, some on a bar; or a bar alone."""
+    side = len(image)
+    y = side * random.uniform(0.2, 0.95)
+    if random.random() < 0.15:
+        mask = _blank(image)
+        cv2.rectangle(mask, (0, round(y)), (side, round(y + side * random.uniform(0.06, 0.16))), 255, -1)
         return mask, _any_colour(random)
-    letters = "".join(chr(int(code)) for code in random.integers(65, 91, int(random.integers(3, 9))))
-    scale, thickness = side / 512 * random.uniform(1.2, 3.0), max(1, round(side * random.uniform(0.01, 0.03)))
-    x = round(side * random.uniform(0.0, 0.4))
-    cv2.putText(mask, letters, (x, y), cv2.FONT_HERSHEY_DUPLEX, scale, 255, thickness, cv2.LINE_AA)
-    return mask, _any_colour(random)
+    ink, cover = _letters(side, y, random)
+    colour = _letter_colour(random)
+    about = np.array((0, 0, 0) if sum(colour) > 380 else (255, 255, 255), np.float32)
+    share = ink.astype(np.float32)[..., None] / 255
+    return cover, np.rint(about * (1 - share) + np.array(colour, np.float32) * share).astype(np.uint8)
+
+
+def _letters(side: int, y: float, random: Random) -> tuple[Mask, Mask]:
+    """One to three lines from ``y`` on: what of each pixel is letters, and what is letters or what they stand on."""
+    size = side * math.exp(random.uniform(math.log(0.05), math.log(0.22)))
+    font = ImageFont.load_default(size)
+    bold = round(size * random.uniform(0.0, 0.09))
+    edge = round(size * random.uniform(0.04, 0.12)) if random.random() < 0.6 else 0
+    ink, cover = (PillowImage.new("L", (side, side)) for _ in range(2))
+    x = side * random.uniform(-0.1, 0.5)
+    for line in range(1 + int(random.integers(3) if size < 0.12 * side else 0)):
+        place, text = (x, y - size + 1.2 * size * line), _words(random, max(2, round(1.6 * side / size)))
+        ImageDraw.Draw(ink).text(place, text, fill=255, font=font, stroke_width=bold)
+        ImageDraw.Draw(cover).text(place, text, fill=255, font=font, stroke_width=bold + edge)
+    turn = random.normal(0, 8) if random.random() < 0.2 else 0.0
+    letters, wide = (np.asarray(drawn.rotate(turn, PillowImage.Resampling.BILINEAR)) for drawn in (ink, cover))
+    return letters, _on_a_bar(wide) if random.random() < 0.15 else wide
+
+
+def _words(random: Random, length: int) -> str:
+    """Letters, capital or not, digits and gaps."""
+    capital = random.random() < 0.5
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if capital else "abcdefghijklmnopqrstuvwxyzABCDEFGHI"
+    drawn = random.integers(0, len(letters), length)
+    gaps = random.random(length) < 0.18
+    digits = random.random(length) < 0.08
+    return "".join(
+        " " if gap else str(int(number) % 10) if digit else letters[int(number)]
+        for number, gap, digit in zip(drawn, gaps, digits, strict=True)
+    )
+
+
+def _on_a_bar(letters: Mask) -> Mask:
+    """The rectangle about letters."""
+    bar = np.zeros_like(letters)
+    x, y, width, height = cv2.boundingRect(letters)
+    bar[y : y + height, x : x + width] = 255
+    return bar
+
+
+def _letter_colour(random: Random) -> Colour:
+    """White mostly, as captions are; yellow, black or any."""
+    usual: tuple[Colour, ...] = ((255, 255, 255), (255, 255, 255), (250, 235, 30), (0, 0, 0))
+    return usual[int(random.integers(len(usual)))] if random.random() < 0.7 else _any_colour(random)
 
 
 def _hair(image: Image, random: Random) -> tuple[Mask, Colour]:
@@ -216,7 +266,7 @@ def _veil(image: Image, random: Random) -> tuple[Mask, Colour]:
     return mask, _any_colour(random)
 
 
-OCCLUDERS: dict[str, Callable[[Image, Random], tuple[Mask, Colour]]] = {
+OCCLUDERS: dict[str, Callable[[Image, Random], tuple[Mask, Paint]]] = {
     "hand": _hand,
     "microphone": _microphone,
     "glasses": _glasses,
@@ -225,7 +275,7 @@ OCCLUDERS: dict[str, Callable[[Image, Random], tuple[Mask, Colour]]] = {
     "object": _object,
     "veil": _veil,
 }
-"""What is drawn, by name: a mask and a colour for a face."""
+"""What is drawn, by name: a mask and what it is painted with, for a face."""
 
 _SOLID = ("hand", "microphone", "object", "veil")
 """Those that have a surface to speak of."""
