@@ -134,6 +134,24 @@ def test_strength_zero_changes_nothing_and_may_be_changed_on_the_way(clip: list[
     assert not pushed(stream, clip[8:9])[0].shows_same(clip[8])
 
 
+def test_a_small_face_that_is_clean_is_left_nearly_as_it_is(clip: list[Frame], each: list[Frame]) -> None:
+    halves = [cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for image in face_frames(6)]
+    clean = as_frames(halves)
+    changes = {}
+    for fine in ("auto", "keep"):
+        shown = pushed(restorer(make_config(fine=fine), restore_every=1), clean)
+        changes[fine] = difference(shown[-1], clean[-1])
+    assert changes["keep"] > 0.1
+    assert changes["auto"] < 0.2 * changes["keep"]
+    # A damaged one is restored as if nobody had looked.
+    kept = pushed(restorer(make_config(fine="keep"), restore_every=1), clip[:4])
+    assert all(ours.shows_same(theirs) for ours, theirs in zip(each[:4], kept, strict=True))
+
+
+def difference(one: Frame, other: Frame) -> float:
+    return float(np.abs(one.rgb().astype(int) - other.rgb()).mean())
+
+
 def test_a_restoration_fades_in_and_does_not_flash(clip: list[Frame]) -> None:
     still = [Frame.from_array(clip[0].rgb(), pts=40 * number) for number in range(14)]
     stream = restorer(clock=Counted(), side_work=Later(3))

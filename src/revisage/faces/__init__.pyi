@@ -22,7 +22,17 @@ from .compositing import (
 )
 from .covered_faces import DOUBTFUL_COVER, with_cover
 from .detect import CloserLook, FaceDetector, Found, VideoDetector, load_detector, suppressed, upright_crop
-from .fine_change import BY_FRAME, FineChoice, FineNet, detail_of, fine_share, sharpness, track_choices, with_fine
+from .fine_change import (
+    BY_FRAME,
+    FineChoice,
+    FineNet,
+    crop_share,
+    detail_of,
+    fine_share,
+    sharpness,
+    track_choices,
+    with_fine,
+)
 from .grain import Place, place_of, whole_place, with_grain
 from .pixel_damage import PixelSigns, pixel_signs
 from .shots import ShotDetector, begins_shot
@@ -52,6 +62,7 @@ __all__ = [
     "composite",
     "crop_affine",
     "crop_scale",
+    "crop_share",
     "detail_of",
     "ffhq_template",
     "fine_share",

@@ -41,6 +41,7 @@ __all__ = [
     "BY_FRAME",
     "FineChoice",
     "FineNet",
+    "crop_share",
     "detail_of",
     "fine_share",
     "sharpness",
@@ -93,6 +94,19 @@ _INNER_FACE = ((0.39, 0.86), (0.27, 0.73))
 def fine_share(face: AlignedFace) -> float:
     """How much of a fine change is shown of a face: 0 where its crop shows every pixel, 1 where it shows 2 of 3."""
     return _smooth_step((1 / crop_scale(face.affine) - _BEGINS) / (_WHOLE - _BEGINS))
+
+
+def crop_share(frame: Frame, face: AlignedFace) -> float:
+    """How much of what a restorer changes in the crop is shown where nothing finer is judged, 0 to 1.
+
+    A small face that is clean needs nothing of it, a large one all.
+
+    Args:
+        frame: that the face was aligned in; not changed.
+        face: the face.
+    """
+    share = fine_share(face)
+    return share if share == 1 else share + (1 - share) * _damaged(frame, face, BY_FRAME)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ _FADE = 5
 _BLEND = 3
 """Frames over which new detail takes the place of what was carried before."""
 
+_NEWEST = 0.1
+"""Part of the newest look at a face in how much of its restoration is shown: looks waver, which must not be seen."""
+
 
 @dataclass(frozen=True, eq=False)
 class Shown:
@@ -79,6 +82,7 @@ class CarriedFace:
         self._blended = 0
         self._first: int | None = None
         self._shown = 0.0
+        self._needed: float | None = None
         self._now: Shown | None = None
         self._motion: Motion | None = None
         self._cells: NDArray[np.float32] | None = None
@@ -88,6 +92,11 @@ class CarriedFace:
     def now(self) -> Shown | None:
         """How it stands in the newest frame; None before the first."""
         return self._now
+
+    @property
+    def aligned(self) -> AlignedFace | None:
+        """The face in the newest frame; None before the first."""
+        return self._aligned
 
     @property
     def restored_at(self) -> int | None:
@@ -118,9 +127,16 @@ class CarriedFace:
         """How likely something is before each cell of the newest :meth:`picture`; None where nobody looked."""
         return self._cells
 
-    def take(self, shown: Shown, restored: Crop, cells: NDArray[np.float32] | None = None) -> None:
-        """Take what the restorer made of the face as it stood in this frame or in one before, and what a reader said of
-        what is before it."""
+    def take(self, shown: Shown, restored: Crop, cells: NDArray[np.float32] | None = None, needed: float = 1.0) -> None:
+        """Take what the restorer made of a face.
+
+        Args:
+            shown: the face as it stood in this frame or in one before.
+            restored: that by the restorer.
+            cells: what a reader said of what is before it.
+            needed: how much of that is to be shown, 0 to 1; the mean along the stream counts.
+        """
+        self._needed = needed if self._needed is None else self._needed + _NEWEST * (needed - self._needed)
         if self._detail is None:
             at_once = self._now is not None and shown.number == self._first == self._now.number
             self._shown = 1.0 if at_once else 0.0
@@ -128,7 +144,7 @@ class CarriedFace:
         self._blended = 0 if self._former is not None else _BLEND
 
     def picture(self, lapse: float, scale: float) -> tuple[AlignedFace, Crop, float] | None:
-        """The face in the newest frame, its crop to show and how far that has been faded in, 0 to 1.
+        """The face in the newest frame, its crop to show and how much of that, 0 to 1.
 
         None before it was restored for the first time.
 
@@ -136,14 +152,14 @@ class CarriedFace:
             lapse: as for :meth:`step`.
             scale: px of the output for one of the frame.
         """
-        if self._detail is None or self._now is None or self._aligned is None:
+        if self._detail is None or self._now is None or self._aligned is None or self._needed is None:
             return None
         crop = self._carried()
         if self._averages:
             size = faces.crop_scale(self._aligned.affine) / scale
             crop = self._sharpness(self._output(crop, self._motion, lapse), crop, size)
         self._shown = min(1.0, self._shown + 1 / _FADE)
-        return self._aligned, crop, self._shown
+        return self._aligned, crop, self._shown * self._needed
 
     def _carried(self) -> Crop:
         """The newest crop with the detail that belongs to it."""

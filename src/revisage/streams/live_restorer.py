@@ -81,6 +81,8 @@ class LiveRestorer:
         self._networks = (networks or pipeline.Networks(config)).uncalibrated
         self._restorer = self._networks.restorer
         self._reader = self._networks.cover_reader if config.hidden == "spare" else None
+        # Measured on the embedded restorer, at the frame's own size; else whoever asks wants all of the work.
+        self._judges = config.fine == "auto" and config.upscale == 1 and self._restorer.info.name == "compact"
         self._every = restore_every
         self._clock: Clock = clock or SystemClock()
         self._pace = Pace(latency)
@@ -106,10 +108,11 @@ class LiveRestorer:
         faces.FaceFollower((size, size)).add(0, [face], picture)
         carried, smoother = CarriedFace(self._flow, averages=self._config.recurrent), temporal.LandmarkSmoother()
         for number in range(3):
-            carried.step(number, faces.align(frame, smoother(face), size))
+            aligned = faces.align(frame, smoother(face), size)
+            carried.step(number, aligned)
             shown = carried.now
             if shown is not None and number == 0:
-                carried.take(shown, *self._restored(shown.crop))
+                carried.take(shown, *self._restored(frame, aligned, shown.crop))
         made = carried.picture(1.0, 1.0)
         faces.composite(frame, [] if made is None else [made])
 
@@ -212,7 +215,7 @@ class LiveRestorer:
         if self._every is not None:
             for track in list(self._carried):
                 if self._carried[track].restored_at is None or self._number % self._every == 0:
-                    self._restore(track)
+                    self._restore(frame, track)
                     self._collect()
             return
         if not self._side.is_free:
@@ -227,24 +230,27 @@ class LiveRestorer:
             self._run(lambda: self._faces.search(frame), self._faces.offer)
         elif restores:
             self._searched_last = False
-            self._restore(min(self._carried, key=lambda track: self._carried[track].restored_at or 0))
+            self._restore(frame, min(self._carried, key=lambda track: self._carried[track].restored_at or 0))
 
-    def _restore(self, track: int) -> None:
-        shown = self._carried[track].now
-        assert shown is not None
+    def _restore(self, frame: Frame, track: int) -> None:
+        shown, aligned = self._carried[track].now, self._carried[track].aligned
+        assert shown is not None and aligned is not None
 
-        def take(made: tuple[Crop, NDArray[np.float32] | None]) -> None:
+        def take(made: tuple[Crop, NDArray[np.float32] | None, float]) -> None:
             self._pace.note_restored(self._clock.now())
             self.tally.restored += 1
             if track in self._carried:
                 self._carried[track].take(shown, *made)
 
-        self._run(lambda: self._restored(shown.crop), take)
+        self._run(lambda: self._restored(frame, aligned, shown.crop), take)
 
-    def _restored(self, crop: Crop) -> tuple[Crop, NDArray[np.float32] | None]:
-        """A crop restored, and how likely something is before each cell of it."""
+    def _restored(
+        self, frame: Frame, aligned: AlignedFace, crop: Crop
+    ) -> tuple[Crop, NDArray[np.float32] | None, float]:
+        """A face's crop restored, how likely something is before each cell, and how much of that the face needs."""
+        needed = faces.crop_share(frame, aligned) if self._judges else 1.0
         cells = None if self._reader is None else pipeline.read_cells(crop[None], self._reader)[0]
-        return self._restorer(crop[None])[0], cells
+        return self._restorer(crop[None])[0], cells, needed
 
     def _run(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         self._side.start(work, then)
@@ -270,8 +276,8 @@ class LiveRestorer:
         for entry in planned:
             made = self._carried[entry.track].picture(self._lapse, factors[0])
             if made is not None:
-                aligned, crop, faded_in = made
+                aligned, crop, part = made
                 cells = self._carried[entry.track].cells
                 aligned, left = faces.with_cover(aligned, cells, self._config.max_hidden)
-                shown.append((aligned, crop, entry.strength * faded_in * left * self.strength))
+                shown.append((aligned, crop, entry.strength * part * left * self.strength))
         return faces.composite(frame.resized(size_hw), shown, factors)
