@@ -97,7 +97,7 @@ def _done_lines(entry: FileReport) -> Iterator[str]:
     faces, timings = entry.faces, entry.timings
     assert entry.output is not None
     yield str(entry.output["path"])
-    clean = f", {faces.clean} of them clean and sharp already" if faces.clean else ""
+    clean = f", {faces.clean} of them clean already and left as found (--fine keep restores all)" if faces.clean else ""
     yield f"  {counted(entry.frames, 'frame')}, {_people(entry)}, {counted(faces.restored, 'face')} restored{clean}"
     if faces.beyond:
         yield f"  {counted(faces.beyond, 'face')} left as found: more in one frame than --max-faces allows"
