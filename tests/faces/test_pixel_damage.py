@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from face_frames import RgbFrame, face_at
 
-from revisage.faces import PixelSigns, align, pixel_signs
+from revisage.faces import PixelSigns, align, load_detector, pixel_signs
 from revisage.faces.pixel_damage import damage_of
+from revisage.media import Frame
+from sample_media import face_frames
 
 CLEAN = PixelSigns(width=80, sharp=0.9, sharp_most=0.75, noise=2.0, flat=0.3)
 
@@ -40,6 +42,9 @@ def white_light(sigma: float) -> np.ndarray:
         (replace(CLEAN, sharp=0.85, width=30), 0.5),
         (replace(CLEAN, sharp=0.85, width=60), 0.0),
         (replace(CLEAN, sharp_most=0.55), 1.0),
+        (replace(CLEAN, sharp_most=0.93), 0.0),
+        (replace(CLEAN, sharp_most=0.965), 0.5),
+        (replace(CLEAN, sharp_most=0.98, width=140), 0.0),
         (replace(CLEAN, noise=6.5), 1.0),
         (replace(CLEAN, noise=5.35), 0.5),
         (replace(CLEAN, sharp=0.95, noise=5.35, width=30), 0.0),
@@ -77,6 +82,23 @@ def test_letters_do_not_make_a_blurred_face_sharp() -> None:
     assert signs.sharp > 0.75
     assert signs.sharp_most < 0.6
     assert signs.damage == 1
+
+
+def test_grain_coarser_than_a_pixel_is_no_sharpness() -> None:
+    picture = cv2.resize(face_frames(1)[0], None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    face = load_detector()(picture)[0]
+    picture = np.rint(0.4 * picture + 80).astype(np.uint8)  # soft light: the grain of film shows in that most
+    grain = cv2.GaussianBlur(noise(9, seed=2), (0, 0), 0.5)[: len(picture), : picture.shape[1], None]
+    seen = {}
+    for name, shown in (("clean", picture), ("grainy", np.clip(np.rint(picture + grain), 0, 255).astype(np.uint8))):
+        frame = Frame.from_array(shown)
+        signs = pixel_signs(frame, align(frame, face, 256))
+        assert signs is not None
+        seen[name] = signs
+    assert seen["clean"].damage < 0.1
+    assert seen["grainy"].noise < 4
+    assert seen["grainy"].sharp > 0.8
+    assert seen["grainy"].damage > 0.6
 
 
 def test_blocks_without_detail_are_flat() -> None:

@@ -1,7 +1,7 @@
 """Whether a small face is damaged, told from the frame's own pixels.
 
 A crop enlarges a face that is smaller than it is, and a restorer takes what that looks like for blur: of a clean one it
-loses 1 to 3 dB, of a damaged one it gains as much and more. Four signs tell one from the other, each of which sees what
+loses 1 to 3 dB, of a damaged one it gains as much and more. Five signs tell one from the other, each of which sees what
 the others do not.
 """
 
@@ -34,6 +34,16 @@ its change was better than all and none (`benchmarks/small_faces.py` shows the m
 the change is best at 60 px, of 8 all of it; `noise` is 4.0 and 5.8 there, as not all noise of colours is in the light,
 and 4.4 in the busiest clean face.
 """
+
+_EDGED_TO_GRAINY = (0.03, 0.10)
+"""How much sharper the part of a face with the least detail is than all of it: grain coarser than a pixel lies over all
+alike and passes for sharpness, while the edges of a clean face are its sharpest part. Twelve faces of 60 to 131 px from
+clips and photos have -0.17 to 0.05 there; with the grain of the presets `archive` and `film` 0.05 to 0.36 in eleven of
+them, as tapes (`family-tape`) 0.06 to 0.14 in ten."""
+
+_LARGER, _LARGE, _TEXTURED = 100, 140, 0.05
+"""Skin and hair have a texture of their own in faces larger than that (px): of clean test faces 1 % have more than 0.03
+there at 60 px, 5 % at 100, 21 % at 140. So the limits lie so much higher at 140 px."""
 
 _TINY, _SMALL, _SHARPER, _NOISIER = 30, 60, 0.11, 1.5
 """Clean faces 30 px wide are sharper and busier than those from 60 px on: there limits lie so much higher."""
@@ -73,7 +83,7 @@ class PixelSigns:
         width: of the face in the frame, cheek to cheek (px).
         sharp: deviation of the finest band over that of the octave below, without noise: blur lowers it.
         sharp_most: the same of the four fifths of the face that have the least detail: letters across a blurred face
-            do not pass for its sharpness.
+            do not pass for its sharpness, and grain all over it is told from edges.
         noise: deviation of what is noise at most, by the median of a second difference (1/255).
         flat: that over the deviation of the finest band: low where blocks leave large areas without any detail.
     """
@@ -88,12 +98,14 @@ class PixelSigns:
     def damage(self) -> float:
         """0 for a clean face, 1 for one that is damaged in any of these ways."""
         tiny = min(1.0, max(0.0, _part(self.width, (_SMALL, _TINY))))
+        texture = min(1.0, max(0.0, _part(self.width, (_LARGER, _LARGE)))) * _TEXTURED
         sharp, sharp_most = self.sharp - tiny * _SHARPER, self.sharp_most - tiny * _SHARPER
         signs = (
             1 - _part(sharp, _SOFT_TO_SHARP),
             1 - _part(sharp_most, _SOFT_TO_SHARP_MOST),
             _part(self.noise - tiny * _NOISIER, _CALM_TO_NOISY),
             1 - _part(self.flat, _FLAT_TO_WHOLE),
+            _part(self.sharp_most - self.sharp - texture, _EDGED_TO_GRAINY),
         )
         return min(1.0, max(0.0, *signs))
 
