@@ -81,8 +81,7 @@ class LiveRestorer:
         self._networks = (networks or pipeline.Networks(config)).uncalibrated
         self._restorer = self._networks.restorer
         self._reader = self._networks.cover_reader if config.hidden == "spare" else None
-        # Measured on the embedded restorer, at the frame's own size; else whoever asks wants all of the work.
-        self._judges = config.fine == "auto" and config.upscale == 1 and self._restorer.info.name == "compact"
+        self._judges = self._networks.uses_detail and config.fine == "auto" and config.upscale == 1
         self._every = restore_every
         self._clock: Clock = clock or SystemClock()
         self._pace = Pace(latency)

@@ -305,8 +305,7 @@ class FaceWork:
 
     def _choice(self, planned: PlannedFace) -> FineChoice:
         """What is done with the fine detail of a face."""
-        # Measured on the embedded restorer; whoever chooses another one wants all of its work.
-        if self._networks.restorer.info.name != "compact":
+        if not self._networks.uses_detail:
             return FineChoice()
         # Whatever a small face is in its own frame, in a larger one it is soft.
         return replace(planned.fine, damaged=1.0) if self._enlarges else planned.fine

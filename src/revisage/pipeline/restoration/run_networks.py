@@ -68,8 +68,8 @@ class Networks:
 
     @property
     def uses_detail(self) -> bool:
-        """Whether it matters how fine a large face is: measured on the embedded restorer; whoever chooses another one
-        wants all of its work."""
+        """Whether it matters how fine a large face is, and how clean a small one: measured on the embedded restorer;
+        whoever chooses another one wants all of its work."""
         return self.config.fine != "keep" and self.config.model == "compact"
 
     @property
