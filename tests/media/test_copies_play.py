@@ -25,14 +25,27 @@ LOOK = """async ([source, times]) => {
   await next('loadeddata');
   const canvas = document.createElement('canvas');
   [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
-  const context = canvas.getContext('2d');
-  const seen = [];
-  for (const time of times) {
-    video.currentTime = time;
-    await next('seeked');
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  const read = () => {
+    context.clearRect(0, 0, canvas.width, canvas.height);
     context.drawImage(video, 0, 0);
-    seen.push(Array.from(context.getImageData(0, 0, canvas.width, canvas.height).data));
-  }
+    return Array.from(context.getImageData(0, 0, canvas.width, canvas.height).data);
+  };
+  // `seeked` may come before the frame can be drawn: the canvas stays black. The callback of a frame names the one there.
+  const seekTo = (time) => new Promise((done, fail) => {
+    let last = 'none';
+    const late = setTimeout(() => fail(new Error(`no frame of ${time} s within a minute, the last: ${last}`)), 60000);
+    const shown = (now, frame) => {
+      last = frame.mediaTime;
+      if (Math.abs(last - time) > 0.02) return video.requestVideoFrameCallback(shown);
+      clearTimeout(late);
+      done(read());
+    };
+    video.requestVideoFrameCallback(shown);
+    video.currentTime = time;
+  });
+  const seen = [];
+  for (const time of times) seen.push(await seekTo(time));
   video.currentTime = 0;
   await next('seeked');
   video.play();
