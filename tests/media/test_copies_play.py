@@ -31,7 +31,7 @@ LOOK = """async ([source, times]) => {
     context.drawImage(video, 0, 0);
     return Array.from(context.getImageData(0, 0, canvas.width, canvas.height).data);
   };
-  // `seeked` may come before the frame can be drawn: the canvas stays black. The callback of a frame names the one there.
+  // `seeked` may come before the frame can be drawn, and the canvas stays black: the callback of a frame names it.
   const seekTo = (time) => new Promise((done, fail) => {
     let last = 'none';
     const late = setTimeout(() => fail(new Error(`no frame of ${time} s within a minute, the last: ${last}`)), 60000);
