@@ -234,8 +234,10 @@ class RestorerTrainConfig(DamagedFacesConfig):
     perceptual_window: int = Field(
         default=64, ge=32, description="both look at a random window of this side, px; paper: the whole face"
     )
-    adversary: Literal["patch", "stylegan2"] = Field(
-        default="patch", description="patches of a window, or the paper's StyleGAN2 judge of the whole face"
+    adversary: Literal["features", "patch", "stylegan2"] = Field(
+        default="patch",
+        description="the perceptual loss's features of its window, by small heads (Projected GAN); patches of a window "
+        "or the paper's StyleGAN2 judge of the whole face",
     )
     adversary_width: float = Field(default=0.5, gt=0, description="factor of a stylegan2 adversary's widths; paper: 1")
     adversarial_weight: float = Field(default=0.0, ge=0, description="0: no adversary; paper: 0.1")
@@ -263,6 +265,14 @@ class RestorerTrainConfig(DamagedFacesConfig):
             raise ValueError("identity_weight needs the weights of a recogniser: set identity, or identity_weight=0")
         if self.component_style_weight > 0 and self.component_weight == 0:
             raise ValueError("component_style_weight needs component_weight: its features are those of the adversaries")
+        if self.adversary == "features" and self.adversarial_weight > 0 and self.perceptual_vgg is not None:
+            raise ValueError("adversary=features judges by the small backbone of vgg: leave perceptual_vgg out")
+        if (
+            self.adversary == "features"
+            and self.adversarial_weight > 0
+            and self.perceptual_weight + self.style_weight == 0
+        ):
+            raise ValueError("adversary=features judges what the perceptual loss sees: set perceptual_weight above 0")
         if self.window is not None and not isinstance(self.net, CompactFineConfig):
             raise ValueError("window is for nets that take any size: set net=compact-fine, or leave window out")
         if not 0 < self.zoom[0] <= self.zoom[1]:

@@ -10,10 +10,11 @@ import torch
 from skimage.metrics import structural_similarity
 
 from revisage.measures import feature_distance
-from revisage.nets import VGG19Deep
+from revisage.nets import VGG19Deep, VGG19Features
 from revisage.train.compute import Compute
 from revisage.train.loop import Draws
 from revisage.train.restorer.adversaries import (
+    FeatureDiscriminator,
     PatchDiscriminator,
     StyleDiscriminator,
     discriminator_loss,
@@ -130,15 +131,46 @@ def test_adversarial_losses_at_even_odds() -> None:
 
 
 def test_gradient_penalty_of_a_linear_judge() -> None:
-    """Of D(x) = w . x the gradient is w everywhere: the penalty is half its square."""
+    """Of D(x) = w . x for each of 16 pixels the mean has the gradient w / 16 everywhere: half its square, 16 times."""
     judge = torch.nn.Conv2d(3, 1, 1, bias=False)
     images = torch.rand(2, 3, 4, 4)
-    expected = 0.5 * float(judge.weight.detach().square().sum()) * 16
+    expected = 0.5 * float(judge.weight.detach().square().sum()) / 16
     assert float(gradient_penalty(judge, images).detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_gradient_penalty_of_features_is_the_sum_over_layers() -> None:
+    layers = [torch.rand(2, 3, 4, 4), torch.rand(2, 5, 2, 2)]
+    slopes = [torch.rand(3), torch.rand(5)]
+
+    def judge(features: list[torch.Tensor]) -> torch.Tensor:
+        parts = [torch.einsum("nchw,c->n", layer, slope) for layer, slope in zip(features, slopes, strict=True)]
+        return torch.stack(parts, dim=1)
+
+    expected = (
+        0.5 * sum(float(slope.square().sum()) * pixels for slope, pixels in zip(slopes, (16, 4), strict=True)) / 4
+    )
+    assert float(gradient_penalty(judge, layers).detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_discriminator_judges_patches() -> None:
     assert PatchDiscriminator((8, 8, 8, 8))(torch.rand(2, 3, 64, 32)).shape == (2, 1, 4, 2)
+
+
+def test_a_discriminator_of_features_learns_what_noise_does_to_them() -> None:
+    """It tells clean from noisy windows of a net that was never trained, within eighty steps."""
+    torch.manual_seed(0)
+    backbone, judge = VGG19Features().requires_grad_(False), FeatureDiscriminator(8)
+    optimiser = torch.optim.Adam(judge.parameters(), lr=5e-3)
+    smooth = torch.nn.functional.interpolate(torch.rand(4, 3, 4, 4), size=(34, 32), mode="bilinear")
+    noisy = (smooth + 0.1 * torch.randn_like(smooth)).clamp(0, 1)
+    real, fake = backbone(smooth), backbone(noisy)
+    assert judge(real).shape == (4, 3, 9, 8)
+    for _ in range(80):
+        optimiser.zero_grad()
+        loss = discriminator_loss(judge(real), judge(fake))
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < math.log(2)
 
 
 def test_a_style_discriminator_judges_whole_faces() -> None:

@@ -49,8 +49,9 @@ def test_it_learns_eight_faces(material: Path, tmp_path: Path) -> None:
     assert np.mean(losses[-10:]) < 0.1 * losses[0]
 
 
-def test_a_resumed_run_gives_the_same_bits(material: Path, tmp_path: Path) -> None:
-    settings = {"adversarial_weight": 0.01, "adversarial_start": 1}
+@pytest.mark.parametrize("adversary", ["patch", "features"])
+def test_a_resumed_run_gives_the_same_bits(material: Path, tmp_path: Path, adversary: str) -> None:
+    settings = {"adversary": adversary, "adversarial_weight": 0.01, "adversarial_start": 1}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train_restorer(config_of(material, **settings), whole)
     # Stopped after the checkpoint of step 2, as by a kill: the schedule is that of the whole run.
@@ -62,6 +63,14 @@ def test_a_resumed_run_gives_the_same_bits(material: Path, tmp_path: Path) -> No
     last, last_again = log_of(whole)[-1], log_of(parts)[-1]
     for name in ("pixel", "pyramid", "perceptual", "adversarial", "adversary", "gradient"):
         assert last[name] == last_again[name]
+
+
+def test_an_adversary_of_features_needs_them(material: Path) -> None:
+    settings = {"adversary": "features", "adversarial_weight": 0.1}
+    with pytest.raises(ValidationError, match="judges what the perceptual loss sees: set perceptual_weight above 0"):
+        config_of(material, perceptual_weight=0, **settings)
+    with pytest.raises(ValidationError, match="judges by the small backbone of vgg: leave perceptual_vgg out"):
+        config_of(material, perceptual_vgg="torchvision", **settings)
 
 
 def test_a_loss_that_bursts_stops_with_step_and_checkpoint(material: Path, tmp_path: Path) -> None:

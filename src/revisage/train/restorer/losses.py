@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ __all__ = [
     "LATTICE_MEAN",
     "LATTICE_ROWS",
     "Critics",
+    "Perceived",
     "Perceptual",
     "Recogniser",
     "charbonnier",
@@ -139,6 +140,13 @@ _VGG_FILE = "vgg19_normalised_conv3_1.safetensors"
 _TORCHVISION_FILE = "vgg19-dcbb9e9d.pth"
 
 
+class Perceived(NamedTuple):
+    """What a backbone sees of images and of their targets: features, layer by layer."""
+
+    features: tuple[Tensor, ...]
+    references: tuple[Tensor, ...]
+
+
 @dataclass(frozen=True)
 class Perceptual:
     """A backbone, and how much each of its layers counts."""
@@ -151,11 +159,15 @@ class Perceptual:
         found: tuple[Tensor, ...] = self.net((images * 0.5 + 0.5).contiguous(memory_format=torch.channels_last))
         return found
 
-    def distances(self, images: Tensor, targets: Tensor, *, form: str, style: bool) -> dict[str, Tensor]:
-        """``perceptual``, and with ``style`` the distance of the Gram matrices, of images against targets."""
+    def pairs(self, images: Tensor, targets: Tensor) -> Perceived:
+        """The features of images, through which gradients go, and of their targets."""
         with torch.no_grad():
             references = self.features(targets)
-        features = self.features(images)
+        return Perceived(self.features(images), references)
+
+    def distances(self, seen: Perceived, *, form: str, style: bool) -> dict[str, Tensor]:
+        """``perceptual``, and with ``style`` the distance of the Gram matrices, of images against targets."""
+        features, references = seen
         if form == "normalised":
             found = {"perceptual": feature_distance(features, references, self.weights).mean()}
         else:

@@ -31,13 +31,14 @@ from revisage.train.networks import (
 )
 from revisage.train.restorer.adversaries import (
     ComponentAdversaries,
+    FeatureDiscriminator,
     PatchDiscriminator,
     StyleDiscriminator,
     discriminator_loss,
     generator_loss,
     gradient_penalty,
 )
-from revisage.train.restorer.losses import charbonnier, lattice_gap, load_critics, pyramid_loss, ssim
+from revisage.train.restorer.losses import Perceived, charbonnier, lattice_gap, load_critics, pyramid_loss, ssim
 from revisage.train.restorer.pairs import (
     Checks,
     DegradedFaces,
@@ -89,10 +90,10 @@ def train_restorer(
 
 @dataclass(frozen=True)
 class _Views:
-    """What the adversaries see of restored and of real faces; None while they do not play."""
+    """What the adversaries see of restored and of real faces, images or their features; None while they do not play."""
 
-    fake: Tensor | None = None
-    real: Tensor | None = None
+    fake: Tensor | Sequence[Tensor] | None = None
+    real: Tensor | Sequence[Tensor] | None = None
     fake_parts: Regions | None = None
     real_parts: Regions | None = None
 
@@ -166,8 +167,9 @@ class RestorerStage(Stage):
         with self.compute.autocast():
             restored, pyramid = restore_with_pyramid(self.forward, inputs, noise)
             restored = restored.float()
-            losses = self._losses(draws, restored, pyramid, targets)
-            views = self._adversarial_views(draws, restored, targets)
+            seen = self._perceived(draws, restored, targets)
+            losses = self._losses(draws, restored, pyramid, targets, seen)
+            views = self._adversarial_views(draws, restored, targets, seen)
             losses |= self._fooling(views)
         self.backward(torch.stack(list(losses.values())).sum())
         return losses | self._judging(draws.step, views)
@@ -189,7 +191,16 @@ class RestorerStage(Stage):
         level, name = self.config.best_by
         return Check(values, grid, values[level].get(name), larger_is_better(name))
 
-    def _losses(self, draws: Draws, restored: Tensor, pyramid: list[Tensor], targets: Tensor) -> Losses:
+    def _perceived(self, draws: Draws, restored: Tensor, targets: Tensor) -> Perceived | None:
+        """A window of each face as the perceptual backbone sees it, restored and real; None without a backbone."""
+        if self.critics.perceptual is None:
+            return None
+        windows = self._windows(draws, _PERCEPTION, self.config.perceptual_window, restored, targets)
+        return self.critics.perceptual.pairs(*windows)
+
+    def _losses(
+        self, draws: Draws, restored: Tensor, pyramid: list[Tensor], targets: Tensor, seen: Perceived | None
+    ) -> Losses:
         """Each loss that needs no adversary, with its weight in it."""
         config, critics, losses = self.config, self.critics, Losses()
         if config.pixel_weight > 0:
@@ -200,10 +211,8 @@ class RestorerStage(Stage):
             losses["lattice"] = config.lattice_weight * lattice_gap(restored, targets)
         if config.pyramid_weight > 0 and (config.pyramid_end is None or draws.step < config.pyramid_end):
             losses["pyramid"] = config.pyramid_weight * pyramid_loss(pyramid, targets)
-        if critics.perceptual is not None:
-            seen, wanted = self._windows(draws, _PERCEPTION, config.perceptual_window, restored, targets)
-            style = config.style_weight > 0
-            found = critics.perceptual.distances(seen, wanted, form=config.perceptual_loss, style=style)
+        if critics.perceptual is not None and seen is not None:
+            found = critics.perceptual.distances(seen, form=config.perceptual_loss, style=config.style_weight > 0)
             weights = {"perceptual": config.perceptual_weight, "style": config.style_weight}
             losses |= {name: weights[name] * value for name, value in found.items()}
         if config.identity_weight > 0 and critics.recogniser is not None:
@@ -219,14 +228,17 @@ class RestorerStage(Stage):
         corners = draws.windows(stream, size, side)
         return [cut_windows(batch, corners, side) for batch in images]
 
-    def _adversarial_views(self, draws: Draws, restored: Tensor, targets: Tensor) -> _Views:
-        """A window or the whole face for the global adversary, eyes and mouth for theirs."""
+    def _adversarial_views(self, draws: Draws, restored: Tensor, targets: Tensor, seen: Perceived | None) -> _Views:
+        """What the settings show the global adversary, eyes and mouth for theirs."""
         config = self.config
         if draws.step < config.adversarial_start:
             return _Views()
-        fake = real = None
+        fake: Tensor | Sequence[Tensor] | None = None
+        real: Tensor | Sequence[Tensor] | None = None
         if config.adversarial_weight > 0 and config.adversary == "stylegan2":
             fake, real = restored, targets
+        elif config.adversarial_weight > 0 and config.adversary == "features" and seen is not None:
+            fake, real = seen
         elif config.adversarial_weight > 0:
             fake, real = self._windows(draws, _ADVERSARY, config.adversarial_window, restored, targets)
         if self.components is None:
@@ -254,7 +266,7 @@ class RestorerStage(Stage):
         config, losses = self.config, Losses()
         with self.compute.autocast():
             if views.fake is not None and views.real is not None:
-                real, fake = self.adversary(views.real), self.adversary(views.fake.detach())
+                real, fake = self.adversary(views.real), self.adversary(_detached(views.fake))
                 losses["adversary"] = discriminator_loss(real, fake)
             if self.components is not None and views.fake_parts is not None and views.real_parts is not None:
                 detached = {name: region.detach() for name, region in views.fake_parts.items()}
@@ -273,6 +285,10 @@ _PIXEL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"charbonnier": charbonn
 def cut_windows(images: Tensor, corners: Sequence[tuple[int, int]], side: int) -> Tensor:
     """The window of each image that has its top-left corner there: (N, 3, H, W) to (N, 3, side, side)."""
     return torch.stack([image[:, y : y + side, x : x + side] for image, (y, x) in zip(images, corners, strict=True)])
+
+
+def _detached(view: Tensor | Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
+    return view.detach() if isinstance(view, Tensor) else [layer.detach() for layer in view]
 
 
 def _unlikeness(restored: Tensor, targets: Tensor) -> Tensor:
@@ -315,6 +331,8 @@ def _begin_from(net: RestorerNet, start: dict[str, Tensor]) -> None:
 
 
 def _make_adversary(config: RestorerTrainConfig) -> nn.Module:
+    if config.adversary == "features":
+        return FeatureDiscriminator()
     if config.adversary == "patch":
         return PatchDiscriminator()
     return StyleDiscriminator(config.net.size, config.adversary_width)
