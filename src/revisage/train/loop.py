@@ -25,9 +25,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from revisage.core import Image, ProcessingError
 from revisage.train.compute import Compute, average_gradients, average_values, share_weights
 from revisage.train.run_folder import RunFolder
-from revisage.train.settings import StageConfig
+from revisage.train.settings import SampleConfig, StageConfig
 
-__all__ = ["Check", "Draws", "Losses", "Stage", "follow", "sample_batches", "train"]
+__all__ = ["Check", "Draws", "Losses", "SampleStage", "Stage", "follow", "sample_batches", "train"]
 
 Losses = dict[str, Tensor]
 
@@ -111,6 +111,26 @@ class Stage(ABC):
     def parts(self) -> dict[str, Any]:
         """Everything with a state of its own, by its name in a checkpoint."""
         return {**self.nets, **self.optimisers, **({"scaler": self.scaler} if self.scaler.is_enabled() else {})}
+
+
+class SampleStage(Stage):
+    """A stage that learns from samples of one data set, which forked workers make: they share what it holds in memory,
+    where spawned ones would copy it.
+
+    Attributes:
+        dataset: see :func:`sample_batches`.
+    """
+
+    config: SampleConfig
+    dataset: Dataset[Any]
+
+    def batches(self, first_step: int) -> Iterator[Any]:
+        """See :meth:`Stage.batches`."""
+        return sample_batches(self.dataset, self.config, self.compute, first_step, context="fork")
+
+    def decay(self, step: int) -> float:
+        """See :meth:`Stage.decay`: shorter at the start, as early weights are not worth keeping."""
+        return min(self.config.ema, (2 + step) / (21 + step))
 
 
 def train(stage: Stage, run: RunFolder) -> Path:

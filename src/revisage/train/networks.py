@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from revisage import models, nets
-from revisage.core import ModelError
+from revisage.core import ModelError, written_beside
 from revisage.nets import (
     CompactConfig,
     CompactFine,
@@ -38,6 +39,7 @@ __all__ = [
     "load_prior",
     "noise_sides",
     "restore_with_pyramid",
+    "save_weights",
     "split_parameters",
     "starting_net",
 ]
@@ -70,6 +72,13 @@ def half_precision(net: nn.Module) -> dict[str, Tensor]:
         for name, value in net.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
+
+
+def save_weights(net: nn.Module, path: Path, about: Mapping[str, Any]) -> None:
+    """Write a net's float16 weights as safetensors, complete or not at all; what they are of stands as JSON under the
+    key ``revisage`` of the metadata."""
+    with written_beside(path) as partial:
+        save_file(half_precision(net), partial, metadata={"revisage": json.dumps(about)})
 
 
 def build_decoder(config: GFPGANConfig) -> StyleDecoder:

@@ -5,6 +5,7 @@ data.json     what it learns from: how much, a hash, licences, files that could 
 log.jsonl     a line per look at the losses, per check, per start
 last.pt       the checkpoint to go on from: ``stage``, ``step``, ``config`` (JSON), ``best``, and the state of each part
 best.pt       the averaged weights at the best check so far: ``stage``, ``step``, ``config``, ``average``, ``best``
+weights.safetensors   of detectors and readers: the averaged weights in float16, with what was measured of them
 grids/        pictures of each check
 tensorboard/  the log for TensorBoard, where asked for
 """
@@ -35,9 +36,12 @@ from revisage.core import (
 )
 from revisage.train.settings import MAY_CHANGE, StageConfig
 
-__all__ = ["Report", "RunFolder", "read_checkpoint", "write_checkpoint"]
+__all__ = ["WEIGHTS", "Report", "RunFolder", "read_checkpoint", "write_checkpoint"]
 
 Report = Callable[[dict[str, Any]], None]
+
+WEIGHTS = "weights.safetensors"
+"""The file that a run of a detector or a reader leaves."""
 
 
 class RunFolder:

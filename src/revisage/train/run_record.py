@@ -18,10 +18,9 @@ from torch import nn
 
 from revisage import models, nets
 from revisage.core import InputError, ModelError, format_seconds
-from revisage.train.detector import WEIGHTS
 from revisage.train.images import FaceSource
 from revisage.train.networks import architecture_of, build_restorer
-from revisage.train.run_folder import read_checkpoint
+from revisage.train.run_folder import WEIGHTS, read_checkpoint
 from revisage.train.settings import NetConfig
 
 __all__ = ["Choice", "RunStatus", "TrainedRun", "read_run", "read_status"]

@@ -26,6 +26,7 @@ __all__ = [
     "ReaderTrainConfig",
     "RefineTrainConfig",
     "RestorerTrainConfig",
+    "SampleConfig",
     "StageConfig",
     "net_config",
 ]
@@ -159,6 +160,18 @@ class FacesConfig(StageConfig):
         default=None, description="folder for decoded images: made at the first start, mapped by later ones"
     )
     compile: bool = Field(default=False, description="torch.compile the net; worth a try on GPUs")
+
+
+class SampleConfig(StageConfig):
+    """What the stages share that learn from samples of one kind by AdamW: readers and detectors."""
+
+    warm_up_steps: int = Field(ge=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    ema: float = Field(ge=0, lt=1, description="the average of the weights that is kept")
+
+    def rate_at(self, step: int) -> float:
+        """A linear warm-up, then half a cosine down to a hundredth."""
+        return _warmed_cosine(self, step, self.warm_up_steps, last=0.01)
 
 
 class DamagedFacesConfig(FacesConfig):
@@ -317,17 +330,12 @@ _READ: tuple[tuple[str, float], ...] = (
 )
 
 
-class ReaderConfig(DamagedFacesConfig):
+class ReaderConfig(DamagedFacesConfig, SampleConfig):
     """What both stages of a face reader share."""
 
     mixture: tuple[tuple[str, float], ...] = Field(default=_READ, description="(degradation preset, share)")
     held_out: int = Field(default=160, ge=1, description="faces kept out of training, to look at")
     batch: int = Field(default=32, ge=1)
-    warm_up_steps: int = Field(ge=0)
-
-    def rate_at(self, step: int) -> float:
-        """A linear warm-up, then half a cosine down to a hundredth."""
-        return _warmed_cosine(self, step, self.warm_up_steps, last=0.01)
 
 
 class ReaderTrainConfig(ReaderConfig):
@@ -345,7 +353,6 @@ class ReaderTrainConfig(ReaderConfig):
     side: int = Field(default=256, ge=144, description="side at which faces are decoded, and shown to the teachers, px")
     occluded: float = Field(default=0.35, ge=0, le=1, description="share of faces that something is drawn before")
     learning_rate: float = Field(default=1.5e-3, gt=0)
-    weight_decay: float = Field(default=0.02, ge=0)
     warm_up_steps: int = Field(default=100, ge=0)
     ema: float = Field(default=0.998, ge=0, lt=1, description="the average of the weights that is kept")
     seed: int = Field(default=7, ge=0)
@@ -366,7 +373,7 @@ class CoverTrainConfig(ReaderConfig):
     seed: int = Field(default=8, ge=0)
 
 
-class SceneConfig(StageConfig):
+class SceneConfig(SampleConfig):
     """What both stages of a face detector share."""
 
     scenes: Path = Field(description="folder of scenes with labels.json")
@@ -374,15 +381,8 @@ class SceneConfig(StageConfig):
     held_out: int = Field(ge=1, description="scenes kept out of training, to choose the threshold by")
     steps: int = Field(default=20_000, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
-    warm_up_steps: int = Field(ge=0)
-    weight_decay: float = Field(default=0.02, ge=0)
-    ema: float = Field(ge=0, lt=1, description="the average of the weights that is kept")
     threads: int = Field(default=1, ge=1)
     checkpoint_every: int = Field(default=1000, ge=1)
-
-    def rate_at(self, step: int) -> float:
-        """A linear warm-up, then half a cosine down to a hundredth."""
-        return _warmed_cosine(self, step, self.warm_up_steps, last=0.01)
 
 
 class DetectorTrainConfig(SceneConfig):

@@ -1,3 +1,3 @@
-from .training import WEIGHTS, train_detector, train_refiner
+from .training import train_detector, train_refiner
 
-__all__ = ["WEIGHTS", "train_detector", "train_refiner"]
+__all__ = ["train_detector", "train_refiner"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from revisage.core import Image, InputError, ModelError, written_beside
+from revisage.core import Image, InputError, ModelError
 from revisage.faces import CloserLook, Found
 from revisage.models import load_state, metadata
 from revisage.nets import (
@@ -49,13 +48,12 @@ from revisage.train.detector.patches import (
     save_patches,
 )
 from revisage.train.detector.scenes import DetectorDataset, LabelledImage, load_aligned_faces, load_scenes
-from revisage.train.loop import Check, Draws, Losses, Stage, sample_batches, train
-from revisage.train.networks import Muon, half_precision, split_parameters
-from revisage.train.run_folder import Report, RunFolder
+from revisage.train.loop import Check, Draws, Losses, SampleStage, train
+from revisage.train.networks import Muon, save_weights, split_parameters
+from revisage.train.run_folder import WEIGHTS, Report, RunFolder
 from revisage.train.settings import DetectorTrainConfig, RefineTrainConfig, SceneConfig
 
 __all__ = [
-    "WEIGHTS",
     "detector_loss",
     "generalised_iou",
     "load_detector_weights",
@@ -64,9 +62,6 @@ __all__ = [
     "train_detector",
     "train_refiner",
 ]
-
-WEIGHTS = "weights.safetensors"
-"""The file that a run of a detector leaves."""
 
 _ALARMS = "alarms.npz"
 _LOWEST_PROPOSAL = 0.08
@@ -102,21 +97,12 @@ def train_refiner(
         return train(_SecondStage(config, compute, run_dir), run)
 
 
-class _SceneStage(Stage):
+class _SceneStage(SampleStage):
     """What both stages share: they learn from scenes, and are measured on scenes held out."""
 
     config: SceneConfig
     gradient_norm = 10.0
-    dataset: DetectorDataset | RefineDataset
     folder: Path
-
-    def batches(self, first_step: int) -> Iterator[Any]:
-        """See :meth:`Stage.batches`. Forked workers share the decoded images; spawned ones would copy them."""
-        return sample_batches(self.dataset, self.config, self.compute, first_step, context="fork")
-
-    def decay(self, step: int) -> float:
-        """See :meth:`Stage.decay`: shorter at the start, as early weights are not worth keeping."""
-        return min(self.config.ema, (2 + step) / (21 + step))
 
     def check(self, step: int) -> Check:
         """See :meth:`Stage.check`; writes the weights with what was measured."""
@@ -313,8 +299,7 @@ def save_detector(model: CompactDetector, path: Path, *, step: int, measures: De
         "threshold": round(measures.threshold, 3),
         "measures": _rounded(asdict(measures)),
     }
-    with written_beside(path) as partial:
-        save_file(half_precision(model), partial, metadata={"revisage": json.dumps(about)})
+    save_weights(model, path, about)
 
 
 def load_detector_weights(path: Path) -> tuple[CompactDetector, dict[str, Any]]:

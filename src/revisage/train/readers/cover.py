@@ -6,8 +6,6 @@ drawn is known. A run leaves ``weights.safetensors``: the whole reader in float1
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -25,14 +22,13 @@ from revisage.core import Image, InputError, ModelError
 from revisage.nets import READER_SIZE, CompactReader
 from revisage.train.compute import Compute, started
 from revisage.train.degrade import Degradation, degrade, generator
-from revisage.train.detector import WEIGHTS
 from revisage.train.images import FaceSource, ImageCache, listed_images, load_images, read_image
-from revisage.train.loop import Check, Draws, Losses, Stage, sample_batches, train
-from revisage.train.networks import half_precision
+from revisage.train.loop import Check, Draws, Losses, SampleStage, train
+from revisage.train.networks import save_weights
 from revisage.train.readers.faces import View, reduced
 from revisage.train.readers.occluders import occlude
 from revisage.train.restorer.pairs import LEVELS
-from revisage.train.run_folder import Report, RunFolder
+from revisage.train.run_folder import WEIGHTS, Report, RunFolder
 from revisage.train.settings import CoverTrainConfig
 
 __all__ = ["CoveredFaces", "cover_losses", "train_cover"]
@@ -124,7 +120,7 @@ def cover_losses(logits: Tensor, covered: Tensor) -> Losses:
     }
 
 
-class _CoverStage(Stage):
+class _CoverStage(SampleStage):
     name = "cover"
     config: CoverTrainConfig
     gradient_norm = 5.0
@@ -152,14 +148,6 @@ class _CoverStage(Stage):
         )
         super().__init__(config, compute, data, {"net": self.branch, "average": self.average}, {"optimiser": optimiser})
 
-    def batches(self, first_step: int) -> Iterator[Any]:
-        """See :meth:`Stage.batches`. Forked workers share the decoded images."""
-        return sample_batches(self.dataset, self.config, self.compute, first_step, context="fork")
-
-    def decay(self, step: int) -> float:
-        """See :meth:`Stage.decay`: shorter at the start, as early weights are not worth keeping."""
-        return min(self.config.ema, (2 + step) / (21 + step))
-
     def learn(self, batch: Any, draws: Draws) -> Losses:  # noqa: ARG002 - nothing is drawn but samples
         """See :meth:`Stage.learn`."""
         shown, covered = (part.to(self.compute.device) for part in batch)
@@ -180,9 +168,7 @@ class _CoverStage(Stage):
         shapes = {name: tuple(value.shape) for name, value in whole.state_dict().items()}
         settings = dict(nets.architecture("compact-reader").read(shapes))
         about = {"arch": "compact-reader", "config": settings, "step": step, "measures": measures}
-        partial = self.folder / f"{WEIGHTS}.partial"
-        save_file(half_precision(whole), partial, metadata={"revisage": json.dumps(about)})
-        partial.replace(self.folder / WEIGHTS)
+        save_weights(whole, self.folder / WEIGHTS, about)
         return Check(measures, self.held_out.drawn(whole))
 
 

@@ -6,8 +6,7 @@ faces held out.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,15 +22,14 @@ from revisage.core import Image, InputError, ModelError
 from revisage.nets import READER_SIZE, CompactReader
 from revisage.train.compute import Compute, started
 from revisage.train.degrade import degrade, generator
-from revisage.train.detector import WEIGHTS
 from revisage.train.images import ImageCache, load_images
-from revisage.train.loop import Check, Draws, Losses, Stage, sample_batches, train
-from revisage.train.networks import half_precision
+from revisage.train.loop import Check, Draws, Losses, SampleStage, train
+from revisage.train.networks import save_weights
 from revisage.train.readers.faces import ReadFaces, View, reduced, sample, trusted_faces, window_units
 from revisage.train.readers.hints import TrunkTeacher
 from revisage.train.readers.teachers import Labels, label_faces
 from revisage.train.restorer.pairs import LEVELS
-from revisage.train.run_folder import Report, RunFolder
+from revisage.train.run_folder import WEIGHTS, Report, RunFolder
 from revisage.train.settings import ReaderTrainConfig
 
 __all__ = ["reader_losses", "train_reader"]
@@ -66,7 +63,7 @@ def train_reader(
         return train(_ReaderStage(config, compute, run_dir), run)
 
 
-class _ReaderStage(Stage):
+class _ReaderStage(SampleStage):
     name = "reader"
     config: ReaderTrainConfig
     gradient_norm = 5.0
@@ -92,14 +89,6 @@ class _ReaderStage(Stage):
         data = {**faces.record(), "learnt_from": int(np.count_nonzero(weights)), "held_out": len(self.held_out.numbers)}
         optimiser = torch.optim.AdamW(self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         super().__init__(config, compute, data, {"net": self.net, "average": self.average}, {"optimiser": optimiser})
-
-    def batches(self, first_step: int) -> Iterator[Any]:
-        """See :meth:`Stage.batches`. Forked workers share the decoded images."""
-        return sample_batches(self.dataset, self.config, self.compute, first_step, context="fork")
-
-    def decay(self, step: int) -> float:
-        """See :meth:`Stage.decay`: shorter at the start, as early weights are not worth keeping."""
-        return min(self.config.ema, (2 + step) / (21 + step))
 
     def learn(self, batch: Any, draws: Draws) -> Losses:
         """See :meth:`Stage.learn`: each part alone at first, then the trunk as its teacher, then the whole."""
@@ -144,9 +133,7 @@ class _ReaderStage(Stage):
         """See :meth:`Stage.check`; writes the weights with what was measured."""
         measures = {level: self.held_out.measured(self.average, level, self.compute) for level in ("clean", "medium")}
         about = {"arch": "compact-reader", "config": self.settings, "step": step, "measures": measures}
-        partial = self.folder / f"{WEIGHTS}.partial"
-        save_file(half_precision(self.average), partial, metadata={"revisage": json.dumps(about)})
-        partial.replace(self.folder / WEIGHTS)
+        save_weights(self.average, self.folder / WEIGHTS, about)
         return Check(measures, self.held_out.drawn(self.average, self.compute))
 
     @property
