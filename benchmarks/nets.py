@@ -117,7 +117,7 @@ def variants(name: str, size: int, options: argparse.Namespace) -> dict[str, Cal
         # Not by make_engine, which refuses what agrees too little: random weights may, and the time is the same.
         calibration = images(options.faces, WANTED_CROPS if size < 512 else 4, size)
         model = quantise(convert(make_net(name, weights), (size, size)), calibration)
-        found["openvino int8"] = OpenVinoEngine(compile_model(model, "fp32"), (size, size), "int8")
+        found["openvino int8"] = OpenVinoEngine(lambda: compile_model(model, "fp32"), (size, size), "int8")
     return found
 
 

@@ -81,7 +81,9 @@ def _write_models(folder: Path) -> None:
 
 def _probe(path: Path, size: int) -> dict[str, Any]:
     """Some numbers that the restorer makes of a pattern, and where they stand in its output."""
-    engine = engines.OpenVinoEngine(engines.compile_model(engines.read_model(path), "fp32"), (size, size), "fp32")
+    engine = engines.OpenVinoEngine(
+        lambda: engines.compile_model(engines.read_model(path), "fp32"), (size, size), "fp32"
+    )
     pattern = np.sin(np.arange(3 * size * size) * _PROBE_STEP).astype(np.float32)
     output = engine(pattern.reshape(1, 3, size, size))[0].ravel()
     places = np.linspace(0, len(output) - 1, _PROBED).astype(int)

@@ -228,7 +228,7 @@ def make_engine(
             saves seconds at the next start. None: no cache.
         calibration: (N, 3, H, W) float32 real inputs for int8, where the network is not in such a form already.
         sizes: how many shapes of batches it sees in turn. OpenVINO prepares itself anew for a shape that is not the
-            last one; so many copies of the network (fp32 and bf16) spare it that, for their memory.
+            last one; up to so many copies of the network spare it that, for their memory, where it happens often.
 
     Raises:
         ConfigError: settings that do not go together, or int8 without calibration.

@@ -5,26 +5,20 @@ do the inputs come from? From the footage itself: the caller hands in the first 
 scan, so that the result does not depend on how many workers share it. No image set is bundled for this: range
 statistics of other pictures would be a guess.
 
-Each converted network is a folder of the cache, named after everything that it depends on, with OpenVINO's two files
-and their hashes in it. fp32 and bf16 share one. So is each network that ships converted, as it was compiled: to take
-that from there costs a quarter of compiling. Everything there can be deleted at any time. What was not used for 90 days
-is; so is what was not used for the longest time, where all together take more than 2 GiB.
+Each converted network is kept in the cache, named after everything that it depends on. fp32 and bf16 share one. So is
+each network that ships converted, as it was compiled: to take that from there costs a quarter of compiling.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import inspect
 import json
 import os
 import re
-import shutil
 import sys
-import tempfile
 import threading
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,9 +28,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage import __version__, models
-from revisage.core import ModelError, file_sha256
+from revisage import __version__
+from revisage.core import ModelError
 from revisage.engines.engine import FloatArray, check_batch
+from revisage.engines.network_cache import keep, kept
 from revisage.engines.openvino_package import load_openvino, without_telemetry
 from revisage.engines.processor import cpu_info
 from revisage.engines.quantisation import check_agreement, quantise, split
@@ -61,18 +56,12 @@ __all__ = [
 
 _FILES = ("net.xml", "net.bin")
 _COMPILED = "net.blob"
-_SUMS = "sha256"
 _SHIPPED = "revisage_shipped"
 """Where a network that shares its weights holds the hash of its file: with the weights', all that it is made of."""
 
-_KEPT_SECONDS = 90 * 24 * 3600
-_KEPT_BYTES = 2 * 2**30
-"""Of converted networks: since they were last used, and all together."""
-
-_PART = ".part-"
-_PART_SECONDS = 3600
-"""Nobody takes longer to write a network: what is older was left by a crash."""
-
+_CHANGES = 32
+"""Changes of shape that a network goes through before it is copied for another one. They cost about what a copy does:
+1.2 ms each on the detector, where a copy takes 24 to 39 and prepares its shapes anew. A short clip needs none."""
 
 _CONSTANTS = ".constants"
 """What a network that shares its weights has beside them."""
@@ -333,24 +322,25 @@ class OpenVinoEngine:
 
     def __init__(
         self,
-        compiled: openvino.CompiledModel,
+        compiled: Callable[[], openvino.CompiledModel],
         size_hw: tuple[int, int] | None,
         precision: str,
         copies: Sequence[Callable[[], openvino.CompiledModel]] = (),
     ) -> None:
-        """Take a compiled network.
+        """Take a network.
 
         Args:
-            compiled: it; its inputs are (N, 3, H, W).
+            compiled: gives it compiled, for the first batch; its inputs are (N, 3, H, W).
             size_hw: the only size that it will see, or None.
             precision: what it was compiled to, for people.
-            copies: make the same compiled network again, for further shapes of batches that are seen in turn.
+            copies: make the same compiled network again, where shapes of batches are seen in turn again and again.
         """
         self.precision = precision
         self._size_hw = size_hw
         self._tensor = load_openvino().Tensor
-        self._unused = [*copies, lambda: compiled]
+        self._unused = [*copies, compiled]
         self._copies: list[_Copy] = []
+        self._changes = 0
         self._lock = threading.Lock()
 
     def __call__(self, batch: FloatArray) -> list[FloatArray]:
@@ -367,18 +357,22 @@ class OpenVinoEngine:
             return [np.array(tensor.data, dtype=np.float32, order="C") for tensor in request.output_tensors]
 
     def _request(self, shape: tuple[int, ...]) -> openvino.InferRequest:
-        """The one that saw this shape last; else one that ever saw it; else one that saw none; else any. Of several the
-        one that is unused for the longest time.
+        """The one that saw this shape last; else one more, where that is due; else one that ever saw it; else any. Of
+        several the one that is unused for the longest time.
 
         A compiled network prepares itself whenever the shape changes, also between its requests: as long as it runs
         for a shape that is new to it, a tenth of that for one that it knows.
         """
-        known = [copy for copy in self._copies if shape in copy.shapes]
-        if known or not self._unused:
-            copy = max(known or self._copies, key=lambda copy: copy.last == shape)
-            self._copies.remove(copy)
+        ready = [copy for copy in self._copies if copy.last == shape]
+        self._changes += not ready
+        if not ready and self._unused and (not self._copies or self._changes > _CHANGES):
+            self._changes = 0
+            copy = _Copy(self._unused[-1]().create_infer_request())
+            del self._unused[-1]
         else:
-            copy = _Copy(self._unused.pop()().create_infer_request())
+            known = [copy for copy in self._copies if shape in copy.shapes]
+            copy = (ready or known or self._copies)[0]
+            self._copies.remove(copy)
         copy.shapes.add(shape)
         copy.last = shape
         self._copies.append(copy)
@@ -405,13 +399,34 @@ def make_openvino_engine(
         return _cached(name, lambda: convert(net, size_hw))
 
     if precision != "int8" or calibration is None:
-        compiled, blob = _compiled(converted(), precision, name)
-        copies = [lambda: _imported(blob(), precision)] * (sizes - 1)
-        return OpenVinoEngine(compiled, size_hw, precision, copies)
+        return _engine_of(converted(), size_hw, precision, name, sizes)
     known = calibration
     name_int8 = None if name is None else _with_calibration(name, known)
     quantised = _cached(name_int8, lambda: _checked_int8(converted(), known))
-    return OpenVinoEngine(compile_model(quantised, precision), size_hw, precision)
+    return _engine_of(quantised, size_hw, precision)
+
+
+def _engine_of(
+    model: openvino.Model,
+    size_hw: tuple[int, int] | None,
+    precision: str,
+    name: str | None = None,
+    sizes: int = 1,
+) -> OpenVinoEngine:
+    """An engine of a network in OpenVINO's form. One that ships is known to compile, and is when it is first needed: of
+    footage without faces most are not. Of any other it is known at once whether it does."""
+    blobs: list[Callable[[], bytes]] = []
+
+    def compiled() -> openvino.CompiledModel:
+        network, blob = _compiled(model, precision, name)
+        blobs.append(blob)
+        return network
+
+    copies = [lambda: _imported(blobs[0](), precision)] * (sizes - 1)
+    if model.has_rt_info(_SHIPPED):
+        return OpenVinoEngine(compiled, size_hw, precision, copies)
+    ready = compiled()
+    return OpenVinoEngine(lambda: ready, size_hw, precision, copies)
 
 
 def _cached(name: str | None, build: Callable[[], openvino.Model]) -> openvino.Model:
@@ -419,7 +434,7 @@ def _cached(name: str | None, build: Callable[[], openvino.Model]) -> openvino.M
     if model is None:
         model = build()
         if name is not None:
-            _store(name, functools.partial(_save_converted, model))
+            keep(name, functools.partial(_save_converted, model))
     return model
 
 
@@ -438,7 +453,7 @@ def _compiled(
     if stored is not None:
         return stored
     compiled, blob = _newly_compiled(model, precision)
-    _store(name, lambda folder: (folder / _COMPILED).write_bytes(blob()))
+    keep(name, lambda folder: (folder / _COMPILED).write_bytes(blob()))
     return compiled, blob
 
 
@@ -457,14 +472,9 @@ def _checked_int8(model: openvino.Model, calibration: FloatArray) -> openvino.Mo
     known, held_out = split(calibration)
     quantised = quantise(model, known)
     size_hw = (calibration.shape[2], calibration.shape[3])
-    exact, rough = (OpenVinoEngine(compile_model(m, "fp32"), size_hw, "fp32")(held_out)[0] for m in (model, quantised))
+    exact, rough = (_engine_of(each, size_hw, "fp32")(held_out)[0] for each in (model, quantised))
     check_agreement(exact, rough)
     return quantised
-
-
-def _cache_folder() -> Path:
-    """Where converted networks are kept."""
-    return models.cache_folder() / "engines"
 
 
 def _fingerprint(net: nn.Module | openvino.Model, size_hw: tuple[int, int] | None, weights_hash: str) -> str:
@@ -482,7 +492,7 @@ def _with_calibration(name: str, calibration: FloatArray) -> str:
 
 def _stored(name: str) -> openvino.Model | None:
     """The network of that name, or None when it is not there or not whole."""
-    path = _used(name)
+    path = kept(name)
     if path is None:
         return None
     try:
@@ -493,7 +503,7 @@ def _stored(name: str) -> openvino.Model | None:
 
 def _stored_compiled(name: str, precision: str) -> tuple[openvino.CompiledModel, Callable[[], bytes]] | None:
     """The compiled network of that name, and its bytes, or None when it is not there or not whole."""
-    path = _used(name)
+    path = kept(name)
     if path is None:
         return None
     try:
@@ -501,66 +511,6 @@ def _stored_compiled(name: str, precision: str) -> tuple[openvino.CompiledModel,
         return _imported(blob, precision), lambda: blob
     except (OSError, RuntimeError):
         return None
-
-
-def _used(name: str) -> Path | None:
-    """The folder of that name, from now on the one used last; None when it is not there or not whole."""
-    path = _cache_folder() / name
-    if not _is_whole(path):
-        return None
-    with contextlib.suppress(OSError):
-        os.utime(path)
-    return path
-
-
-def _store(name: str, save: Callable[[Path], object]) -> None:
-    """Keep what ``save`` writes, whole or not at all; a folder that cannot be written costs time, not the result."""
-    target = _cache_folder() / name
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=_PART))
-    except OSError:
-        return
-    try:
-        save(part)
-        (part / _SUMS).write_text(_sums(part), encoding="ascii")
-        # Another process may have been faster, and may be reading its own.
-        if not _is_whole(target):
-            shutil.rmtree(target, ignore_errors=True)
-            part.rename(target)
-    except (OSError, RuntimeError):
-        pass
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    with contextlib.suppress(OSError):  # another process may be deleting the same
-        _prune(target)
-
-
-def _prune(keep: Path) -> None:
-    """Delete what was not used for long, and what was not used for the longest time where all is too much."""
-    used = {path: path.stat().st_mtime for path in keep.parent.iterdir()}
-    now, total = time.time(), 0
-    for path in sorted(used, key=used.__getitem__, reverse=True):
-        if path.name.startswith(_PART):
-            unused = now - used[path] > _PART_SECONDS
-        else:
-            total += sum(file.stat().st_size for file in path.iterdir())
-            unused = now - used[path] > _KEPT_SECONDS or total > _KEPT_BYTES
-        if unused and path != keep:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether the files are what was written. Damaged weights would not raise but give wrong pixels."""
-    try:
-        return (path / _SUMS).read_text(encoding="ascii") == _sums(path)
-    except (OSError, ValueError):
-        return False
-
-
-def _sums(path: Path) -> str:
-    names = sorted((file.name for file in path.iterdir() if file.name != _SUMS), reverse=True)
-    return "".join(f"{file_sha256(path / name)}  {name}\n" for name in names)
 
 
 def _code_hash(net: nn.Module | openvino.Model) -> str:

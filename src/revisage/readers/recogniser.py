@@ -73,7 +73,7 @@ def load_identity_network(file: Path) -> IdentityNetwork:
     try:
         if file.suffix == ".onnx":
             compiled = engines.compile_model(engines.core().read_model(str(file)), "fp32")
-            return IdentityNetwork(engines.OpenVinoEngine(compiled, _SIDE, "fp32"))
+            return IdentityNetwork(engines.OpenVinoEngine(lambda: compiled, _SIDE, "fp32"))
         net = nets.build_empty(_IDENTITY_NET, {})
         net.load_state_dict(models.load_state(file))
     except RuntimeError as error:

@@ -320,7 +320,7 @@ def load_compiled(file: CompiledFile, choice: Choice) -> Compiled:
         raise ConfigError(f"{path} is not an int8 file: export it with --int8, or leave precision out")
     precision = "int8" if quantised else choice.precision
     compiled = engines.compile_model(model, precision)
-    engine = engines.OpenVinoEngine(compiled, (size, size), precision)
+    engine = engines.OpenVinoEngine(lambda: compiled, (size, size), precision)
     info = RestorerInfo(
         name=path.name if entry is None else entry.name,
         architecture=str(notes.get("arch", _NOT_STATED)) if entry is None else entry.arch,

@@ -290,7 +290,7 @@ def check_agreement(path: Path, net: nn.Module, size_hw: Size, batches: list[Bat
     Raises:
         ProcessingError: it differs by more than :data:`LARGEST_DIFFERENCE`, or in int8 by less than 40 dB.
     """
-    engine = OpenVinoEngine(compile_model(_read(path), "fp32"), size_hw, "fp32")
+    engine = OpenVinoEngine(lambda: compile_model(_read(path), "fp32"), size_hw, "fp32")
     torch_engine = make_engine(net, size_hw, device="cpu", engine="torch", precision="fp32")
     pairs = [_outputs(batch, torch_engine, engine) for batch in batches]
     count = sum(len(batch) for batch in batches)
