@@ -242,7 +242,7 @@ def look_at(
     sightings: _Sightings | None = None
     with StageThreads(cancel) as threads:
         ahead = partial(threads.ahead, depth=frames_ahead(size_hw))
-        decoded = ahead(frames, name="scan-decode")
+        decoded = ahead(lambda: _reduced_beside(frames()), name="scan-decode")
         seen = ahead(lambda: _detected(decoded, config, networks, number), name="scan-detect")
         for glimpse in seen:
             if sightings is None or sightings.number != glimpse.part:
@@ -252,6 +252,16 @@ def look_at(
             on_frame(sightings.add(glimpse))
     if sightings is not None:
         yield sightings.part(None)
+
+
+def _reduced_beside(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Image | None]]:
+    """Each frame and its small picture; None where it shows what the one before does. It is made where frames are
+    decoded, which takes less time than looking for faces."""
+    before: Frame | None = None
+    for frame in frames:
+        again = before is not None and frame.shows_same(before)
+        yield frame, None if again else _reduced(frame)
+        before = frame
 
 
 @dataclass(frozen=True)
@@ -271,17 +281,20 @@ class _Glimpse:
 
 
 def _detected(
-    frames: Iterator[Frame], config: RestoreConfig, networks: Networks, number: Callable[[int], int]
+    frames: Iterator[tuple[Frame, Image | None]],
+    config: RestoreConfig,
+    networks: Networks,
+    number: Callable[[int], int],
 ) -> Iterator[_Glimpse]:
     looking: _PartInSight | None = None
-    for frame in frames:
+    for frame, small in frames:
         part = number(frame.pts)
         if looking is None or looking.part != part:
             if looking is not None:
                 yield from looking.close()
             video = None if config.aligned else faces.VideoDetector(networks.detector)
             looking = _PartInSight(part, video, DetailLooks(networks))
-        yield from looking.add(frame)
+        yield from looking.add(frame, small)
     if looking is not None:
         yield from looking.close()
 
@@ -300,18 +313,18 @@ class _PartInSight:
         # At what is shown first a shot may begin, which is known when the part before is: faces are looked for as if.
         self._awaits_picture = part > 0
         self._waiting: deque[tuple[Frame, list[_Glimpse]]] = deque()
-        self._before: tuple[Frame, _Glimpse] | None = None
+        self._before: _Glimpse | None = None
 
-    def add(self, frame: Frame) -> Iterator[_Glimpse]:
-        """Take the next frame."""
-        if self._before is not None and frame.shows_same(self._before[0]):
-            again = replace(self._before[1], index=frame.index, pts=frame.pts, cut=False)
+    def add(self, frame: Frame, small: Image | None) -> Iterator[_Glimpse]:
+        """Take the next frame, and its small picture where it shows another one than the frame before."""
+        if small is None and self._before is not None:
+            again = replace(self._before, index=frame.index, pts=frame.pts, cut=False)
             if self._waiting:
                 self._waiting[-1][1].append(again)
             else:
                 yield again
             return
-        glimpse = self._glimpse(frame)
+        glimpse = self._glimpse(frame, _reduced(frame) if small is None else small)
         anew = glimpse.cut or (self._awaits_picture and not glimpse.blank)
         self._awaits_picture = self._awaits_picture and glimpse.blank
         self._waiting.append((frame, [glimpse]))
@@ -319,7 +332,7 @@ class _PartInSight:
             settled = self._settled(found)
             glimpse = settled[-1]
             yield from settled
-        self._before = frame, glimpse
+        self._before = glimpse
 
     def close(self) -> Iterator[_Glimpse]:
         """What still waits; no frame follows."""
@@ -331,8 +344,7 @@ class _PartInSight:
         first, *again = [replace(each, faces=tuple(found)) for each in glimpses]
         return [replace(first, faces=tuple(self._looks.seen(frame, found, anew=first.cut))), *again]
 
-    def _glimpse(self, frame: Frame) -> _Glimpse:
-        small = _reduced(frame)
+    def _glimpse(self, frame: Frame, small: Image) -> _Glimpse:
         cut = self._new_shot(small)
         return _Glimpse(
             self.part,
