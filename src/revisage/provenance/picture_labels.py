@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from revisage import media
 from revisage.provenance.statement import Statement
@@ -54,6 +53,8 @@ def label_picture(path: Path, statement: Statement) -> bool:
 def _packet(statement: Statement, before: bytes) -> bytes | None:
     """An XMP packet that says it: the one there was with a further description, or a new one; None if it is built in a
     way that is not known here."""
+    from xml.sax.saxutils import escape  # it brings urllib and http, which every run would wait for
+
     text = escape(statement.to_text())
     if not before.strip(b"\0 "):
         return _PACKET.format(description=_DESCRIPTION.format(kind=SOURCE_TYPE, text=text)).encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from xml.sax.saxutils import unescape
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,6 +26,8 @@ def read_statements(path: Path) -> list[Statement]:
     if info.kind == "video":
         texts = list(info.metadata.values())
     else:
+        from xml.sax.saxutils import unescape  # it brings urllib and http, which every run would wait for
+
         found = media.read_texts(path)
         texts = [unescape(found.xmp), found.comment]
     return [statement for text in texts for statement in Statement.all_in(text)]
