@@ -1,7 +1,7 @@
 """Are the people of a film told apart? A film made of known people, and what `revisage analyze` makes of it.
 
-    python benchmarks/people.py --faces FOLDER [--clips FOLDER] [--reader FILE] [--people 16] [--frames 10]
-        [--json FILE] [--film FILE]
+    python benchmarks/people.py --faces FOLDER [--clips FOLDER] [--reader FILE] [--people 16] [--first 0] [--seed 7]
+        [--frames 10] [--json FILE] [--film FILE]
 
 `--faces` holds aligned faces (FFHQ frame) and, beside it, their list FOLDER.csv; those of the London set show the same
 people neutral and smiling. Each person is seen in five shots, alone or beside another, at 40 to 180 px, moving,
@@ -66,7 +66,7 @@ class Actor:
 def main() -> None:
     options = _options()
     recogniser = readers.load_recogniser(options.reader)
-    photos = _london(options.faces, options.people)
+    photos = _london(options.faces, options.people, options.first)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for quality, (crf, scale) in QUALITIES.items():
@@ -75,7 +75,8 @@ def main() -> None:
             truth = _write(film, _shots(photos, options), crf, scale)
             rows.append({"film": quality, **_judged(film, truth, recogniser, photos, options.threshold, scale)})
     print_table("people of a film told apart", rows)
-    finish({"reader": recogniser.name, "threshold": options.threshold, "films": rows}, options.json)
+    about = {"first": options.first, "seed": options.seed}
+    finish({"reader": recogniser.name, "threshold": options.threshold, **about, "films": rows}, options.json)
 
 
 def _options() -> argparse.Namespace:
@@ -84,6 +85,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--clips", type=Path)
     parser.add_argument("--reader", default=readers.READER)
     parser.add_argument("--people", type=int, default=16)
+    parser.add_argument("--first", type=int, default=0, help="who of the list is the first that is taken")
+    parser.add_argument("--seed", type=int, default=7, help="of the shots; another makes another film")
     parser.add_argument("--frames", type=int, default=10, help="of each shot")
     parser.add_argument("--threshold", type=float, default=readers.SAME_PERSON)
     parser.add_argument("--json", type=Path)
@@ -91,7 +94,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _london(folder: Path, count: int) -> dict[str, dict[str, Path]]:
+def _london(folder: Path, count: int, first: int) -> dict[str, dict[str, Path]]:
     """Both photos of people by name, taken evenly from all."""
     found: dict[str, dict[str, Path]] = defaultdict(dict)
     with folder.with_suffix(".csv").open(newline="", encoding="utf-8") as stream:
@@ -100,7 +103,7 @@ def _london(folder: Path, count: int) -> dict[str, dict[str, Path]]:
                 look, name = row["source_path"].split("/")[-2:]
                 found[name[:3]]["neutral" if "neutral" in look else "smiling"] = folder / row["file"]
     both = [(name, looks) for name, looks in sorted(found.items()) if len(looks) == 2]
-    return dict(both[:: max(1, len(both) // count)][:count])
+    return dict(both[first :: max(1, len(both) // count)][:count])
 
 
 Shot = list[tuple[np.ndarray, dict[str, tuple[float, float]]]]
@@ -108,7 +111,7 @@ Shot = list[tuple[np.ndarray, dict[str, tuple[float, float]]]]
 
 
 def _shots(photos: dict[str, dict[str, Path]], options: argparse.Namespace) -> Iterator[Shot]:
-    random = np.random.default_rng(7)
+    random = np.random.default_rng(options.seed)
     cast = [name for name in photos for _ in range(SHOTS_EACH)]
     random.shuffle(cast)
     talks = [] if options.clips is None else list(_talks(options.clips, options.frames))

@@ -50,6 +50,22 @@ def test_clear_faces_must_be_more_alike() -> None:
     assert group(pair, [], 0.45, [0.9, 0.9]) == [0, 1]
 
 
+def seen_badly(count: int) -> np.ndarray:
+    """Two people as alike as 0.66, ``count`` views of each: 0.75 within each, 0.5 between."""
+    clear = np.array([[1, 0], [0.66, np.sqrt(1 - 0.66**2)]]).repeat(count, axis=0)
+    return np.hstack([np.sqrt(0.75) * clear, np.sqrt(0.25) * np.eye(2 * count)]).astype(np.float32)
+
+
+def test_groups_that_agree_within_are_not_joined_by_a_likeness_that_single_views_would_be() -> None:
+    assert group(seen_badly(1), [], 0.45) == [0, 0]
+    assert group(seen_badly(4), [], 0.45) == [0] * 4 + [1] * 4
+
+
+def test_one_persons_views_are_joined_however_many_they_are() -> None:
+    views = np.hstack([np.full((12, 1), np.sqrt(0.5)), np.sqrt(0.5) * np.eye(12)]).astype(np.float32)
+    assert group(views, [], 0.45) == [0] * 12
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_nobody_and_one(count: int) -> None:
     assert group(np.ones((count, 1), np.float32), [], 0.5) == [0] * count
