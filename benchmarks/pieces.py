@@ -30,7 +30,7 @@ from revisage.measures import (
 )
 from revisage.media import open_source
 
-__all__ = ["Image", "Piece", "Yardstick", "cut_piece", "mean", "read_pictures"]
+__all__ = ["LARGEST", "Image", "Piece", "Yardstick", "cut_piece", "mean", "read_pictures"]
 
 Image = NDArray[np.uint8]
 
@@ -54,19 +54,20 @@ class Piece:
     region: Region
 
 
-def cut_piece(pictures: list[Image], folder: Path) -> Piece:
-    """The surroundings of the largest face in these pictures; its file is written into the folder."""
+def cut_piece(pictures: list[Image], folder: Path, largest: int = LARGEST) -> Piece:
+    """The surroundings of the largest face in these pictures, of ``largest`` px at most; its file is written into the
+    folder."""
     folder.mkdir(parents=True, exist_ok=True)
     place = _around(_faces(pictures, folder / "whole.mkv"), pictures[0].shape[:2], SIDE / 2 - 0.5)
     rows, columns = (slice(part.start, part.stop - (part.stop - part.start) % 2) for part in place.slices)
-    pictures = [_reduced(picture[rows, columns]) for picture in pictures]
+    pictures = [_reduced(picture[rows, columns], largest) for picture in pictures]
     file = folder / ("reference.png" if len(pictures) == 1 else "reference.mkv")
     faces = _faces(pictures, file)
     return Piece(file, read_pictures(file), faces, _around(faces, pictures[0].shape[:2], ROOM))
 
 
-def _reduced(picture: Image) -> Image:
-    factor = min(1.0, LARGEST / max(picture.shape[:2]))
+def _reduced(picture: Image, largest: int) -> Image:
+    factor = min(1.0, largest / max(picture.shape[:2]))
     height, width = (round(side * factor) // 2 * 2 for side in picture.shape[:2])
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 

@@ -182,7 +182,8 @@ class _Restorer:
 
     def __call__(self, source: Path, target: Path, chosen: Mapping[str, Any]) -> float:
         """Seconds of the processor that a frame took."""
-        config = make_config(overwrite=True, **chosen)
+        # A clean original has no grain: whatever puts grain into faces is further from it.
+        config = make_config(**{"overwrite": True, "grain": "none", **chosen})
         networks = self._networks.setdefault(json.dumps(config.about("networks")), Networks(config))
         networks.load()
         networks = networks.knowing(config.who, config.reference)

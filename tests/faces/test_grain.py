@@ -50,6 +50,12 @@ def noise_of(frame: Frame, clean: Frame) -> tuple[float, float]:
     return float(noise.std()), float(fine.std() / noise.std())
 
 
+def restored_with_grain(noisy: Frame, pasted: Frame, found: AlignedFace, share: float) -> Frame:
+    place = place_of(found, noisy.size_hw)
+    assert place is not None
+    return with_grain(noisy, pasted, [place], share)
+
+
 @pytest.mark.parametrize("pixel_format", ["yuv444p", "yuv420p10le"])
 @pytest.mark.parametrize(("sigma", "size"), [(4.0, 0.0), (8.0, 0.0), (6.0, 1.2)])
 def test_a_cleaned_face_gets_noise_as_strong_and_as_coarse_as_it_had(
@@ -57,42 +63,65 @@ def test_a_cleaned_face_gets_noise_as_strong_and_as_coarse_as_it_had(
 ) -> None:
     clean, noisy = grainy(sigma, size, pixel_format=pixel_format)
     found, pasted = cleaned(clean, noisy)
-    place = place_of(found, noisy.size_hw)
-    assert place is not None
-    had, has, gets = (noise_of(frame, clean) for frame in (noisy, pasted, with_grain(noisy, pasted, [place])))
+    had, has, gets = (
+        noise_of(frame, clean) for frame in (noisy, pasted, restored_with_grain(noisy, pasted, found, 1.0))
+    )
     assert has[0] < 0.5 * had[0]
     assert gets[0] == pytest.approx(had[0], rel=0.2)
-    assert gets[1] == pytest.approx(had[1], rel=0.2)
+    assert gets[1] == pytest.approx(had[1], rel=0.25)  # what is coarser than grain usually is stays away
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
+def test_a_share_of_what_was_taken_comes_back(share: float) -> None:
+    clean, noisy = grainy(6.0, 0.0)
+    found, pasted = cleaned(clean, noisy)
+    had, has, gets = (
+        noise_of(frame, clean)[0] for frame in (noisy, pasted, restored_with_grain(noisy, pasted, found, share))
+    )
+    assert gets == pytest.approx(has + share * (had - has), rel=0.1)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.7])
 def test_a_clean_face_stays_as_it_is(sigma: float) -> None:
     clean, noisy = grainy(sigma, 0.0)
     found, pasted = cleaned(clean, noisy)
-    place = place_of(found, noisy.size_hw)
-    assert place is not None
-    assert with_grain(noisy, pasted, [place]) is pasted
+    assert restored_with_grain(noisy, pasted, found, 1.0) is pasted
 
 
 def test_where_the_noise_was_kept_none_is_added() -> None:
     _, noisy = grainy(6.0, 0.0)
-    assert with_grain(noisy, noisy, [whole_place(noisy.size_hw)]) is noisy
+    assert with_grain(noisy, noisy, [whole_place(noisy.size_hw)], 1.0) is noisy
 
 
-def test_grain_follows_from_the_picture_moves_with_it_and_ends_with_the_face() -> None:
-    first, again, other = (grainy(6.0, 0.0, seed) for seed in (0, 0, 1))
-    shown = []
-    for clean, noisy in (first, again, other):
-        found, pasted = cleaned(clean, noisy)
-        place = place_of(found, noisy.size_hw)
-        assert place is not None
-        result = with_grain(noisy, pasted, [place])
-        shown.append(result.planes[0].astype(int) - pasted.planes[0])
-        np.testing.assert_array_equal(result.planes[0][:, :40], noisy.planes[0][:, :40])
-    np.testing.assert_array_equal(shown[0], shown[1])
+def test_detail_that_was_restored_stays() -> None:
+    """Lines that the source has lost are far stronger than its noise: of the blur little more comes back than that."""
+    clean, noisy = grainy(3.0, 0.0)
+    lines = np.zeros((SIDE, SIDE), np.float32)
+    lines[:, SIDE // 2 - 12 : SIDE // 2 + 12 : 4] = 60
+    restored = Frame((np.rint(clean.planes[0] + lines).astype(np.uint8), *clean.planes[1:]), clean.layout, clean.colour)
+    found, _ = cleaned(clean, noisy)
+    pasted = composite(noisy, [(found, align(restored, face_at(SIDE / 2, SIDE / 2, 0.35), 256).crop, 1.0)])
+    change = restored_with_grain(noisy, pasted, found, 1.0).planes[0].astype(int) - pasted.planes[0]
+    middle = slice(SIDE // 2 - 8, SIDE // 2 + 8)
+    assert np.square(change[middle, middle]).mean() < 2.5 * 3.0**2
+
+
+def test_the_grain_is_the_sources_own_so_that_it_flickers_as_that_does() -> None:
+    clean, noisy = grainy(6.0, 0.0)
+    found, pasted = cleaned(clean, noisy)
+    result = restored_with_grain(noisy, pasted, found, 1.0)
     inner = slice(SIDE // 2 - 30, SIDE // 2 + 30)
-    likeness = np.corrcoef(shown[0][inner, inner].ravel(), shown[2][inner, inner].ravel())[0, 1]
-    assert abs(likeness) < 0.1
+    source, shown = (
+        frame.planes[0][inner, inner].astype(float) - pasted.planes[0][inner, inner] for frame in (noisy, result)
+    )
+    assert np.corrcoef(source.ravel(), shown.ravel())[0, 1] > 0.9
+
+
+def test_grain_ends_with_the_face() -> None:
+    clean, noisy = grainy(6.0, 0.0)
+    found, pasted = cleaned(clean, noisy)
+    result = restored_with_grain(noisy, pasted, found, 1.0)
+    np.testing.assert_array_equal(result.planes[0][:, :40], noisy.planes[0][:, :40])
 
 
 def test_what_is_before_a_face_gets_no_grain() -> None:
@@ -100,9 +129,8 @@ def test_what_is_before_a_face_gets_no_grain() -> None:
     found, pasted = cleaned(clean, noisy)
     covered = np.zeros((8, 8), np.float32)
     covered[:, :4] = 1
-    place = place_of(replace(found, covered=covered), noisy.size_hw)
-    assert place is not None
-    change = with_grain(noisy, pasted, [place]).planes[0].astype(int) - pasted.planes[0]
+    change = restored_with_grain(noisy, pasted, replace(found, covered=covered), 1.0).planes[0].astype(int)
+    change -= pasted.planes[0]
     middle = slice(SIDE // 2 - 20, SIDE // 2 + 20)
     assert not change[middle, SIDE // 2 - 40 : SIDE // 2 - 20].any()
     assert change[middle, SIDE // 2 + 20 : SIDE // 2 + 40].any()

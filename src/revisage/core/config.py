@@ -49,7 +49,7 @@ Copying = Literal["auto", "always", "never"]
 Detector = Literal["compact", "retinaface-r50", "retinaface-mobile", "yunet"]
 Fine = Literal["auto", "keep", "clean"]
 Color = Literal["match", "keep", "restore"]
-Grain = Literal["none", "match"]
+Grain = Literal["auto", "none", "match"]
 Hidden = Literal["spare", "restore"]
 Temporal = Literal["off", "smooth", "flow", "raft"]
 Use = Literal["frames in a row", "interlaced video", "video encoders"]
@@ -182,9 +182,9 @@ class RestoreConfig(BaseModel):
         "restore takes fading and casts off the whole picture, shot by shot.",
     )
     grain: Annotated[Grain, Option("Restoration", ("result",))] = Field(
-        "none",
-        description="match puts new grain into restored faces, as strong and as coarse as theirs was, so that they do "
-        "not look pasted into a grainy picture.",
+        "auto",
+        description="Noise of their own that restored faces get back, so that they do not look pasted into a grainy "
+        "picture: auto half of it, none nothing, match all.",
     )
     preset: Annotated[PresetName, Option("Options", ("scan", "result"))] = Field(
         "none",

@@ -27,7 +27,7 @@ class RestoreOptions(TypedDict, total=False):
     denoise: float | None
     dust: bool | None
     color: Literal["match", "keep", "restore"] | None
-    grain: Literal["none", "match"] | None
+    grain: Literal["auto", "none", "match"] | None
     preset: PresetName | None
     upscale: float | str | None
     background: Literal["none", "lanczos", "realesrgan-x2", "realesrgan-x4", "realesr-general-x4"] | None

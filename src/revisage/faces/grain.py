@@ -1,16 +1,13 @@
 """Put the grain back that a restoration took away, so that a face does not look pasted into a grainy picture.
 
-A restorer cleans what it shows; the frame around it keeps its noise. How strong that noise is, and how coarse, is
-measured in each frame by itself: in three bands of luma and of both chromas, in the flattest cells under the face's
-mask, before the face was restored and after. New noise of just the missing strength is added in each band. It follows
-from the picture alone: the same frame gets the same grain in any run, and a repeated one stays still.
+A restorer cleans what it shows; the frame around it keeps its noise. What goes back is the face's own: of what the
+restoration changed, the fine part, where that is no stronger than the noise of the flattest cells under the face's
+mask. The result lies between source and restoration, so that nothing flickers more than the source did, a codec's noise
+that stood still stands still, and the same frame gets the same grain in any run.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,10 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Place", "place_of", "whole_place", "with_grain"]
 
-_Planes = NDArray[np.float32]
+_Plane = NDArray[np.float32]
 
-_SIGMAS = (0.8, 1.6, 3.2)
-"""Deviations (px) of the Gaussians that part the bands. Coarser spots are hardly ever grain."""
+_COARSEST = 3.2
+"""Deviation of a Gaussian (px): what it takes away is fine. Coarser spots are hardly ever grain."""
 
 _CELL = 8
 """Side of a cell (px)."""
@@ -45,13 +42,16 @@ _DARKEST, _LIGHTEST = 12.0, 243.0
 """Mean levels of cells beyond which noise is cut off by black or white."""
 
 _FAINT, _PLAIN = 1.0, 1.6
-"""Deviation of the source's noise (1/255, luma, all bands): up to the first nothing is added, from the second on all
-that is missing. Clean H.264 recordings have 0.4 to 0.7, those of a webcam 1.3 to 1.7."""
+"""Deviation of the source's noise (1/255, luma): up to the first nothing goes back, from the second on all that is
+asked for. Clean H.264 recordings have 0.4 to 0.7, those of a webcam 1.3 to 1.7."""
 
-_NEAR = 5.0
-"""Deviation of a Gaussian (px): grain is added where the source shows some within this reach."""
+_NEAR = 3.0
+"""Deviation of a Gaussian (px): the strength of a change is looked at within this reach."""
 
-_TO_YCC = np.array([(0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)], dtype=np.float64)
+_UNEVEN = 2.0
+"""How many times as strong as in the flattest cells noise is elsewhere: spots cluster, and light brings more."""
+
+_LUMA = np.array([(0.299, 0.587, 0.114)], dtype=np.float64)
 _ROUNDING = 1 / 12
 """Variance of rounding to whole levels."""
 
@@ -86,66 +86,78 @@ def whole_place(size_hw: tuple[int, int]) -> Place:
     return Place(Region(0, 0, size_hw[1], size_hw[0]), np.ones(size_hw, np.float32))
 
 
-def with_grain(before: Frame, after: Frame, places: list[Place]) -> Frame:
-    """A frame whose restored faces have the grain that they had.
+def with_grain(before: Frame, after: Frame, places: list[Place], share: float) -> Frame:
+    """A frame whose restored faces have grain of their own again.
 
     Args:
         before: at the output's size, without restored faces; not changed.
         after: the same with them; not changed.
         places: of the faces.
+        share: 0 to 1, of the grain that each face has lost; it goes back in parts down to faint noise.
 
     Returns:
         A new frame; ``after`` itself where nothing is missing.
     """
     for place in places:
-        delta = _missing_grain(before.rgb(place.region), after.rgb(place.region), place.mask)
-        if delta is not None:
-            after = after.add_rgb(place.region, delta)
+        source = before.rgb(place.region)
+        noise = _noise_of(source, place.mask)
+        if noise is not None:
+            delta = noise.part_of(source.astype(np.float32) - after.rgb(place.region))
+            if delta is not None:
+                after = after.add_rgb(place.region, share * delta * (place.mask > 0)[..., None])
     return after
 
 
-def _missing_grain(
-    before: NDArray[np.uint8], after: NDArray[np.uint8], mask: NDArray[np.float32]
-) -> NDArray[np.float32] | None:
-    """What to add, ``(h, w, 3) float32 RGB``, to the second picture of a face; None for nothing."""
-    source, result = _bands(before), _bands(after)
-    cells = _flat_cells(before, after, mask)
+@dataclass(frozen=True, eq=False)
+class _Noise:
+    """The noise of a face in its source.
+
+    Attributes:
+        fine: ``(h, w)``, what is fine in the luma, noise and detail.
+        cells: which cells show how strong the noise is.
+        variance: of the noise, in squared levels.
+        presence: 0 for a source that is as good as clean, up to 1.
+    """
+
+    fine: _Plane
+    cells: NDArray[np.bool_]
+    variance: float
+    presence: float
+
+    def part_of(self, change: _Plane) -> _Plane | None:
+        """Of a change ``(h, w, 3) float32 RGB``, source less result, what is this noise; None for nothing."""
+        change = change - _smoothed(change, _COARSEST)
+        luma = cv2.transform(change, _LUMA)
+        lost = self.variance - _variance(self.fine - luma, self.cells)
+        if lost * self.presence < _ROUNDING:
+            return None
+        # Where more has changed than noise can be, detail has: of that no more comes back than so much.
+        strength, most = _smoothed(np.square(luma), _NEAR), np.float32(_UNEVEN * self.variance)
+        weight = np.sqrt(most / np.maximum(strength, most))
+        return np.asarray(change * (self.presence * weight)[..., None], np.float32)
+
+
+def _noise_of(picture: NDArray[np.uint8], mask: NDArray[np.float32]) -> _Noise | None:
+    """The noise of a face in a ``(h, w, 3) uint8 RGB`` picture; None where there is none, or that cannot be told."""
+    luma = cv2.transform(picture.astype(np.float32), _LUMA)
+    smooth = _smoothed(luma, _COARSEST)
+    cells = _flat_cells(luma, smooth, mask)
     if cells is None:
         return None
-    had, has = _variances(source, cells), _variances(result, cells)
-    share = _smooth_step((float(np.sqrt(had[0].sum())) - _FAINT) / (_PLAIN - _FAINT))
-    missing = np.maximum(had - has, 0) * share
-    if missing[0].sum() < _ROUNDING:
-        return None
-    random = np.random.Generator(np.random.Philox(zlib.crc32(before.tobytes())))
-    grain = [_grain(mask.shape, variances, random) for variances in missing]
-    # Of what the frame had the part 1 - mask is still there: variances add up, not deviations.
-    weight = np.sqrt(mask * (2 - mask)) * _presence(source[0], had[0])
-    return np.asarray(cv2.transform(cv2.merge(grain), np.linalg.inv(_TO_YCC)) * weight[..., None], np.float32)
+    fine = luma - smooth
+    variance = _variance(fine, cells)
+    presence = _smooth_step((np.sqrt(variance) - _FAINT) / (_PLAIN - _FAINT))
+    return _Noise(fine, cells, variance, presence) if presence > 0 else None
 
 
-def _bands(picture: NDArray[np.uint8]) -> list[list[_Planes]]:
-    """Luma and two chromas of a ``(h, w, 3) uint8 RGB`` picture, each parted into bands, the finest first."""
-    channels = cv2.split(cv2.transform(picture.astype(np.float32), _TO_YCC))
-    return [_parted(channel) for channel in channels]
+def _smoothed(picture: _Plane, sigma: float) -> _Plane:
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101), np.float32)
 
 
-def _parted(channel: _Planes) -> list[_Planes]:
-    smooth = [channel, *(_smoothed(channel, sigma) for sigma in _SIGMAS)]
-    return [finer - coarser for finer, coarser in itertools.pairwise(smooth)]
-
-
-def _smoothed(channel: _Planes, sigma: float) -> _Planes:
-    return np.asarray(cv2.GaussianBlur(channel, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101), np.float32)
-
-
-def _flat_cells(
-    before: NDArray[np.uint8], after: NDArray[np.uint8], mask: NDArray[np.float32]
-) -> NDArray[np.bool_] | None:
+def _flat_cells(luma: _Plane, smooth: _Plane, mask: NDArray[np.float32]) -> NDArray[np.bool_] | None:
     """Which cells show how strong the noise is; None where there are too few."""
-    luma = cv2.transform(before.astype(np.float32), _TO_YCC[:1])
-    slopes = [_slope(luma), _slope(cv2.transform(after.astype(np.float32), _TO_YCC[:1]))]
-    level, slope = _cell_means(luma), _cell_means(np.maximum(*slopes))
+    slopes = cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
+    level, slope = _cell_means(luma), _cell_means(slopes)
     usable = (_cell_means(mask) > 0.9) & (level > _DARKEST) & (level < _LIGHTEST)
     count = int(usable.sum() * _FLATTEST)
     if count < _FEWEST:
@@ -153,71 +165,15 @@ def _flat_cells(
     return np.asarray(usable & (slope <= np.partition(slope[usable], count - 1)[count - 1]))
 
 
-def _slope(luma: _Planes) -> _Planes:
-    """Steepness of what is too coarse to be grain."""
-    smooth = _smoothed(luma, _SIGMAS[-1])
-    return cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
-
-
-def _cell_means(plane: _Planes) -> _Planes:
+def _cell_means(plane: _Plane) -> _Plane:
     height, width = (side // _CELL * _CELL for side in plane.shape)
     cells = plane[:height, :width].reshape(height // _CELL, _CELL, width // _CELL, _CELL)
     return np.asarray(cells.mean(axis=(1, 3)), np.float32)
 
 
-def _variances(bands: list[list[_Planes]], cells: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """``(3, 3)``: the noise's variance of each channel in each band, in squared levels."""
-    found = [[np.quantile(_cell_means(np.square(band))[cells], _TYPICAL) for band in parts] for parts in bands]
-    return np.maximum(np.array(found) - _ROUNDING * _band_energies(), 0)
-
-
-def _presence(luma: list[_Planes], had: NDArray[np.float64]) -> _Planes:
-    """Where the source has grain: 0 to 1, of its usual deviation."""
-    energy = _smoothed(np.square(luma[0]) + np.square(luma[1]), _NEAR)
-    return np.sqrt(np.minimum(energy / np.float32(max(had[0] + had[1], 1e-6)), 1))
-
-
-def _grain(shape: tuple[int, ...], variances: NDArray[np.float64], random: np.random.Generator) -> _Planes:
-    """Noise ``(h, w) float32`` with these variances in its bands."""
-    total = np.zeros(shape, np.float32)
-    for number, power in enumerate(_powers(variances)):
-        white = random.standard_normal(shape, dtype=np.float32)
-        if power > 1e-3:
-            total += np.float32(np.sqrt(power)) * _parted(white)[number]
-    return total
-
-
-def _powers(variances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How strong noise of each band has to be for these variances: bands overlap, and powers are not negative.
-
-    The multiplicative iteration of Richardson and Lucy keeps them so.
-    """
-    spill = _spill()
-    variances = variances + 1e-6
-    powers = variances / np.diag(spill)
-    for _ in range(20):
-        powers *= spill.T @ (variances / (spill @ powers)) / spill.sum(axis=0)
-    return np.asarray(powers, np.float64)
-
-
-@functools.cache
-def _responses() -> NDArray[np.float64]:
-    """``(3, n, n)``: of each band, how strongly it lets each frequency through."""
-    spot = np.zeros((96, 96), np.float32)
-    spot[48, 48] = 1
-    return np.abs(np.fft.fft2(np.stack(_parted(spot))))
-
-
-def _band_energies() -> NDArray[np.float64]:
-    """``(3,)``: the variance that white noise of deviation 1 has in each band."""
-    return np.asarray(np.square(_responses()).mean(axis=(1, 2)))
-
-
-@functools.cache
-def _spill() -> NDArray[np.float64]:
-    """``(3, 3)``: the variance in each band (row) of white noise that went through each other (column)."""
-    power = np.square(_responses())
-    return np.asarray((power[:, None] * power[None]).mean(axis=(2, 3)))
+def _variance(fine: _Plane, cells: NDArray[np.bool_]) -> float:
+    """Of the noise in these cells, in squared levels."""
+    return max(0.0, float(np.quantile(_cell_means(np.square(fine))[cells], _TYPICAL)) - _ROUNDING)
 
 
 def _smooth_step(value: float) -> float:

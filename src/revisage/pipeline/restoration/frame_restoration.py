@@ -58,6 +58,10 @@ _MEASURE_EVERY = 10
 _LOOK_EVERY = 50
 """Naturalness and components are measured in one of so many frames: they cost about as much as a restoration."""
 
+_GRAIN: dict[str, float] = {"none": 0.0, "auto": 0.5, "match": 1.0}
+"""Of the grain that a face has lost, how much goes back. With half of it a face no longer looks pasted, and most of
+what the restoration gained is kept (docs/picture.md)."""
+
 
 @dataclass
 class QualitySums:
@@ -273,7 +277,7 @@ class FaceWork:
         self._enlarges = config.upscale > 1
         self._composite = functools.partial(composite, own_colours=config.color == "keep")
         self._denoise = config.denoise
-        self._matches_grain = config.grain == "match"
+        self._grain = _GRAIN[config.grain]
         self._networks = networks
         self._size_hw = size_hw
         self._shown = 0
@@ -328,7 +332,7 @@ class FaceWork:
 
     def _shown_whole(self, canvas: Frame, item: FrameInWork) -> Frame:
         result = _shown_whole(canvas, item)
-        return with_grain(canvas, result, [whole_place(canvas.size_hw)]) if self._matches_grain else result
+        return with_grain(canvas, result, [whole_place(canvas.size_hw)], self._grain) if self._grain else result
 
     def _factors(self, frame: Frame) -> tuple[float, float]:
         """How much wider and higher the output is than a frame."""
@@ -350,10 +354,10 @@ class FaceWork:
         else:
             aligned = item.aligned
             result = self._composite(canvas, list(zip(aligned, item.restored, strengths, strict=True)), factors)
-        if self._matches_grain:
+        if self._grain:
             scale = factors if aligned is item.aligned else (1.0, 1.0)
             places = [place_of(face, canvas.size_hw, scale) for face in aligned]
-            result = with_grain(canvas, result, [place for place in places if place is not None])
+            result = with_grain(canvas, result, [place for place in places if place is not None], self._grain)
         return result
 
     def _aligned_again(
