@@ -196,6 +196,8 @@ def test_networks_stay_loaded_until_they_are_dropped(
     assert len(loads) == 1
     revisage.detect_faces(picture, threshold=0.4)
     assert [options["threshold"] for options in loads] == [None, 0.4]
+    assert revisage.restore(face_clip, tmp_path / "out.mkv", end=0.04, dry_run=True, fine="keep").faces == 0
+    assert len(loads) == 2, "the settings that were changed do not concern it"
     revisage.drop_networks()
     revisage.detect_faces(picture)
     assert len(loads) == 3

@@ -26,6 +26,14 @@ __all__ = ["Networks", "drop_networks", "kept_networks"]
 _SHARED = frozenset({"_fine", "detector", "flow", "guide_flow", "recogniser", "restorer", "upscaler"})
 """What two sets of networks with the same settings hold in common once it is loaded."""
 
+_DECIDING = {
+    "detector": {"detector", "detection_threshold", "device", "engine", "precision"},
+    "recogniser": {"reader", "device", "engine"},
+    "_fine": {"device", "engine", "precision"},
+}
+"""What sets with other settings can hold in common, and the settings that decide about it. The restorer is not of
+these: its file may have changed."""
+
 
 class Networks:
     """Detector, restorer and upscaler as a config asks for them.
@@ -192,6 +200,13 @@ class Networks:
         other.__dict__.update({name: value for name, value in self.__dict__.items() if name in _SHARED})
         return other
 
+    def take_over(self, other: Networks) -> None:
+        """Hold what another set has loaded already, as far as the settings that decide about it are the same here."""
+        for name, settings in _DECIDING.items():
+            same = self.config.model_dump(include=settings) == other.config.model_dump(include=settings)
+            if same and name in other.__dict__:
+                self.__dict__[name] = other.__dict__[name]
+
     def calibrated(self, crops: Crop) -> Networks:
         """These networks with a restorer in int8, made for the footage that ``crops`` were cut from."""
         other = Networks(self.config, crops)
@@ -248,7 +263,11 @@ def kept_networks(config: RestoreConfig) -> Networks:
     state = model.stat() if model.is_file() else None
     key = json.dumps([config.about("networks"), state and [state.st_mtime_ns, state.st_size]], sort_keys=True)
     with _keeping:
-        networks = _kept.pop(key, None) or Networks(config.model_copy(update={"who": (), "reference": ()}))
+        networks = _kept.pop(key, None)
+        if networks is None:
+            networks = Networks(config.model_copy(update={"who": (), "reference": ()}))
+            for other in _kept.values():
+                networks.take_over(other)
         _kept[key] = networks
         while len(_kept) > _KEPT:
             _kept.popitem(last=False)
