@@ -18,12 +18,6 @@ from revisage.nets import build
 TINY = {"out_size": 64, "narrow": 0.0625, "channel_multiplier": 1, "num_style_feat": 64, "num_mlp": 1}
 
 
-@pytest.fixture(autouse=True)
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    # One cache for all tests: they meet the same few networks again and again, as users do.
-    monkeypatch.setenv("REVISAGE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 @pytest.fixture
 def save_net(tmp_path: Path) -> Callable[..., Path]:
     """save_net(net, name, **metadata) writes a network as safetensors, with metadata when there is any."""
