@@ -60,7 +60,7 @@ def tape(blurred: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A camera's tape as Chromium plays it: the face, without moving."""
     path = tmp_path_factory.mktemp("tape") / "camera.y4m"
     with av.open(str(path), "w", format="yuv4mpegpipe") as container:
-        stream = container.add_stream("wrapped_avframe", rate=25)
+        stream = container.add_stream("wrapped_avframe", rate=5)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
         for number in range(5):
             frame = av.VideoFrame.from_ndarray(blurred, format="rgb24").reformat(format="yuv420p")

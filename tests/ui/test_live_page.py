@@ -64,9 +64,9 @@ def tape(blurred: np.ndarray, tmp_path: Path) -> Path:
     """A camera's tape as Chromium plays it: the face, without moving."""
     path = tmp_path / "camera.y4m"
     with av.open(str(path), "w", format="yuv4mpegpipe") as container:
-        stream = container.add_stream("wrapped_avframe", rate=25)
+        stream = container.add_stream("wrapped_avframe", rate=5)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        for number in range(25):
+        for number in range(5):
             frame = av.VideoFrame.from_ndarray(blurred, format="rgb24").reformat(format="yuv420p")
             frame.pts = number
             container.mux(stream.encode(frame))
@@ -81,7 +81,8 @@ def watched(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(WATCH, encoding="utf-8")
     path = ":".join([str(folder), *(each for each in sys.path if each)])
-    with running_page(tmp_path / "data", PYTHONPATH=path, WATCHED_HOSTS=str(hosts)) as (url, _):
+    settings = {"PYTHONPATH": path, "WATCHED_HOSTS": str(hosts), "REVISAGE_SERVICE_PRELOAD": "false"}
+    with running_page(tmp_path / "data", **settings) as (url, _):
         yield url, hosts
 
 
