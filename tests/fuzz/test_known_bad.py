@@ -13,7 +13,7 @@ from children import VERBS, Child
 from known_bad import KNOWN_BAD, Maker, webp_large
 
 from revisage.cli.app import run
-from sample_media import face_frames, plain_frames, write_tiny_compiled_model, write_video
+from sample_media import face_frames, plain_frames, write_video
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="limits of processes are POSIX"),
@@ -22,10 +22,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    folder = tmp_path_factory.mktemp("child")
-    model = write_tiny_compiled_model(tmp_path_factory.mktemp("model") / "tiny.xml")
-    made = Child(folder, model)
+def child(compiled_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
+    made = Child(tmp_path_factory.mktemp("child"), compiled_model)
     yield made
     made.stop()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,31 @@ import pytest
 import revisage
 from revisage.core import ProcessingError, Progress, RestoreConfig, UserError
 from revisage.media.video.segment_sink import SegmentSink
-from revisage.pipeline import FileReport, Networks, plan, restore_file
+from revisage.pipeline import FileReport, Networks, kept_networks, plan, restore_file
 from revisage.pipeline.restoration.frame_restoration import FaceQuality
 from revisage.pipeline.segment_job import _frames
 from sample_media import read_video
 
 
-@pytest.fixture(autouse=True)
-def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "BLOCK", 4)
-    monkeypatch.setattr(plan, "RUN_IN", 2)
+@pytest.fixture(autouse=True, scope="module")
+def short_blocks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "BLOCK", 4)
+        patch.setattr(plan, "RUN_IN", 2)
+        yield
 
 
 def restored(clip: Path, output: Path, model: Path, networks: Networks | None = None, **options: Any) -> FileReport:
     config = RestoreConfig(model=str(model), temporal="off", **options)
-    return restore_file(clip, output, config, networks or Networks(config), segment_frames=4)
+    return restore_file(clip, output, config, networks or kept_networks(config), segment_frames=4)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(face_clip: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The output of a run without a fault."""
+    output = tmp_path_factory.mktemp("undisturbed") / "out.mkv"
+    restored(face_clip, output, tiny_model)
+    return output.read_bytes()
 
 
 class Faulty:
@@ -76,10 +87,8 @@ def test_a_restorer_that_fails_at_one_face_costs_its_frame(
 
 
 def test_a_measure_that_fails_costs_no_restoration(
-    face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    face_clip: Path, tiny_model: Path, undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    restored(face_clip, tmp_path / "whole.mkv", tiny_model)
-
     def look(*_: Any) -> None:
         raise ZeroDivisionError("no measure\nof this face")
 
@@ -87,14 +96,13 @@ def test_a_measure_that_fails_costs_no_restoration(
     report = restored(face_clip, tmp_path / "out.mkv", tiny_model)
     assert (report.faces.restored, report.failures) == (12, [])
     assert "not all faces could be measured: ZeroDivisionError: no measure of this face" in report.notes
-    assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "whole.mkv").read_bytes()
+    assert (tmp_path / "out.mkv").read_bytes() == undisturbed
 
 
 def test_a_segment_of_which_each_face_was_given_up_is_done_again_by_the_next_run(
-    face_clip: Path, tiny_model: Path, tmp_path: Path
+    face_clip: Path, tiny_model: Path, undisturbed: bytes, tmp_path: Path
 ) -> None:
-    whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
-    restored(face_clip, whole, tiny_model)
+    output = tmp_path / "out.mkv"
     config = RestoreConfig(model=str(tiny_model), temporal="off")
     networks, calls = Networks(config), itertools.count()
     engine = networks.restorer._engine  # type: ignore[attr-defined]
@@ -114,7 +122,7 @@ def test_a_segment_of_which_each_face_was_given_up_is_done_again_by_the_next_run
     report = restored(face_clip, output, tiny_model)
     assert report.timings.reused_segments == 1
     assert (report.faces.restored, report.failures) == (12, [])
-    assert output.read_bytes() == whole.read_bytes()
+    assert output.read_bytes() == undisturbed
 
 
 @pytest.fixture
@@ -156,10 +164,9 @@ def test_a_detector_that_always_fails_ends_the_run(
 
 
 def test_an_encoder_that_fails_keeps_what_was_finished(
-    face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    face_clip: Path, tiny_model: Path, undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
-    restored(face_clip, whole, tiny_model)
+    output = tmp_path / "out.mkv"
     real, calls = SegmentSink.write, itertools.count()
 
     def write(sink: SegmentSink, frame: Any) -> None:
@@ -176,13 +183,12 @@ def test_an_encoder_that_fails_keeps_what_was_finished(
         "segment-00001.mkv",
     ]
     assert restored(face_clip, output, tiny_model).timings.reused_segments == 2
-    assert output.read_bytes() == whole.read_bytes()
+    assert output.read_bytes() == undisturbed
 
 
 def test_a_disk_that_stalls_and_a_clock_that_jumps_change_nothing(
-    face_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    face_clip: Path, tiny_model: Path, undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    restored(face_clip, tmp_path / "steady.mkv", tiny_model)
     clock = itertools.cycle((2e9, 0.0, 1e9))
     real_write, calls = SegmentSink.write, itertools.count()
 
@@ -199,7 +205,7 @@ def test_a_disk_that_stalls_and_a_clock_that_jumps_change_nothing(
     monkeypatch.setattr(SegmentSink, "write", write)
     monkeypatch.setattr("revisage.pipeline.segment_job._frames", frames)
     report = restored(face_clip, tmp_path / "stalled.mkv", tiny_model)
-    assert (tmp_path / "stalled.mkv").read_bytes() == (tmp_path / "steady.mkv").read_bytes()
+    assert (tmp_path / "stalled.mkv").read_bytes() == undisturbed
     assert 0 < report.timings.total_seconds < 600
 
 

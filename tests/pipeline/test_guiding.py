@@ -91,7 +91,7 @@ def test_the_finest_frame_guides_the_others_alike_in_any_split(tiny_model: Path,
 
 
 def test_guide_frames_give_the_same_bytes_by_two_workers_and_when_a_run_is_taken_up_again(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compiled_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "BLOCK", 4)
     monkeypatch.setattr(plan, "RUN_IN", 2)
@@ -101,7 +101,7 @@ def test_guide_frames_give_the_same_bytes_by_two_workers_and_when_a_run_is_taken
     film = write_video(tmp_path / "film.mkv", frames, codec="ffv1")
 
     def restored(name: str, **options: Any) -> revisage.Report:
-        words = {"model": str(tiny_model), "guide_frames": True, "segment_frames": 4, "fine": "keep"}
+        words = {"model": str(compiled_model), "guide_frames": True, "segment_frames": 4, "fine": "keep"}
         return revisage.restore(film, tmp_path / name, **words, **options)
 
     def fail_at_frame_9(moment: Progress) -> None:

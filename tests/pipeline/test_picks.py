@@ -51,16 +51,12 @@ def test_without_consent_nothing_is_begun(face_clip: Path, tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_collect_nothing_is_kept(face_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
-    revisage.restore(face_clip, tmp_path / "plain.mkv", model=str(tiny_model))
-    assert [path.name for path in tmp_path.iterdir()] == ["plain.mkv"]
-
-
-def test_the_best_frames_of_a_track_are_kept_and_the_result_is_the_same(
+def test_the_best_frames_of_a_track_are_kept_if_asked_for_and_the_result_is_the_same(
     face_clip: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
     revisage.restore(face_clip, tmp_path / "plain.mkv", model=str(tiny_model), segment_frames=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["plain.mkv"]
     report = revisage.restore(
         face_clip,
         tmp_path / "kept.mkv",

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from service_process import LiveService, live_service, wait_until
 
+from revisage.cli.app import run
 from revisage.client import Client, JobFailedError, ServiceError
 from revisage.media import probe
 from revisage.service.settings import MediumTooLargeError, ServiceSettings, check_medium
@@ -320,17 +321,14 @@ def test_openapi_is_complete(service: LiveService) -> None:
         assert document["components"]["schemas"][name]["examples"], name
 
 
-def test_a_service_for_others_needs_a_token(tmp_path: Path, face_clip: Path) -> None:
-    command = [sys.executable, "-m", "revisage"]
+def test_a_service_for_others_needs_a_token(
+    tmp_path: Path, face_clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     place = ["--data-dir", str(tmp_path)]
-    refused = subprocess.run(
-        [*command, "serve", "--host", "0.0.0.0", "--port", "0", *place], capture_output=True, text=True
-    )
-    assert refused.returncode == 2
-    assert "without a token; make one with: revisage token add" in refused.stderr
-    made = subprocess.run([*command, "token", "add", "me", *place], capture_output=True, text=True, check=True)
-    other = subprocess.run([*command, "token", "add", "eve", *place], capture_output=True, text=True, check=True)
-    secret, stranger = made.stdout.strip(), other.stdout.strip()
+    assert run(["serve", "--host", "0.0.0.0", "--port", "0", *place]) == 2
+    assert "without a token; make one with: revisage token add" in capsys.readouterr().err
+    assert run(["token", "add", "me", *place]) == run(["token", "add", "eve", *place]) == 0
+    secret, stranger = capsys.readouterr().out.split()
     with live_service(tmp_path, "--require-token", "--workers", "0") as service:
         assert service.get("/v1/jobs").status_code == 401
         assert service.get("/metrics", headers={"Authorization": f"Bearer {secret}x"}).status_code == 401
