@@ -45,23 +45,40 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 LONG_FILES = (
     "test_page.py",
     "test_file_restoration.py",
-    "test_under_fire.py",
-    "test_cookbook.py",
-    "test_mutated_files.py",
-    "test_known_bad.py",
-    "test_page_in_chromium.py",
-    "test_without_torch.py",
     "test_ray_runner.py",
-    "test_notebook.py",
-    "test_reader_training.py",
+    "test_live_page.py",
     "test_storage.py",
-    "test_work.py",
+    "test_under_fire.py",
+    "test_face_restorer.py",
+    "test_known_bad.py",
+    "test_detector_weights.py",
+    "test_scan_parts.py",
+    "test_page_in_chromium.py",
+    "test_cookbook.py",
+    "test_field.py",
+    "test_faults.py",
+    "test_mutated_files.py",
+    "test_averaging.py",
+    "test_reader_training.py",
     "test_export.py",
-    "test_conversion.py",
-    "test_parity_references.py",
+    "test_batch.py",
+    "test_gif_round.py",
+    "test_locations.py",
+    "test_bad_input.py",
+    "test_guiding.py",
+    "test_without_torch.py",
     "test_http.py",
+    "test_cookbook_service.py",
+    "test_restorer_training.py",
+    "test_gfpgan_stage.py",
+    "test_spread.py",
+    "test_notebook.py",
+    "test_parity_references.py",
+    "test_conversion.py",
+    "test_work.py",
 )
-"""Files that take longest: begun first, lest one worker be left with the last of them while the others have nothing."""
+"""Files that take longest, the longest first: begun in this order, lest one worker be left with the last of them while
+the others have nothing."""
 
 
 # Sample media are written by SVT-AV1 too, which takes real-time priority where root runs the tests.
@@ -90,8 +107,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
-        tests = Counter(item.path for item in items)
-        items.sort(key=lambda item: (item.path.name not in LONG_FILES, -tests[item.path]))
+        tests, places = Counter(item.path for item in items), {name: place for place, name in enumerate(LONG_FILES)}
+        items.sort(key=lambda item: (places.get(item.path.name, len(places)), -tests[item.path]))
     if config.option.markexpr:
         return
     slow = pytest.mark.skip(reason="slow: run with -m slow")
