@@ -9,7 +9,7 @@ from face_frames import face_at, smooth_picture
 
 from revisage.faces.alignment import AlignedFace, align
 from revisage.faces.compositing import composite
-from revisage.faces.grain import place_of, whole_place, with_grain
+from revisage.faces.grain import GrainShare, place_of, whole_place, with_grain
 from revisage.media import Frame
 from revisage.media.frame import Colour, PixelLayout
 
@@ -50,10 +50,10 @@ def noise_of(frame: Frame, clean: Frame) -> tuple[float, float]:
     return float(noise.std()), float(fine.std() / noise.std())
 
 
-def restored_with_grain(noisy: Frame, pasted: Frame, found: AlignedFace, share: float) -> Frame:
+def restored_with_grain(noisy: Frame, pasted: Frame, found: AlignedFace, part: float) -> Frame:
     place = place_of(found, noisy.size_hw)
     assert place is not None
-    return with_grain(noisy, pasted, [place], share)
+    return with_grain(noisy, pasted, [place], GrainShare(part))
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv444p", "yuv420p10le"])
@@ -81,7 +81,20 @@ def test_a_share_of_what_was_taken_comes_back(share: float) -> None:
     assert gets == pytest.approx(has + share * (had - has), rel=0.1)
 
 
-@pytest.mark.parametrize("sigma", [0.0, 0.7])
+def test_of_strong_noise_no_more_comes_back_than_is_allowed() -> None:
+    clean, noisy = grainy(12.0, 0.0)
+    found, pasted = cleaned(clean, noisy)
+    place = place_of(found, noisy.size_hw)
+    assert place is not None
+    had, has = noise_of(noisy, clean)[0], noise_of(pasted, clean)[0]
+    held, free = (
+        noise_of(with_grain(noisy, pasted, [place], GrainShare(0.5, most)), clean)[0] - has for most in (2.5, 99.0)
+    )
+    assert 1.2 < held <= 2.5
+    assert free == pytest.approx(0.5 * (had - has), rel=0.15)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.7, 1.5])
 def test_a_clean_face_stays_as_it_is(sigma: float) -> None:
     clean, noisy = grainy(sigma, 0.0)
     found, pasted = cleaned(clean, noisy)
@@ -90,7 +103,7 @@ def test_a_clean_face_stays_as_it_is(sigma: float) -> None:
 
 def test_where_the_noise_was_kept_none_is_added() -> None:
     _, noisy = grainy(6.0, 0.0)
-    assert with_grain(noisy, noisy, [whole_place(noisy.size_hw)], 1.0) is noisy
+    assert with_grain(noisy, noisy, [whole_place(noisy.size_hw)], GrainShare(1.0)) is noisy
 
 
 def test_detail_that_was_restored_stays() -> None:

@@ -33,7 +33,7 @@ from .fine_change import (
     track_choices,
     with_fine,
 )
-from .grain import Place, place_of, whole_place, with_grain
+from .grain import GrainShare, Place, place_of, whole_place, with_grain
 from .pixel_damage import PixelSigns, pixel_signs
 from .shots import ShotDetector, begins_shot
 from .tracking import FaceFollower, FollowedFace, Looks, Tracker, frontality, looks_of, track_of, turn_weights
@@ -51,6 +51,7 @@ __all__ = [
     "FineNet",
     "FollowedFace",
     "Found",
+    "GrainShare",
     "Looks",
     "PixelSigns",
     "Place",

@@ -8,6 +8,7 @@ that stood still stands still, and the same frame gets the same grain in any run
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from revisage.faces.compositing import scaled_affine, shown_mask, shown_region
 if TYPE_CHECKING:
     from revisage.media import Frame
 
-__all__ = ["Place", "place_of", "whole_place", "with_grain"]
+__all__ = ["GrainShare", "Place", "place_of", "whole_place", "with_grain"]
 
 _Plane = NDArray[np.float32]
 
@@ -41,9 +42,10 @@ _TYPICAL = 0.35
 _DARKEST, _LIGHTEST = 12.0, 243.0
 """Mean levels of cells beyond which noise is cut off by black or white."""
 
-_FAINT, _PLAIN = 1.0, 1.6
+_FAINT, _PLAIN = 2.0, 3.5
 """Deviation of the source's noise (1/255, luma): up to the first nothing goes back, from the second on all that is
-asked for. Clean H.264 recordings have 0.4 to 0.7, those of a webcam 1.3 to 1.7."""
+asked for. Clean H.264 recordings have 0.4 to 0.7, those of a webcam 1.3 to 1.7, photos in JPEG of quality 20 1.5 to 2.4
+of what is no grain."""
 
 _NEAR = 3.0
 """Deviation of a Gaussian (px): the strength of a change is looked at within this reach."""
@@ -54,6 +56,23 @@ _UNEVEN = 2.0
 _LUMA = np.array([(0.299, 0.587, 0.114)], dtype=np.float64)
 _ROUNDING = 1 / 12
 """Variance of rounding to whole levels."""
+
+
+@dataclass(frozen=True)
+class GrainShare:
+    """How much of the grain that a face has lost goes back.
+
+    Attributes:
+        part: of it, 0 to 1.
+        most: deviation of what goes back at most (1/255, luma).
+    """
+
+    part: float
+    most: float = math.inf
+
+    def of(self, deviation: float) -> float:
+        """The part of grain of this deviation that goes back."""
+        return min(self.part, self.most / deviation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,14 +105,14 @@ def whole_place(size_hw: tuple[int, int]) -> Place:
     return Place(Region(0, 0, size_hw[1], size_hw[0]), np.ones(size_hw, np.float32))
 
 
-def with_grain(before: Frame, after: Frame, places: list[Place], share: float) -> Frame:
+def with_grain(before: Frame, after: Frame, places: list[Place], share: GrainShare) -> Frame:
     """A frame whose restored faces have grain of their own again.
 
     Args:
         before: at the output's size, without restored faces; not changed.
         after: the same with them; not changed.
         places: of the faces.
-        share: 0 to 1, of the grain that each face has lost; it goes back in parts down to faint noise.
+        share: of the grain that each face has lost; less of faint noise, and nothing of what is hardly seen.
 
     Returns:
         A new frame; ``after`` itself where nothing is missing.
@@ -104,7 +123,8 @@ def with_grain(before: Frame, after: Frame, places: list[Place], share: float) -
         if noise is not None:
             delta = noise.part_of(source.astype(np.float32) - after.rgb(place.region))
             if delta is not None:
-                after = after.add_rgb(place.region, share * delta * (place.mask > 0)[..., None])
+                part = share.of(math.sqrt(noise.variance))
+                after = after.add_rgb(place.region, part * delta * (place.mask > 0)[..., None])
     return after
 
 

@@ -15,6 +15,7 @@ from revisage.faces import (
     AlignedFace,
     FaceDetector,
     FineChoice,
+    GrainShare,
     align,
     composite,
     ffhq_template,
@@ -58,9 +59,9 @@ _MEASURE_EVERY = 10
 _LOOK_EVERY = 50
 """Naturalness and components are measured in one of so many frames: they cost about as much as a restoration."""
 
-_GRAIN: dict[str, float] = {"none": 0.0, "auto": 0.5, "match": 1.0}
+_GRAIN = {"none": None, "auto": GrainShare(0.5, most=2.5), "match": GrainShare(1.0)}
 """Of the grain that a face has lost, how much goes back. With half of it a face no longer looks pasted, and most of
-what the restoration gained is kept (docs/picture.md)."""
+what the restoration gained is kept (docs/picture.md); noise of more than five levels is no grain but damage."""
 
 
 @dataclass
