@@ -6,6 +6,7 @@ One server and one browser for all; each test gets a page of its own.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -291,6 +292,22 @@ def test_people_get_names_by_photos_and_by_typing_and_ticks_choose(
     button(page, "Download video").wait_for()
     page.get_by_text(re.compile(r"^Ann Lee, ")).wait_for()
     page.get_by_text(re.compile(r"^Still the same person|^Looks like somebody else")).first.wait_for()
+
+
+def test_the_best_frames_guide_the_others_where_that_is_ticked(page: Any, face_clip: Path) -> None:
+    choose(page, face_clip)
+    page.get_by_text("in this frame").wait_for()
+    page.get_by_text("More settings", exact=True).click()
+    page.get_by_text("Let the best frames of each person guide the others").click()
+    page.get_by_role("checkbox", name="Let the best frames of each person guide the others", checked=True).wait_for()
+    button(page, "Restore").click()
+    button(page, "Download video").wait_for()
+    button(page, "More").click()
+    with page.expect_download() as download:
+        button(page, "Download report").click()
+    report = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    assert report["config"]["guide_frames"] is True
+    assert [re.fullmatch(r"frame \d+", track["guide"]) is not None for track in report["files"][0]["tracks"]] == [True]
 
 
 def people_chooser(page: Any) -> Any:
