@@ -24,12 +24,22 @@ def test_the_demo_restores_its_clip_and_measures_it(tmp_path: Path, monkeypatch:
     result = run_demo(tmp_path / "demo")
     assert result.frames == demo.FRAMES
     assert result.psnr[1] > result.psnr[0]
-    assert result.niqe[2] < result.niqe[1] < result.niqe[0]
+    assert result.niqe[1] < result.niqe[0] - 1
+    assert result.niqe[2] < result.niqe[0]
     sound = _audio(result.damaged)
     assert len(sound) > 50
     assert _audio(result.restored) == sound
     assert all(path.stat().st_size > 1000 for path in (result.comparison, result.report))
     assert str(result.restored) in "\n".join(result.lines())
+
+
+def test_the_damaged_clip_is_the_same_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """480 px are a width at which x264 would write another file each time."""
+    monkeypatch.setattr(demo, "FRAMES", 30)
+    files = [tmp_path / name for name in ("one.mp4", "two.mp4", "three.mp4")]
+    for file in files:
+        demo.write_demo_clip(file)
+    assert len({file.read_bytes() for file in files}) == 1
 
 
 def test_the_scene_is_the_same_twice_and_the_mouth_moves() -> None:

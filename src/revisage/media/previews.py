@@ -19,7 +19,7 @@ from revisage.core import Box, CancelToken, Image, InputError
 from revisage.media.dispatch import open_source
 from revisage.media.formats import format_of_info
 from revisage.media.interface import MediaInfo
-from revisage.media.video import BROKEN_PACKET, muxing, open_container, video_stream
+from revisage.media.video import BROKEN_PACKET, muxing, open_container, repeatable_x264, video_stream
 
 __all__ = [
     "PlainVideo",
@@ -244,6 +244,7 @@ def open_plain_video(
 
 def _video_stream(container: Any, size_hw: tuple[int, int], rate: Fraction, crf: float) -> Any:
     options = {"crf": f"{crf:g}", "preset": "fast", "threads": "4"}
+    options["x264-params"] = ":".join(repeatable_x264(size_hw[1]))
     stream = container.add_stream("libx264", rate=rate, options=options)
     context = stream.codec_context
     context.height, context.width = size_hw

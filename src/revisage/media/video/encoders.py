@@ -29,6 +29,7 @@ __all__ = [
     "encoder_options",
     "has_alpha_plane",
     "ordinary_priority",
+    "repeatable_x264",
     "resolve_options",
     "scaled_size",
     "try_encoder",
@@ -362,10 +363,17 @@ def _stored_width(options: EncodeOptions, info: MediaInfo) -> int:
     return height if info.rotation % 180 else width
 
 
+def repeatable_x264(width: int) -> list[str]:
+    """The parameters by which x264 writes the same twice, of pictures of a width in px.
+
+    Where a row is no multiple of eight macroblocks, its macroblock tree reads memory behind it that it never wrote, and
+    two runs differ: seen at 480 and 960 px, not at 640 and 1280, with memory filled differently.
+    """
+    return [] if -(-width // 16) * 16 % _TREE_STEP == 0 else ["mbtree=0"]
+
+
 def _x264_params(info: MediaInfo, width: int) -> tuple[str, str]:
-    # Where a row is no multiple of eight macroblocks, x264's macroblock tree reads memory behind it that it never
-    # wrote, and two runs differ: seen at 480 and 960 px, not at 640 and 1280, with memory filled differently.
-    parts = [] if -(-width // 16) * 16 % _TREE_STEP == 0 else ["mbtree=0"]
+    parts = repeatable_x264(width)
     if info.fields == "bottom":
         parts.append("bff=1")
     if info.mastering_display is not None and info.mastering_display.primaries_xy:

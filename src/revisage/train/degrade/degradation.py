@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from revisage.core import Image
+from revisage.media import repeatable_x264
 
 __all__ = [
     "INTERPOLATIONS",
@@ -284,7 +285,7 @@ def recoded(
     coder: _Coder | None = None
     for number, planes in enumerate(frames):
         if coder is None:
-            coder = _Coder(codec, planes.shape, _options(codec, quality, deblock, preset))
+            coder = _Coder(codec, planes.shape, _options(codec, quality, deblock, preset, planes.shape[1]))
         yield from coder.coded(planes, number)
     if coder is not None:
         yield from coder.rest()
@@ -318,17 +319,19 @@ class _Coder:
             yield from (frame.to_ndarray() for frame in self._decoder.decode(packet))
 
 
-def _options(codec: Codec, quality: float, deblock: bool, preset: str) -> dict[str, str]:
+def _options(codec: Codec, quality: float, deblock: bool, preset: str, width: int) -> dict[str, str]:
     if codec == "mpeg2":
         step = str(round(quality))
         return {"qmin": step, "qmax": step, "g": "12", "bf": "0", "flags": "+bitexact", "sc_threshold": "1000000000"}
-    settings = "sliced-threads=0:sync-lookahead=0:rc-lookahead=10" + ("" if deblock else ":no-deblock=1")
+    settings = ["sliced-threads=0:sync-lookahead=0:rc-lookahead=10", *repeatable_x264(width)]
+    if not deblock:
+        settings.append("no-deblock=1")
     return {
         "crf": f"{quality:.2f}",
         "preset": preset,
         "bf": "0",
         "threads": "1",
-        "x264-params": f"{settings}:log-level=none",
+        "x264-params": ":".join((*settings, "log-level=none")),
     }
 
 
