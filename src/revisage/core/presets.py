@@ -47,7 +47,7 @@ PRESETS: dict[PresetName, Preset] = {
     ),
     "film": Preset("well kept film: grain, specks of dust", {"dust": True, "denoise": 0.5}),
     "meme": Preset("GIFs and stickers copied from copies", {"strength": 0.7}),
-    "photo": Preset("photos that went through messengers and networks", {"denoise": 1.0}),
+    "photo": Preset("photos that went through messengers and networks", {"denoise": 0.75}),
     "surveillance": Preset("small faces in poor light and few bits", {"denoise": 0.25}),
     "webcam": Preset("calls and webcams: noise and blocks, one face near the camera", {"denoise": 1.0}),
 }
