@@ -41,8 +41,7 @@ FACTORS = {"mild": 2, "medium": 4, "heavy": 8, "paper": 4}
 def main() -> int:
     options = _options()
     torch.set_num_threads(options.threads)
-    path = options.model or models.local_path("compact")
-    restore, size = _restorer(path, options.precision)
+    restore, size = _restorer(options.model, options.precision)
     images = _faces(options.faces, options.count)
     measure = Measures(options.weights)
     clean = [levels.reduce(image, size) for image in images]
@@ -57,7 +56,7 @@ def main() -> int:
         rows += [np.hstack([pictures[i] for i in shown]) for pictures in (inputs, methods["restored"], targets)]
     _print(report, len(images))
     if options.json:
-        record = {"model": path.name, "faces": len(images), "seed": SEED, "cpu": str(cpu_info()), "levels": report}
+        record = {"model": options.model, "faces": len(images), "seed": SEED, "cpu": str(cpu_info()), "levels": report}
         options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if options.grid:
         cv2.imwrite(str(options.grid), np.vstack(rows)[..., ::-1])
@@ -68,8 +67,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, required=True, help="folder of aligned faces, 512 px")
     parser.add_argument("--weights", type=Path, required=True, help="folder of the measures' networks")
-    parser.add_argument("--model", type=Path, help="a compact safetensors file; default: the embedded one")
-    parser.add_argument("--precision", choices=("fp32", "bf16", "int8"), help="the embedded one as OpenVINO runs it")
+    parser.add_argument("--model", default="compact", help="an embedded compact, or a safetensors file of one")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "int8"), help="an embedded one as OpenVINO runs it")
     parser.add_argument("--count", type=int, default=48, help="faces, spread over the folder")
     parser.add_argument("--alone", action="store_true", help="without the other methods")
     parser.add_argument("--threads", type=int, default=2)
@@ -78,13 +77,13 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _restorer(path: Path, precision: str | None) -> tuple[Callable[[list[Image]], list[Image]], int]:
+def _restorer(model: str, precision: str | None) -> tuple[Callable[[list[Image]], list[Image]], int]:
     """What restores crops, and their side: the net in torch, or the embedded one as a user gets it."""
     if precision is not None:
-        restorer = load_restorer("compact", precision=precision)
+        restorer = load_restorer(model, precision=precision)
         print(restorer.info)
         return lambda images: list(restorer(np.stack(images))), restorer.size
-    net = _load(path)
+    net = _load(Path(model) if Path(model).is_file() else models.verify(model).path)
     return lambda images: levels.restore(images, net), net.config.size
 
 

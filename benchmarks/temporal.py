@@ -48,6 +48,7 @@ MODES: dict[str, dict[str, Any]] = {
     "smooth": {"temporal": "smooth"},
     "flow, every frame": {"temporal": "flow", "carry": 0},
     "flow": {"temporal": "flow"},
+    "flow, natural": {"temporal": "flow", "look": "natural"},
     "flow, 2 passes": {"temporal": "flow", "temporal_passes": 2},
 }
 EVERY = 6

@@ -66,7 +66,7 @@ for call in {calls!r}:
     assert all("pip install 'revisage[torch]'" in line for line in lines), lines
 
 
-@pytest.mark.parametrize("name", ["compact", "compact-detector", "compact-fine", "compact-reader"])
+@pytest.mark.parametrize("name", ["compact", "compact-natural", "compact-detector", "compact-fine", "compact-reader"])
 def test_embedded_files_are_what_the_export_makes_of_the_weights(name: str, tmp_path: Path) -> None:
     from revisage.train import export_model
 
@@ -86,9 +86,10 @@ def test_embedded_files_are_what_the_export_makes_of_the_weights(name: str, tmp_
         assert notes["weights_sha256"] == weights.sha256
 
 
-def test_the_embedded_int8_form_is_of_the_weights() -> None:
-    weights = models.verify("compact")
-    file = models.compiled_path("compact", weights.sha256, "int8")
+@pytest.mark.parametrize("name", ["compact", "compact-natural"])
+def test_the_embedded_int8_form_is_of_the_weights(name: str) -> None:
+    weights = models.verify(name)
+    file = models.compiled_path(name, weights.sha256, "int8")
     assert file is not None
     model = engines.read_model(file, weights.path)
     assert engines.model_notes(model)["weights_sha256"] == weights.sha256

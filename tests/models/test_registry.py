@@ -66,6 +66,7 @@ def test_every_architecture_can_be_built() -> None:
 def test_embedded_models_are_the_compact_ones() -> None:
     assert [entry.name for entry in registry.entries() if entry.embedded] == [
         "compact",
+        "compact-natural",
         "compact-detector",
         "compact-fine",
         "compact-reader",

@@ -213,12 +213,13 @@ def agreement(one: np.ndarray, other: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / max(np.mean((one.astype(float) - other) ** 2), 1e-9)))
 
 
-def test_the_embedded_restorer_and_its_auto_precision(faces: np.ndarray) -> None:
-    wanted = load_restorer(device="cpu", engine="torch", precision="fp32")(faces)
-    fp32 = load_restorer(device="cpu", precision="fp32")(faces)
-    restorer = load_restorer(device="cpu")
+@pytest.mark.parametrize("name", ["compact", "compact-natural"])
+def test_the_embedded_restorers_and_their_auto_precision(name: str, faces: np.ndarray) -> None:
+    wanted = load_restorer(name, device="cpu", engine="torch", precision="fp32")(faces)
+    fp32 = load_restorer(name, device="cpu", precision="fp32")(faces)
+    restorer = load_restorer(name, device="cpu")
     auto = restorer(faces)
-    assert (restorer.size, restorer.info.name) == (256, "compact")
+    assert (restorer.size, restorer.info.name) == (256, name)
     assert agreement(wanted, faces) < 45, "it changes nothing"
     assert np.abs(wanted.astype(int) - fp32).max() <= 1
     assert agreement(auto, wanted) > 44
@@ -243,6 +244,18 @@ def test_the_embedded_int8_form_agrees_on_damaged_faces(
     restorer, fp32 = int8_and_fp32
     assert (restorer.info.name, restorer.info.precision) == ("compact", "int8")
     assert agreement(restorer(crops), fp32(crops)) >= 44
+
+
+def test_the_natural_look_is_as_crisp_as_the_source(shared: Path) -> None:
+    """Fine detail of faces at the level heavy: the faithful look has too little of it, the natural one more."""
+    files = sorted((shared / "faces" / "test512").glob("*.webp"))[5::60]
+    pairs = list(degraded_pairs([cv2.imread(str(file))[..., ::-1] for file in files], "heavy", 256, seed=11))
+    crops, sources = (np.stack(part) for part in zip(*pairs, strict=True))
+    faithful, natural = (load_restorer(name, device="cpu")(crops) for name in ("compact", "compact-natural"))
+    wanted, less, more = (
+        np.mean([cv2.Laplacian(face, cv2.CV_32F).std() for face in each]) for each in (sources, faithful, natural)
+    )
+    assert less < more < 1.1 * wanted
 
 
 @pytest.mark.slow
@@ -271,7 +284,10 @@ def test_models_that_cannot_be_used(
     misfit = save_net(tiny_net, "misfit.safetensors", arch="gfpgan_clean", config={"out_size": 64})
     for asked, match in (
         ("gfpgan-9", "unknown model 'gfpgan-9'"),
-        ("retinaface-r50", "is a retinaface_resnet50 network and no face restorer: choose one of compact, gfpgan-1,"),
+        (
+            "retinaface-r50",
+            "is a retinaface_resnet50 network and no face restorer: choose one of compact, compact-natural, gfpgan-1,",
+        ),
         (tmp_path / "absent.pth", "no such weights file"),
         (damaged, "damaged"),
         (upscaler, "no face restorer"),

@@ -42,6 +42,11 @@ def test_what_it_is_takes_a_preset_and_settings_beside_it_win(page: Any) -> None
     assert page.session_state["asked"] == {"preset": "meme", "strength": 1.0}
 
 
+def test_texture_is_a_look_of_the_embedded_model(page: Any) -> None:
+    page.checkbox(key="texture").check().run()
+    assert page.session_state["asked"] == {"look": "natural"}
+
+
 def test_frames_guide_one_another_where_that_is_ticked(page: Any) -> None:
     page.checkbox(key="guide").check().run()
     assert page.session_state["asked"] == {"guide_frames": True}
@@ -49,5 +54,14 @@ def test_frames_guide_one_another_where_that_is_ticked(page: Any) -> None:
 
 def test_no_preset_sets_what_the_page_shows_by_itself() -> None:
     """The page would show one thing, and another would be done; only the strength is set with the preset."""
-    shown = {"upscale", "background", "min_face", "only_center_face", "guide_frames", "detection_threshold", "crf"}
+    shown = {
+        "look",
+        "upscale",
+        "background",
+        "min_face",
+        "only_center_face",
+        "guide_frames",
+        "detection_threshold",
+        "crf",
+    }
     assert not [name for name, preset in PRESETS.items() if shown & preset.options.keys()]

@@ -51,6 +51,7 @@ Fine = Literal["auto", "keep", "clean"]
 Color = Literal["match", "keep", "restore"]
 Grain = Literal["auto", "none", "match"]
 Hidden = Literal["spare", "restore"]
+Look = Literal["faithful", "natural"]
 Temporal = Literal["off", "smooth", "flow", "raft"]
 Use = Literal["frames in a row", "interlaced video", "video encoders"]
 Panel = Literal["Options", "Restoration", "Faces", "Stability", "File", "Machine", "Face store", "Beside the output"]
@@ -122,6 +123,9 @@ Mark = Annotated[str, AfterValidator(_set_in_type)]
 Factor = Annotated[float, BeforeValidator(_to_factor), Field(ge=0.25, le=8)]
 
 
+_EMBEDDED = "compact"
+"""The restorer that is always there."""
+
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _GPUS = r"cuda:\d{1,2}(,\d{1,2})*"
 
@@ -150,7 +154,12 @@ class RestoreConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: Annotated[str, Option("Options", ("networks",), live=True)] = Field(
-        "compact", description="Restorer: a name of `revisage models list` or a file (.safetensors, .pth, .onnx, .xml)."
+        _EMBEDDED, description="Restorer: a name of `revisage models list` or a file (.safetensors, .pth, .onnx, .xml)."
+    )
+    look: Annotated[Look, Option("Restoration", ("networks", "result"), live=True)] = Field(
+        "faithful",
+        description="Of compact: faithful keeps nearest to what was there, and is smooth where nothing can be known; "
+        "natural has the texture of photos, some of it made up.",
     )
     strength: Annotated[float, Option("Options", ("result",), live=True)] = Field(
         1.0, ge=0, le=1, description="0 leaves faces as they are, 1 restores them fully."
@@ -398,6 +407,8 @@ class RestoreConfig(BaseModel):
     def _consistent(self) -> RestoreConfig:
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise ValueError(f"end ({float(self.end):g} s) must lie after start ({float(self.start):g} s)")
+        if self.look == "natural" and self.model != _EMBEDDED:
+            raise ValueError(f"look natural is one of compact's: leave model out, or look (model is {self.model})")
         if self.max_face is not None and self.max_face < self.min_face:
             raise ValueError(f"max_face ({self.max_face}) must not be below min_face ({self.min_face})")
         if self.temporal_passes > 1 and not self.recurrent:
@@ -414,6 +425,11 @@ class RestoreConfig(BaseModel):
         if self.c2pa_key is not None and not self.provenance:
             raise ValueError("c2pa_key signs what was done, and without provenance nothing is said of it")
         return self
+
+    @property
+    def restorer(self) -> str:
+        """Name or file of the model that restores: compact's own, of the look that is wanted."""
+        return f"{self.model}-{self.look}" if self.look == "natural" else self.model
 
     @property
     def copies(self) -> bool:

@@ -21,6 +21,7 @@ class RestoreOptions(TypedDict, total=False):
     """
 
     model: str | None
+    look: Literal["faithful", "natural"] | None
     strength: float | None
     fidelity: float | None
     fine: Literal["auto", "keep", "clean"] | None

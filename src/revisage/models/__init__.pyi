@@ -1,3 +1,4 @@
+from .differences import save_difference
 from .download import pull
 from .registry import ModelEntry, entries, find
 from .weight_files import (
@@ -27,5 +28,6 @@ __all__ = [
     "pull",
     "record_hash",
     "recorded_hash",
+    "save_difference",
     "verify",
 ]

@@ -39,6 +39,8 @@ class ModelEntry:
         params_key: entry of the checkpoint that holds the state dict; None when the file is the state dict itself.
         licence: of the weights, and of the data they were trained on where that binds the user.
         embedded: whether the file ships inside the package.
+        base: name of the embedded model that this one ships as a difference from; ``sha256`` is then that of what the
+            two make together.
         without_torch: name of the entry that takes its place where torch is not installed; None without any.
 
     Raises:
@@ -54,6 +56,7 @@ class ModelEntry:
     bytes: int | None = None
     params_key: str | None = None
     embedded: bool = False
+    base: str | None = None
     without_torch: str | None = None
 
     def __post_init__(self) -> None:
@@ -122,6 +125,15 @@ DEFAULT = Registry(
             arch="compact",
             licence=_OWN_LICENCE,
             embedded=True,
+        ),
+        ModelEntry(
+            name="compact-natural",
+            file="compact-natural.npz",
+            sha256="d0995aade0a1072ccc9598fdc503653b8c0e3100b9ccc845bafd182004f7007e",
+            arch="compact",
+            licence=_OWN_LICENCE,
+            embedded=True,
+            base="compact",
         ),
         ModelEntry(
             name="compact-detector",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from revisage.core import MissingExtraError, ModelError, file_sha256, parse_json
 from revisage.models import registry
+from revisage.models.differences import put_together
 from revisage.models.registry import ModelEntry
 
 if TYPE_CHECKING:
@@ -135,13 +136,13 @@ def record_hash(path: Path, sha256: str) -> None:
 
 
 def verify(model: str | ModelEntry) -> Verified:
-    """Read the whole file and compare it with what is known of it.
+    """Read the whole file, put together first where it ships as a difference, and compare it with what is known of it.
 
     Raises:
         ModelError: it is not there, unreadable, of another size, or has another hash.
     """
     entry = _entry(model)
-    path = local_path(entry)
+    path = local_path(entry) if entry.base is None else _put_together(entry, entry.base)
     try:
         size = path.stat().st_size
         sha256 = file_sha256(path)
@@ -160,6 +161,11 @@ def verify(model: str | ModelEntry) -> Verified:
     if known is not None:
         source = "registry" if entry.sha256 else "recorded"
     return Verified(path, sha256, size, source)
+
+
+def _put_together(entry: ModelEntry, base: str) -> Path:
+    """The weights of an entry that ships as its difference from another one's."""
+    return put_together(local_path(entry), verify(base).path, entry.sha256 or "", cache_folder() / "models")
 
 
 _METADATA_KEY = "revisage"

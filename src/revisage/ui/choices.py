@@ -123,6 +123,7 @@ _USUAL: dict[str, Any] = {
     "smallest": RestoreConfig.model_fields["min_face"].default,
     "center": False,
     "guide": False,
+    "texture": False,
     "begin": "",
     "end": "",
     "crf": 16,
@@ -243,10 +244,16 @@ def _more() -> dict[str, Any]:
         key="guide",
         help="For videos that are sharper at some times than at others. Photos are not affected.",
     )
+    texture = st.checkbox(
+        "Skin and hair with the texture of photos",
+        key="texture",
+        help="Crisper where much was lost. Some of it is made up; without it, such places come out smooth.",
+    )
     begin = st.text_input("Begin at (seconds or h:mm:ss)", key="begin", placeholder="from the start")
     end = st.text_input("Stop at (seconds or h:mm:ss)", key="end", placeholder="to the end")
     crf = st.slider("Quality of the video file (CRF, lower is better and larger)", 0, 40, key="crf")
     values: dict[str, Any] = {"min_face": int(smallest), "only_center_face": center, "guide_frames": guide}
+    values["look"] = "natural" if texture else RestoreConfig.model_fields["look"].default
     if threshold != USUAL_THRESHOLD:
         values["detection_threshold"] = threshold
     if crf != _USUAL["crf"]:

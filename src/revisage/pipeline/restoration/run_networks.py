@@ -61,7 +61,7 @@ class Networks:
         """Restores crops."""
         config = self.config
         return restorers.load_restorer(
-            config.model,
+            config.restorer,
             device=config.device,
             engine=config.engine,
             precision=config.precision,
@@ -181,7 +181,7 @@ class Networks:
     @cached_property
     def calibrates(self) -> bool:
         """Whether the restorer is to be made for the footage: in int8, and it does not ship so."""
-        return self.config.precision == "int8" and not restorers.ships_int8(self.config.model)
+        return self.config.precision == "int8" and not restorers.ships_int8(self.config.restorer)
 
     @cached_property
     def uncalibrated(self) -> Networks:
