@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from pipeline_fakes import landmarks, scan, track
 
-from revisage.core import Detail, Face, RestoreConfig
+from revisage.core import Detail, Face, RestoreConfig, make_config
 from revisage.faces import BY_FRAME
 from revisage.media import Frame
+from revisage.pipeline import Networks
 from revisage.pipeline.detail_looks import DetailLooks
 from revisage.pipeline.plan import make_plan, planned_faces
 
@@ -81,3 +82,17 @@ def test_a_face_that_wavers_about_the_limits_is_treated_alike_in_each_segment() 
     assert known.face(13).detail == Detail(1.7, 0.74, 0.5)
     again = type(known).of(known.value())
     assert (again.details, again.damages) == (wavering, nearer)
+
+
+@pytest.mark.parametrize(
+    ("options", "judged"),
+    [
+        ({}, True),
+        ({"look": "natural"}, True),
+        ({"model": "compact-natural"}, True),
+        ({"fine": "keep"}, False),
+        ({"model": "gfpgan-1.4"}, False),
+    ],
+)
+def test_faces_are_judged_for_both_looks_of_the_embedded_restorer(options: dict[str, str], judged: bool) -> None:
+    assert Networks(make_config(options)).uses_detail is judged

@@ -26,6 +26,9 @@ __all__ = ["Networks", "drop_networks", "kept_networks"]
 _SHARED = frozenset({"_fine", "detector", "flow", "guide_flow", "recogniser", "restorer", "upscaler"})
 """What two sets of networks with the same settings hold in common once it is loaded."""
 
+_EMBEDDED = ("compact", "compact-natural")
+"""The looks of the embedded restorer."""
+
 _DECIDING = {
     "detector": {"detector", "detection_threshold", "device", "engine", "precision"},
     "recogniser": {"reader", "device", "engine"},
@@ -76,9 +79,9 @@ class Networks:
 
     @property
     def uses_detail(self) -> bool:
-        """Whether it matters how fine a large face is, and how clean a small one: measured on the embedded restorer;
-        whoever chooses another one wants all of its work."""
-        return self.config.fine != "keep" and self.config.model == "compact"
+        """Whether it matters how fine a large face is, and how clean a small one: measured on the embedded restorer,
+        whichever its look; whoever chooses another one wants all of its work."""
+        return self.config.fine != "keep" and self.config.restorer in _EMBEDDED
 
     @property
     def denoiser(self) -> FineRestorer | None:
