@@ -8,7 +8,7 @@ they make together is put together once on each machine, as an ordinary .safeten
 from __future__ import annotations
 
 import hashlib
-import tempfile
+import uuid
 import zipfile
 import zlib
 from pathlib import Path
@@ -83,10 +83,13 @@ def put_together(difference: Path, base: Path, sha256: str, folder: Path) -> Pat
         raise ModelError(f"{difference} or {base} is damaged: together they are other weights; reinstall revisage")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Other processes may be at the same: each has a file of its own until it is whole.
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as stream:
-            stream.write(content)
-        Path(stream.name).replace(target)
+        # Other processes may be at the same: each has a file of its own until it is whole, which all users may read.
+        part = folder / f"{target.name}.{uuid.uuid4().hex}.part"
+        try:
+            part.write_bytes(content)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise output_error(target, error) from error
     return target
