@@ -87,7 +87,8 @@ class _Copy:
         self._sound: Any = None if self._audio is None else self._sound_stream()
 
     def _video_stream(self, rate: Fraction) -> Any:
-        options = {"crf": "20", "preset": "veryfast", "threads": "2"}
+        # Without the macroblock tree the same file is written each time at any width, which is not known yet.
+        options = {"crf": "20", "preset": "veryfast", "threads": "2", "x264-params": "mbtree=0"}
         stream = self._made.add_stream("libx264", rate=rate, options=options)
         stream.codec_context.time_base = Fraction(1, _CLOCK)
         stream.codec_context.pix_fmt = "yuv420p"
@@ -243,8 +244,8 @@ def open_plain_video(
 
 
 def _video_stream(container: Any, size_hw: tuple[int, int], rate: Fraction, crf: float) -> Any:
-    options = {"crf": f"{crf:g}", "preset": "fast", "threads": "4"}
-    options["x264-params"] = ":".join(repeatable_x264(size_hw[1]))
+    parameters = ":".join(repeatable_x264(size_hw[1]))
+    options = {"crf": f"{crf:g}", "preset": "fast", "threads": "4", "x264-params": parameters}
     stream = container.add_stream("libx264", rate=rate, options=options)
     context = stream.codec_context
     context.height, context.width = size_hw
