@@ -11,11 +11,12 @@ from typing import Any, BinaryIO
 import av
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from revisage.core import Image
 from revisage.demo import RATE, clean_frames, damage
 
-__all__ = ["coded", "jpeg", "last_of_clip", "moved", "noisy", "small_clip", "talking_clip", "write_clip"]
+__all__ = ["coded", "jpeg", "last_of_clip", "moved", "noisy", "small_clip", "talking_clip", "with_noise", "write_clip"]
 
 STEP = (0.7, 0.3)
 """Pixels by which a picture moves from frame to frame of a clip that is made of it."""
@@ -87,7 +88,12 @@ def jpeg(image: Image, quality: int) -> Image:
 
 def noisy(image: Image, sigma: float, random: np.random.Generator) -> Image:
     """A picture with Gaussian noise of that deviation (1/255)."""
-    return np.clip(np.rint(image + random.normal(0, sigma, image.shape)), 0, 255).astype(np.uint8)
+    return with_noise(image, random.normal(0, sigma, image.shape))
+
+
+def with_noise(image: Image, noise: NDArray[np.floating[Any]]) -> Image:
+    """A picture with this laid over it, ``(H, W, 3 or 1)`` in levels."""
+    return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
 
 
 def talking_clip(path: Path, frames: int) -> Path:

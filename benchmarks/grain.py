@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from footage import write_clip
+from footage import noisy, with_noise, write_clip
 from measuring import finish, print_table
 from pieces import LARGEST, Image, Piece, Yardstick, cut_piece, mean, read_pictures
 from revisage.core import make_config
@@ -37,26 +37,22 @@ RING = 20
 Random = np.random.Generator
 
 
-def _sensor(picture: Image, sigma: float, random: Random) -> NDArray[np.float32]:
+def _sensor(picture: Image, sigma: float, random: Random) -> Image:
     """Noise of a camera: it grows with the light, and spreads over neighbours where colours were interpolated."""
     white = cv2.GaussianBlur(random.standard_normal(picture.shape, np.float32), (0, 0), 0.6)
-    return np.asarray(white / white.std() * np.sqrt(4 + sigma**2 * picture.astype(np.float32) / 128), np.float32)
+    return with_noise(picture, white / white.std() * np.sqrt(4 + sigma**2 * picture.astype(np.float32) / 128))
 
 
-def _white(picture: Image, sigma: float, random: Random) -> NDArray[np.float64]:
-    return random.normal(0, sigma, picture.shape)
+def _film(picture: Image, sigma: float, random: Random) -> Image:
+    return with_noise(picture, grain(picture, sigma, 1, random)[..., None])
 
 
-def _film(picture: Image, sigma: float, random: Random) -> NDArray[np.float32]:
-    return grain(picture, sigma, 1, random)[..., None]
-
-
-NOISES: dict[str, tuple[Callable[[Image, float, Random], Any], float, int]] = {
-    "none": (_white, 0, 18),
-    **{f"noise {sigma}": (_white, sigma, 10) for sigma in (4, 8, 12)},
+NOISES: dict[str, tuple[Callable[[Image, float, Random], Image], float, int]] = {
+    "none": (noisy, 0, 18),
+    **{f"noise {sigma}": (noisy, sigma, 10) for sigma in (4, 8, 12)},
     "film grain 9": (_film, 9, 10),
     "sensor 6": (_sensor, 6, 10),
-    **{f"noise 8, crf {crf}": (_white, 8, crf) for crf in (23, 28, 34)},
+    **{f"noise 8, crf {crf}": (noisy, 8, crf) for crf in (23, 28, 34)},
 }
 """What is laid over each picture, how strong (1/255, of mid grey), and the CRF of H.264."""
 
@@ -98,11 +94,10 @@ def _pictures(folder: Path, clip: str, count: int) -> list[Image]:
 
 def _rows(noise: str, yard: Yardstick, folder: Path, networks: Networks) -> Iterator[dict[str, Any]]:
     """The noisy piece as it is, and restored with each kind of grain."""
-    noise_of, sigma, crf = NOISES[noise]
+    laid_over, sigma, crf = NOISES[noise]
     random = np.random.default_rng(2026)
-    noisy = (np.clip(np.rint(picture + noise_of(picture, sigma, random)), 0, 255) for picture in yard.piece.pictures)
     source, output = folder / "noisy.mkv", folder / "restored.mkv"
-    write_clip(source, (picture.astype(np.uint8) for picture in noisy), crf=str(crf))
+    write_clip(source, (laid_over(picture, sigma, random) for picture in yard.piece.pictures), crf=str(crf))
     yield {"way": "source", **_measured(yard, read_pictures(source))}
     for way in ("none", "auto", "match"):
         restore_file(source, output, make_config(grain=way, overwrite=True, codec="ffv1"), networks)
