@@ -20,25 +20,24 @@ from __future__ import annotations
 import argparse
 import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 import revisage
+from footage import noisy, write_clip
 from measuring import finish, print_table
+from pieces import Image, openings, read_pictures
 from revisage.faces import align, ffhq_template, landmark_mask
 from revisage.measures import Vggd, psnr
 from revisage.media import Frame, open_source
-from revisage.readers import eye_openings, mouth_openings
 from revisage.train.degrade import degrade, generator
 from revisage.train.readers import OCCLUDERS, Teachers, occlude
 from revisage.train.restorer.pairs import LEVELS
 
-Image = NDArray[np.uint8]
 SIZE, RIM = 256, 2
 PARTS = ("covered", "whole", "openings", "clips")
 MODES = ("restore", "spare")
@@ -182,8 +181,8 @@ def _clip_openings(clip: Path, options: argparse.Namespace) -> list[dict[str, ob
         damaged, restored = Path(folder) / "damaged.mp4", Path(folder) / "restored.mkv"
         _write_half(damaged, frames, options.seed)
         revisage.restore(damaged, restored, upscale=2, codec="ffv1")
-        shown = [cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC) for image in _pictures(damaged)]
-        after = _pictures(restored)
+        shown = [cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC) for image in read_pictures(damaged)]
+        after = read_pictures(restored)
     seen = range(track.start, min(track.stop, len(frames)))
     sides = [
         np.stack([align(Frame.from_array(side[index]), track.face(index), SIZE).crop for index in seen])
@@ -193,25 +192,14 @@ def _clip_openings(clip: Path, options: argparse.Namespace) -> list[dict[str, ob
 
 
 def _write_half(path: Path, frames: list[Image], seed: int) -> None:
-    random = np.random.default_rng(seed)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30, options={"crf": str(CRF), "x264-params": "mbtree=0"})
-        stream.height, stream.width, stream.pix_fmt = frames[0].shape[0] // 2, frames[0].shape[1] // 2, "yuv420p"
-        for frame in frames:
-            small = cv2.resize(frame, (stream.width, stream.height), interpolation=cv2.INTER_AREA)
-            noisy = np.clip(np.rint(small + random.normal(0, NOISE, small.shape)), 0, 255).astype(np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(noisy, format="rgb24")))
-        container.mux(stream.encode(None))
-
-
-def _pictures(path: Path) -> list[Image]:
-    with open_source(path) as source:
-        return [frame.rgb() for frame in source.frames()]
+    random, (height, width) = np.random.default_rng(seed), frames[0].shape[:2]
+    small = (cv2.resize(frame, (width // 2, height // 2), interpolation=cv2.INTER_AREA) for frame in frames)
+    write_clip(path, (noisy(picture, NOISE, random) for picture in small), rate=30, crf=str(CRF))
 
 
 def _opening_errors(teachers: Teachers, sides: Sequence[Image]) -> list[dict[str, object]]:
     """Of clean, damaged and restored faces, ``(n, SIZE, SIZE, 3)`` each."""
-    eyes, mouths = zip(*(_opened(teachers, images) for images in sides), strict=True)
+    eyes, mouths = zip(*(openings(teachers, images) for images in sides), strict=True)
     rows = []
     for part, (source, before, restored), limit in (("eyes", eyes, CLOSED), ("mouth", mouths, OPEN)):
         for name, there in (("all", source >= 0), ("closed", source < limit), ("open", source >= limit)):
@@ -221,16 +209,6 @@ def _opening_errors(teachers: Teachers, sides: Sequence[Image]) -> list[dict[str
                     {"part": part, "which": name, "n": int(there.sum()), "damaged": errors[0], "restored": errors[1]}
                 )
     return rows
-
-
-def _opened(teachers: Teachers, faces: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    landmarks = np.concatenate([teachers.landmarks(part) for part in _portions(faces)])
-    return eye_openings(landmarks).ravel(), mouth_openings(landmarks)
-
-
-def _portions(faces: Image) -> Iterator[Image]:
-    for first in range(0, len(faces), 16):
-        yield np.ascontiguousarray(faces[first : first + 16])
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 
 import revisage
 from footage import write_clip
-from revisage.core import Face, Region
+from revisage.core import Face, Region, make_config
 from revisage.measures import (
     Embedder,
     FrameStep,
@@ -29,8 +32,11 @@ from revisage.measures import (
     warping_error,
 )
 from revisage.media import open_source
+from revisage.pipeline import Networks, restore_file
+from revisage.readers import eye_openings, mouth_openings
+from revisage.train.readers import Teachers
 
-__all__ = ["LARGEST", "Image", "Piece", "Yardstick", "cut_piece", "mean", "read_pictures"]
+__all__ = ["LARGEST", "Image", "Piece", "Restorer", "Yardstick", "cut_piece", "mean", "openings", "read_pictures"]
 
 Image = NDArray[np.uint8]
 
@@ -39,6 +45,9 @@ SIDE, LARGEST = 3.0, 320
 
 SAMPLES = 3
 """Frames of a piece on which SSIM, VGGD, identity and NIQE are taken."""
+
+AT_ONCE = 16
+"""Faces that a network reads at once."""
 
 ROOM = 0.35
 """Of a face's longer side, what is measured around its box."""
@@ -101,6 +110,23 @@ def _around(faces: Sequence[Face], size_hw: tuple[int, int], room: float) -> Reg
     return Region(max(0, left), max(0, top), min(size_hw[1], right), min(size_hw[0], bottom))
 
 
+class Restorer:
+    """Restores files; networks are loaded once, and their time is not counted."""
+
+    def __init__(self) -> None:
+        self._networks: dict[str, Networks] = {}
+
+    def __call__(self, source: Path, target: Path, **options: Any) -> float:
+        """Restore a file, over what was at the target; seconds of the processor that a frame took."""
+        config = make_config(**{"overwrite": True, **options})
+        networks = self._networks.setdefault(json.dumps(config.about("networks")), Networks(config))
+        networks.load()
+        networks = networks.knowing(config.who, config.reference)
+        began = time.process_time()
+        report = restore_file(source, target, config, networks)
+        return (time.process_time() - began) / report.frames
+
+
 class Yardstick:
     """Measures versions of a piece against it."""
 
@@ -161,6 +187,14 @@ def _told(measure: Callable[[FrameStep], float], steps: Iterable[FrameStep]) -> 
     for step in steps:
         with suppress(ValueError):
             yield measure(step)
+
+
+def openings(teachers: Teachers, crops: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How far the eyes, both of each face, and the mouths of aligned crops ``(n, 256, 256, 3)`` are open, as parts of
+    their width, by face-api.js' 68 landmarks."""
+    parts = (np.ascontiguousarray(crops[first : first + AT_ONCE]) for first in range(0, len(crops), AT_ONCE))
+    landmarks = np.concatenate([teachers.landmarks(part) for part in parts])
+    return eye_openings(landmarks).ravel(), mouth_openings(landmarks)
 
 
 def mean(values: Iterable[float]) -> float:

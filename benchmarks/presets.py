@@ -19,7 +19,6 @@ import itertools
 import json
 import re
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,10 @@ import cv2
 import numpy as np
 
 from measuring import finish, print_table
-from pieces import Image, Yardstick, cut_piece, mean, read_pictures
-from revisage.core import PRESETS, make_config
+from pieces import Image, Restorer, Yardstick, cut_piece, mean, read_pictures
+from revisage.core import PRESETS
 from revisage.datasets.damage import degrade_file
 from revisage.media import open_source
-from revisage.pipeline import Networks, restore_file
 from revisage.train import find_preset
 
 FOOTAGE: dict[str, Sequence[str]] = {
@@ -71,7 +69,7 @@ def main() -> None:
     options = _options()
     cv2.setNumThreads(1)
     rows: list[dict[str, Any]] = []
-    restore = _Restorer()
+    restore = Restorer()
     with tempfile.TemporaryDirectory() as temporary:
         for number, shots in enumerate(_all_shots(options.shared, FOOTAGE[options.footage], options.frames)):
             place = (options.keep or Path(temporary)) / f"{options.footage}-{number}"
@@ -111,7 +109,7 @@ def _candidates(preset: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _rows(
-    preset: str, seed: int, yard: Yardstick, folder: Path, own: Sequence[Mapping[str, Any]], restore: _Restorer
+    preset: str, seed: int, yard: Yardstick, folder: Path, own: Sequence[Mapping[str, Any]], restore: Restorer
 ) -> Iterator[dict[str, Any]]:
     """The damaged piece, the default, the preset, and what else was asked for."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +121,7 @@ def _rows(
     ways: dict[str, Mapping[str, Any]] = {"default": {}, "preset": {"preset": preset}}
     for way, chosen in (ways | {json.dumps(each): each for each in own}).items():
         output = folder / f"{re.sub(r'[^a-z0-9]+', '-', way).strip('-')}{damaged.suffix}"
-        seconds = restore(damaged, output, chosen)
+        seconds = restore(damaged, output, **chosen)
         yield {"way": way, **yard.measure(read_pictures(output)), "s a frame": seconds}
 
 
@@ -172,24 +170,6 @@ def _drifting(photo: Image, count: int) -> list[Image]:
             cv2.warpAffine(photo, matrix, (width, height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101)
         )
     return frames
-
-
-class _Restorer:
-    """Restores files; networks are loaded once."""
-
-    def __init__(self) -> None:
-        self._networks: dict[str, Networks] = {}
-
-    def __call__(self, source: Path, target: Path, chosen: Mapping[str, Any]) -> float:
-        """Seconds of the processor that a frame took."""
-        # A clean original has no grain: whatever puts grain into faces is further from it.
-        config = make_config(**{"overwrite": True, "grain": "none", **chosen})
-        networks = self._networks.setdefault(json.dumps(config.about("networks")), Networks(config))
-        networks.load()
-        networks = networks.knowing(config.who, config.reference)
-        began = time.process_time()
-        report = restore_file(source, target, config, networks)
-        return (time.process_time() - began) / report.frames
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -6,7 +6,9 @@
 Each clip is reduced four times and damaged, restored at its original size (`--upscale 4`, FFV1) in each mode, and
 compared with the undamaged clip inside the face: where the mask that restorations are shown through is above one half.
 `excess` is the warping error less that of the undamaged clip, `restored` the share of faces that went through the
-restorer, the others took over what was restored before. Time is processor time of whole restorations.
+restorer, the others took over what was restored before. `eyes` and `mouth` are the mean errors of their openings, as
+parts of their width, against the undamaged face (face-api.js' 68 landmarks); `input` is the damaged clip enlarged by
+bicubic interpolation. Time is processor time of whole restorations.
 """
 
 from __future__ import annotations
@@ -29,18 +31,17 @@ from numpy.typing import NDArray
 import revisage
 from footage import noisy, write_clip
 from measuring import finish, print_table
+from pieces import Image, openings, read_pictures
 from revisage.core.values import Face, Region
-from revisage.faces.alignment import crop_affine, invert, transform
-from revisage.faces.compositing import landmark_mask
+from revisage.faces import align, crop_affine, invert, landmark_mask, transform
 from revisage.measures import Embedder, FrameStep, Vggd, cosine, motion_between, ssim, t_mse, warping_error
-from revisage.media import open_source
-
-Image = NDArray[np.uint8]
+from revisage.media import Frame, open_source
+from revisage.train.readers import Teachers
 
 CLIPS = {"swiz3n": "swiz3n.mpg", "s18": "s18.mp4", "retalking_1": "retalking_1.mp4"}
 CLIPS |= {"asl_brother": "asl_brother.mkv", "asl_thanks": "asl_thanks.mkv"}
 FIRST = {"s18": 60}
-FACTOR = 4
+FACTOR, SIZE = 4, 256
 # Noise before the encoder (1/255, sigma), quality of H.264 at the reduced size, noise on top of what it wrote.
 LEVELS = {"camera": (10.0, 23, 0.0), "copy": (0.0, 28, 6.0), "squeezed": (6.0, 28, 0.0)}
 MODES: dict[str, dict[str, Any]] = {
@@ -79,7 +80,7 @@ def main() -> None:
             clean = _clean(options.shared / "clips" / CLIPS[name], FIRST.get(name, 0), options.frames, Path(temporary))
             for level in options.levels:
                 rows += _rows(name, level, clean, options, Path(temporary))
-                print_table(f"{name}, {level}", rows[-len(options.modes) :])
+                print_table(f"{name}, {level}", rows[-1 - len(options.modes) :])
     if options.plot:
         plot(rows, options.plot)
     finish({"frames": options.frames, "rows": rows}, options.json)
@@ -120,8 +121,8 @@ def _around(faces: list[Face], size_hw: tuple[int, int]) -> Region:
 
 
 def _mask(face: Face, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    affine = crop_affine(face.landmarks, 256)
-    mask = landmark_mask(transform(affine, face.landmarks), 256)
+    affine = crop_affine(face.landmarks, SIZE)
+    mask = landmark_mask(transform(affine, face.landmarks), SIZE)
     shown: NDArray[np.bool_] = cv2.warpAffine(mask, invert(affine), size_hw[::-1]) > 0.5
     return shown
 
@@ -156,7 +157,12 @@ def _damaged(clean: Clean, level: str, folder: Path) -> Path:
 def _rows(name: str, level: str, clean: Clean, options: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
     source = _damaged(clean, level, folder)
     yard = _Yardstick(clean, options.shared)
-    rows = []
+    shown = [
+        cv2.resize(each, clean.pictures[0].shape[1::-1], interpolation=cv2.INTER_CUBIC)
+        for each in read_pictures(source)
+    ]
+    found = yard.measure([np.ascontiguousarray(each[clean.region.slices]) for each in shown])
+    rows = [{"clip": name, "level": level, "mode": "input", **found, "cpu_s": None, "restored %": None}]
     for mode in options.modes:
         output = folder / "restored.mkv"
         started = time.process_time()
@@ -195,11 +201,14 @@ class _Yardstick:
         self._vggd = Vggd(shared / "weights" / "quality" / "vgg19_normalised_conv3_1.safetensors")
         self._embed = Embedder(shared / "weights" / "identity" / "mobilefacenet.onnx")
         self._own = self._warping(self._pictures)
+        self._teachers = Teachers(shared / "weights")
+        self._openings = self._opened(self._pictures)
 
     def measure(self, pictures: list[Image]) -> dict[str, object]:
         """All measures of one restoration."""
         sample = range(EVERY // 2, len(pictures), EVERY)
         ours, theirs = [pictures[i] for i in sample], [self._pictures[i] for i in sample]
+        eyes, mouth = (np.abs(a - b) for a, b in zip(self._opened(pictures), self._openings, strict=True))
         return {
             "excess": self._warping(pictures) - self._own,
             "t_mse": self._t_mse(pictures),
@@ -208,6 +217,8 @@ class _Yardstick:
             "ssim": _mean(ssim(*pair) for pair in zip(ours, theirs, strict=True)),
             "vggd": _mean(map(self._vggd, ours, theirs)),
             "identity": _mean(self._likeness(pictures[i], i) for i in sample),
+            "eyes": _mean(eyes),
+            "mouth": _mean(mouth),
         }
 
     def _warping(self, pictures: list[Image]) -> float:
@@ -222,11 +233,19 @@ class _Yardstick:
             values.append(t_mse(FrameStep(*inside, motion)) / mask.mean())
         return _mean(values)
 
+    def _opened(self, pictures: list[Image]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        crops = [align(Frame.from_array(each), self._face(place), SIZE).crop for place, each in enumerate(pictures)]
+        return openings(self._teachers, np.stack(crops))
+
     def _likeness(self, picture: Image, index: int) -> float:
+        face = self._face(index)
+        return cosine(self._embed(picture, face), self._embed(self._pictures[index], face))
+
+    def _face(self, index: int) -> Face:
+        """Of a frame, in the pixels of the region."""
         region, face = self._clean.region, self._clean.faces[index]
         x, y, width, height = face.box
-        here = Face((x - region.left, y - region.top, width, height), face.landmarks - (region.left, region.top))
-        return cosine(self._embed(picture, here), self._embed(self._pictures[index], here))
+        return Face((x - region.left, y - region.top, width, height), face.landmarks - (region.left, region.top))
 
 
 def _pairs(pictures: list[Image]) -> list[tuple[Image, Image]]:
