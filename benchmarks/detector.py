@@ -1,12 +1,14 @@
 """How well do the face detectors find faces in photos they have not seen, whole and damaged, and how fast?
 
-    python benchmarks/detector.py --scenes FOLDER [--weights FOLDER] [--empty CLIP ...] [--json FILE] [--sheet PNG]
+    python benchmarks/detector.py --scenes FOLDER [--weights FOLDER] [--conditions NAME ...] [--empty CLIP ...]
+        [--json FILE] [--sheet PNG]
 
 The folder holds images and `labels.json` with boxes, landmarks and ignore regions (`revisage.train.detector.scenes`).
-Faces count from 24 px, once more from 64 px; of a picture reduced to a quarter, those that still have 24 px there. Each
-detector searches as users get it, at its own threshold. `--weights` adds YuNet and RetinaFace mobile0.25 from
+Faces count from 24 px, once more from 64 px; of a picture reduced to a quarter, those that still have 24 px there.
+Faces of 48 px and more are cut in half by the edge of the picture, too, on each side; boxes are compared within it.
+Each detector searches as users get it, at its own threshold. `--weights` adds YuNet and RetinaFace mobile0.25 from
 `yunet_n_640_640.onnx` and `retinaface_mobile0.25.safetensors`. Where a detector helped to make the labels, it is at
-home in them.
+home in them. With `--conditions` no times are taken.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -34,6 +37,7 @@ Image = np.ndarray
 SMALLEST, LARGER = 24.0, 64.0
 # Profile where the eyes are nearer than this part of the box's width.
 PROFILE = 0.36
+CUT_FACE, SIDES = 48.0, ("left", "right", "above", "below")
 NAMES = ("compact", "yunet", "retinaface-mobile")
 # RetinaFace's own threshold is GFPGAN's, for few and certain faces; beside it the usual one.
 MORE_THRESHOLDS = {"retinaface-mobile": (0.97, 0.5)}
@@ -45,13 +49,15 @@ def main() -> None:
     scenes = scenes[:: options.every]
     detectors = {name: d for name, d in _detectors(options.weights).items() if name in options.only}
     rows = []
-    for condition, (damaged, smallest) in _conditions(scenes).items():
+    conditions = _conditions(scenes)
+    for condition in options.conditions or conditions:
+        damaged, smallest = conditions[condition]()
         here = [row for name, d in detectors.items() for row in _measured(condition, name, d, damaged, smallest)]
         print_table(condition, here)
         rows += here
     empty = [_false_alarms(clip, detectors) for clip in options.empty]
     print_table("frames without a face: in how many is one found", empty)
-    times = _times(scenes, detectors)
+    times = [] if options.conditions else _times(scenes, detectors)
     print_table(f"640x360, ms an image, {torch.get_num_threads()} threads", times)
     if options.sheet and "compact" in detectors:
         _write_sheet(options.sheet, scenes, detectors["compact"])
@@ -64,6 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=1, help="take every n-th scene only")
     parser.add_argument("--weights", type=Path, help="folder of the other detectors' weights")
     parser.add_argument("--only", nargs="*", choices=NAMES, default=NAMES)
+    parser.add_argument("--conditions", nargs="*", metavar="NAME", help="as the tables are called; default: all")
     parser.add_argument("--empty", type=Path, nargs="*", default=[], help="videos without a face")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--sheet", type=Path, help="write detections drawn on scenes")
@@ -83,28 +90,55 @@ def _detectors(weights: Path | None) -> dict[str, FaceDetector]:
     return detectors
 
 
-def _conditions(scenes: list[LabelledImage]) -> dict[str, tuple[list[LabelledImage], float]]:
-    """Scenes under each damage, and from which size faces count."""
-    rng = np.random.default_rng(7)
+def _conditions(scenes: list[LabelledImage]) -> dict[str, Callable[[], tuple[list[LabelledImage], float]]]:
+    """What makes scenes of each kind, and from which size faces count there."""
 
-    def changed(change: Callable[[Image], Image]) -> list[LabelledImage]:
-        return [replace(scene, image=change(scene.image)) for scene in scenes]
+    def changed(change: Callable[[Image], Image], smallest: float = SMALLEST) -> Any:
+        return lambda: ([replace(scene, image=change(scene.image)) for scene in scenes], smallest)
+
+    def grainy(sigma: float, light: int) -> Any:
+        random = np.random.default_rng(7)
+        return changed(lambda image: noisy(image // light, sigma, random))
+
+    def turned(degrees: float) -> Any:
+        return lambda: ([rolled(scene, degrees) for scene in scenes], SMALLEST)
+
+    def cut(side: str) -> Any:
+        return lambda: ([half for scene in scenes for half in _halves(scene, side)], 0.0)
 
     return {
-        "as they are": (scenes, SMALLEST),
-        f"as they are, faces of {LARGER:.0f} px or more": (scenes, LARGER),
-        "H.264, crf 38": (changed(_coded), SMALLEST),
-        "a quarter of the size, enlarged": (changed(_reduced), 4 * SMALLEST),
-        "noise of 20 levels": (changed(lambda image: noisy(image, 20, rng)), SMALLEST),
-        "dark: a quarter of the light, noise of 6": (changed(lambda image: noisy(image // 4, 6, rng)), SMALLEST),
-        "rolled by 45 degrees": ([rolled(scene, 45) for scene in scenes], SMALLEST),
-        "rolled by -45 degrees": ([rolled(scene, -45) for scene in scenes], SMALLEST),
-        **{
-            f"turned by {degrees} degrees": ([rolled(s, degrees) for s in scenes], SMALLEST)
-            for degrees in (60, 90, 135, 180)
-        },
-        "turned aside (these faces alone)": ([_only_profiles(scene) for scene in scenes], SMALLEST),
+        "as they are": lambda: (scenes, SMALLEST),
+        f"as they are, faces of {LARGER:.0f} px or more": lambda: (scenes, LARGER),
+        "H.264, crf 38": changed(_coded),
+        "a quarter of the size, enlarged": changed(_reduced, 4 * SMALLEST),
+        "noise of 20 levels": grainy(20, 1),
+        "dark: a quarter of the light, noise of 6": grainy(6, 4),
+        "rolled by 45 degrees": turned(45),
+        "rolled by -45 degrees": turned(-45),
+        **{f"turned by {degrees} degrees": turned(degrees) for degrees in (60, 90, 135, 180)},
+        "turned aside (these faces alone)": lambda: ([_only_profiles(scene) for scene in scenes], SMALLEST),
+        **{f"half of a face in view, cut {side}": cut(side) for side in SIDES},
     }
+
+
+def _halves(scene: LabelledImage, side: str) -> Iterator[LabelledImage]:
+    """For each certain face of some size the picture that ends in the midst of it; that face alone is told."""
+    height, width = scene.image.shape[:2]
+    sizes = (scene.boxes[:, 2:] - scene.boxes[:, :2]).max(axis=1)
+    for face in np.flatnonzero(scene.certain & (sizes >= CUT_FACE)):
+        left, top, right, bottom = scene.boxes[face]
+        x, y = round(float(left + right) / 2), round(float(top + bottom) / 2)
+        view = {"left": (x, 0, width, height), "right": (0, 0, x, height)}
+        view |= {"above": (0, y, width, height), "below": (0, 0, width, y)}
+        start, stop = np.array(view[side][:2]), np.array(view[side][2:])
+        boxes = np.clip(scene.boxes.reshape(-1, 2, 2), start, stop) - start
+        there = (boxes[:, 1] > boxes[:, 0]).all(axis=1)
+        yield LabelledImage(
+            np.ascontiguousarray(scene.image[start[1] : stop[1], start[0] : stop[0]]),
+            boxes.reshape(-1, 4)[there].astype(np.float32),
+            (scene.landmarks - start)[there].astype(np.float32),
+            (np.arange(len(boxes)) == face)[there],
+        )
 
 
 def _coded(image: Image) -> Image:
@@ -143,6 +177,7 @@ def found_by(detector: FaceDetector) -> Callable[[Image], Found]:
         faces = detector(np.ascontiguousarray(image))
         boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
+        boxes = np.clip(boxes.reshape(-1, 2, 2), 0, image.shape[1::-1]).reshape(-1, 4)
         landmarks = np.array([face.landmarks for face in faces], np.float32).reshape(-1, 5, 2)
         return Found(boxes, landmarks, np.array([face.score for face in faces], np.float32))
 
