@@ -285,8 +285,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
         axis.set_title(level)
     axes[0][0].set_ylabel("flow, as a part of off")
-    axes[0][0].legend(fontsize=8)
-    figure.tight_layout()
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", ncols=len(measures), fontsize=8)
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
     figure.savefig(path, metadata={"Date": None})
 
 
