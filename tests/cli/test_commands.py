@@ -12,9 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.main import get_command
 
 import revisage
-from revisage.cli.app import run
+from revisage.cli.app import make_app, run
 from revisage.core.config import RestoreConfig
 from revisage.core.errors import CancelledError
 from sample_media import face_frames, plain_frames, write_video
@@ -257,15 +258,48 @@ def test_train_refuses_wrong_settings(tmp_path: Path, capsys: pytest.CaptureFixt
     assert not (tmp_path / "run").exists()
 
 
+def loaded_by(*words: str) -> set[str]:
+    """The modules that a command loads, in a process of its own."""
+    code = f"import sys, revisage.cli.app as e\ne.run({list(words)!r})\nprint(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(revisage.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    return set(done.stdout.splitlines()[-1].split())
+
+
 def test_help_loads_no_network_library() -> None:
+    heavy = {"torch", "cv2", "av", "openvino", "numpy", "PIL", "markdown_it", "pygments", "rich.traceback"}
+    assert not heavy & loaded_by("restore", "--help")
+
+
+@pytest.mark.parametrize("words", [["--help"], [], ["--version"], ["resore"], ["models", "--help"]])
+def test_what_needs_no_options_loads_no_config(words: list[str]) -> None:
+    assert not {"pydantic", "numpy", "markdown_it", "revisage.core.config"} & loaded_by(*words)
+
+
+def test_the_list_of_commands_says_what_the_whole_command_line_says(capsys: pytest.CaptureFixture[str]) -> None:
+    get_command(make_app()).main(["--help"], prog_name="revisage", standalone_mode=False)
+    whole = capsys.readouterr().out
+    assert run(["--help"]) == 0
+    assert capsys.readouterr().out == whole
+
+
+def test_words_may_follow_two_hyphens(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--", "presets", "--json"]) == 0
+    assert "film" in json.loads(capsys.readouterr().out)
+
+
+def test_what_the_renderer_of_help_was_loaded_without_comes_when_it_is_used() -> None:
     code = (
-        "import sys, revisage.cli.app as e\n"
-        "e.run(['restore', '--help'])\n"
-        "print(sorted({'torch', 'cv2', 'av', 'openvino', 'numpy', 'PIL'} & set(sys.modules)))"
+        "import sys\nfrom revisage.cli.help_renderer import load_help_renderer\nload_help_renderer()\n"
+        "assert not {'rich.markdown', 'rich.traceback'} & set(sys.modules)\n"
+        "from typer import rich_utils\nfrom rich.console import Console\n"
+        "Console().print(rich_utils.Markdown('*as it is*'))\n"
+        "from rich.markdown import Markdown\nassert isinstance(rich_utils.Markdown(''), Markdown)\n"
+        "assert rich_utils.Traceback.from_exception(ValueError, ValueError('x'), None).trace.stacks"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(revisage.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stdout.strip() == "as it is"
 
 
 def test_a_quiet_command_starts_without_what_draws_bars() -> None:

@@ -20,12 +20,13 @@ import typer
 import revisage
 from revisage import media, people
 from revisage._version import __version__
+from revisage.cli.help_renderer import load_help_renderer
 from revisage.cli.options import (
-    RESTORE_FIELDS,
-    SCAN_FIELDS,
     ClusterOption,
     JsonOption,
     QuietOption,
+    restore_fields,
+    scan_fields,
     with_config_options,
 )
 from revisage.cli.show import as_option, batch_bar, counted, print_lines, print_table, progress_bar, report_lines, warn
@@ -70,7 +71,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@_everyday.callback()
 def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
@@ -80,8 +80,11 @@ def _main(
     """Options of all commands."""
 
 
+def _no_options() -> None: ...
+
+
 @_everyday.command()
-@with_config_options(RESTORE_FIELDS)
+@with_config_options(restore_fields)
 def restore(
     input: Annotated[  # noqa: A002
         str, typer.Argument(metavar="INPUT", help="A video, GIF, APNG, WebP or photo; a folder or pattern of them.")
@@ -174,7 +177,7 @@ def _refuse_for_pipes(output: str | None, *, scan: Path | None, cluster: str | N
 
 
 @_everyday.command()
-@with_config_options(name for name in RESTORE_FIELDS if name not in _OF_ONE_FILE)
+@with_config_options(lambda: (name for name in restore_fields() if name not in _OF_ONE_FILE))
 def batch(
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder for the outputs, or its address.")],
     inputs: Annotated[
@@ -231,7 +234,7 @@ def _print_summary(report: BatchReport, folder: Path) -> None:
 
 
 @_everyday.command()
-@with_config_options(SCAN_FIELDS)
+@with_config_options(scan_fields)
 def scan(
     input: Annotated[str, typer.Argument(metavar="INPUT", help="A video, an animated image or a photo.")],  # noqa: A002
     output: Annotated[
@@ -274,7 +277,7 @@ def _beside(source: str, ending: str) -> Path:
 
 
 @_everyday.command()
-@with_config_options((*SCAN_FIELDS, "who", "reader"))
+@with_config_options(lambda: (*scan_fields(), "who", "reader"))
 def analyze(
     input: Annotated[str, typer.Argument(metavar="INPUT", help="A video, an animated image or a photo.")],  # noqa: A002
     output: Annotated[
@@ -428,45 +431,62 @@ _ELSEWHERE = {
 """Commands, and groups of them, of other modules: module, name in it."""
 
 
-def make_app(words: Sequence[str] = ()) -> typer.Typer:
-    """The command line for these words: the one command that they begin with, or all where they begin with none.
+def make_app(words: Sequence[str] | None = None) -> typer.Typer:
+    """The command line for these words: the one command that they begin with, or where they begin with none a list
+    of all, by name and purpose alone. Without words: all of it.
 
-    To load and build the others takes a tenth of a second, which every run would wait for.
+    To load and build what is not asked for takes tenths of a second, which every run would wait for.
     """
+    first = words[0] if words else ""
+    # Only for options before the command: to read even their defaults takes pydantic, in newer versions of Typer.
+    before = not first or first.startswith("-")
     app = typer.Typer(
         name="revisage",
         help="Restore the faces in videos, GIFs and photos with GFP-GAN, and leave everything else as it was.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": list(_HELP)},
+        add_help_option=before,
     )
-    app.registered_callback = _everyday.registered_callback
-    first = words[0] if words else ""
-    own = _everyday.registered_commands
-    app.registered_commands = [info for info in own if info.callback and info.callback.__name__ == first]
-    if first in _ELSEWHERE:
-        _add(app, first)
-    elif not app.registered_commands:
-        app.registered_commands = own
-        for name in _ELSEWHERE:
-            _add(app, name)
+    app.callback()(_main if before else _no_options)
+    here = {info.callback.__name__: info.callback for info in _everyday.registered_commands if info.callback}
+    names = (*here, *_ELSEWHERE)
+    built = words is None or first in names
+    for name in [first] if first in names else names:
+        found = here[name] if name in here else _load(name)
+        _add(app, name, found if built else _heading(found))
     return app
 
 
-def _add(app: typer.Typer, name: str) -> None:
+def _load(name: str) -> Any:
     module, attribute = _ELSEWHERE[name]
-    found = getattr(importlib.import_module(f"revisage.cli.{module}"), attribute)
+    return getattr(importlib.import_module(f"revisage.cli.{module}"), attribute)
+
+
+def _add(app: typer.Typer, name: str, found: Any) -> None:
     if isinstance(found, typer.Typer):
         app.add_typer(found, name=name)
     else:
-        app.command()(found)
+        app.command(name)(found)
+
+
+def _heading(found: Any) -> Any:
+    """What a list shows of a command or a group: there is no option and no command in it."""
+    if isinstance(found, typer.Typer):
+        return typer.Typer(help=found.info.help)
+
+    def command() -> None: ...
+
+    command.__doc__ = found.__doc__
+    return command
 
 
 _USAGE_ERROR = typer.BadParameter.__mro__[1]
 """The root of what the parser raises: Typer carries a parser of its own in newer versions and click's in older ones."""
 
 _STOPPED = 130
+_HELP = ("-h", "--help")
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -482,7 +502,8 @@ def run(arguments: list[str] | None = None) -> int:
     debug = "--debug" in given
     _survive_narrow_encodings()
     try:
-        code = _parsed([word for word in given if word != "--debug"])
+        words = [word for word in given if word != "--debug"]
+        code = _parsed(words[1:] if words[:1] == ["--"] else words)
         return _stopped(arguments is None) if code == _STOPPED else code
     except (KeyboardInterrupt, typer.Abort, CancelledError) as stop:
         return _stopped(arguments is None, str(stop))
@@ -502,6 +523,8 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _parsed(words: list[str]) -> int:
     """Run the command that the words ask for."""
+    if not words or set(_HELP) & set(words):
+        load_help_renderer()
     try:
         code = make_app(words)(words, prog_name="revisage", standalone_mode=False)
     except typer.Exit as leave:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from revisage import datasets, media
+from revisage import core, datasets, media
 from revisage.cli.options import JsonOption, OverwriteOption, QuietOption, StoreArgument, with_config_options
 from revisage.cli.show import print_lines, print_table, progress_bar, warn
-from revisage.core import ConfigError, InputError, Progress, make_config
+from revisage.core import ConfigError, InputError, Progress
 
 if TYPE_CHECKING:
     from revisage.datasets import AlignReport, Classification, DatasetReport, GifSet
@@ -207,7 +207,7 @@ _GIF_FIELDS = ("model", "strength", "detector", "detection_threshold", "device",
 
 
 @dataset_app.command("gif")
-@with_config_options(_GIF_FIELDS)
+@with_config_options(lambda: _GIF_FIELDS)
 def gif(
     videos: Annotated[str, typer.Argument(metavar="RAW_VIDEOS", help="A video; a folder or pattern of them.")],
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the set; made, or gone on with.")],
@@ -246,7 +246,7 @@ def gif(
         max_megabytes=max_megabytes,
         liveliness=liveliness,
     )
-    config = make_config(None, **options)
+    config = core.make_config(None, **options)
     with progress_bar(quiet) as progress:
         made = datasets.make_gif_set(videos, folder, wanted, config, overwrite=overwrite, progress=progress)
         if restore:

@@ -47,7 +47,7 @@ def _measuring(samples: int) -> Callable[[Callable[..., Any]], Callable[..., Any
     for name, (kind, default, metavar, text) in told.items():
         declared = typer.Option(metavar=metavar, help=text, show_default=default is not None)
         made.append(option(name, default, Annotated[kind, declared]))
-    return with_options(made)
+    return with_options(lambda: made)
 
 
 def _settings(faces_only: bool | None, **options: Any) -> dict[str, Any]:

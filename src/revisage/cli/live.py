@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from revisage import streams
+from revisage import core, streams
 from revisage.cli.options import JsonOption, OverwriteOption, QuietOption, with_config_options
 from revisage.cli.show import print_lines, warn
-from revisage.core import ConfigError, live_fields
+from revisage.core import ConfigError
 
 if TYPE_CHECKING:
     from revisage.streams import Display, LiveSession
@@ -23,7 +23,7 @@ __all__ = ["live"]
 _STATES = {"lost": "the source is lost; it is waited for", "back": "the source is back"}
 
 
-@with_config_options(live_fields())
+@with_config_options(lambda: core.live_fields())
 def live(
     source: Annotated[
         str,

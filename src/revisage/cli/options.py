@@ -1,21 +1,25 @@
-"""Options: those that several commands have, and those that are made from the fields of RestoreConfig."""
+"""Options: those that several commands have, and those that are made from the fields of RestoreConfig.
+
+RestoreConfig brings pydantic: it is loaded for a command that is run, and not for one that is declared or listed.
+"""
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
-from pydantic.fields import FieldInfo
 from typer.core import TyperGroup
 
-from revisage.core import RestoreConfig, fields_about, option_of
+from revisage import core
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 __all__ = [
-    "RESTORE_FIELDS",
-    "SCAN_FIELDS",
     "ClusterOption",
     "JsonOption",
     "OverwriteOption",
@@ -23,6 +27,8 @@ __all__ = [
     "StoreArgument",
     "option",
     "plain_by_default",
+    "restore_fields",
+    "scan_fields",
     "with_config_options",
     "with_options",
 ]
@@ -69,30 +75,51 @@ def plain_by_default(plain: str) -> type[TyperGroup]:
     return PlainByDefault
 
 
-RESTORE_FIELDS = tuple(RestoreConfig.model_fields)
-SCAN_FIELDS = fields_about("scan")
+def restore_fields() -> tuple[str, ...]:
+    """The fields of RestoreConfig: what ``restore`` can be told."""
+    return tuple(core.RestoreConfig.model_fields)
 
 
-def with_config_options(fields: Iterable[str]) -> Callable[[_Command], _Command]:
+def scan_fields() -> tuple[str, ...]:
+    """The fields of RestoreConfig that decide which faces are found."""
+    return core.fields_about("scan")
+
+
+def with_config_options(fields: Callable[[], Iterable[str]]) -> Callable[[_Command], _Command]:
     """Give a command one option for each of these fields; it takes them as ``**options``, None where not given.
 
     Values arrive as text: RestoreConfig checks them, so that the message is the same for a config file and for Python.
     """
-    return with_options(_parameter(name, RestoreConfig.model_fields[name]) for name in fields)
+    return with_options(lambda: (_parameter(name, core.RestoreConfig.model_fields[name]) for name in fields()))
 
 
-def with_options(more: Iterable[inspect.Parameter]) -> Callable[[_Command], _Command]:
-    """Give a command further options, declared elsewhere; it takes them as ``**options``."""
+def with_options(more: Callable[[], Iterable[inspect.Parameter]]) -> Callable[[_Command], _Command]:
+    """Give a command further options, declared elsewhere; it takes them as ``**options``.
 
-    def decorate(command: _Command) -> _Command:
-        signature = inspect.signature(command, eval_str=True)
+    They are asked for when the command's signature is read, which is when the parser for it is made.
+    """
+    return lambda command: _Extended(command, more)
+
+
+class _Extended:
+    """A command whose signature has more options than its code."""
+
+    def __init__(self, command: _Command, more: Callable[[], Iterable[inspect.Parameter]]) -> None:
+        functools.update_wrapper(self, command, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
+        self._command, self._more = command, more
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self._command(*arguments, **options)
+
+    @functools.cached_property
+    def __signature__(self) -> inspect.Signature:
+        signature = inspect.signature(self._command, eval_str=True)
         own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        parameters = sorted([*own, *more], key=lambda p: p.kind)
-        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in parameters}
-        return command
+        return signature.replace(parameters=sorted([*own, *self._more()], key=lambda p: p.kind))
 
-    return decorate
+    @property
+    def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]
+        return {p.name: p.annotation for p in self.__signature__.parameters.values()}
 
 
 def option(name: str, default: Any, annotation: Any) -> inspect.Parameter:
@@ -107,7 +134,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         f"--{words}/--no-{words}" if field.default is True else f"--{words}",
         help=_help(field),
         metavar=None if flag else _metavar(name, field),
-        rich_help_panel=option_of(name).panel,
+        rich_help_panel=core.option_of(name).panel,
         show_default=False,
     )
     kind: Any = bool if flag else list[str] if several else str
@@ -124,7 +151,7 @@ def _help(field: FieldInfo) -> str:
 
 def _metavar(name: str, field: FieldInfo) -> str:
     """``a|b|c`` for a choice, ``0..1`` for a range, else what kind of value it is."""
-    stated = option_of(name).metavar
+    stated = core.option_of(name).metavar
     if stated is not None:
         return stated
     choices = _choices(field.annotation)

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from revisage import train
+from revisage import core, train
 from revisage.cli.options import JsonOption
 from revisage.cli.show import print_lines
-from revisage.core import ConfigError, InputError, nearest
+from revisage.core import ConfigError, InputError
 
 __all__ = ["train_app"]
 
@@ -161,7 +161,7 @@ def _told(problem: Any, kind: Any) -> str:
     if problem["type"] == "missing":
         return f"the setting {place} is needed: --set {place}=VALUE, or in --config FILE"
     if problem["type"] == "extra_forbidden":
-        return f"unknown setting {place}{nearest(place, kind.model_fields)}"
+        return f"unknown setting {place}{core.nearest(place, kind.model_fields)}"
     return f"setting {place}: {message[:1].lower()}{message[1:]}" if place else message
 
 

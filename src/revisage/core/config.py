@@ -151,7 +151,8 @@ class RestoreConfig(BaseModel):
     Ranges, defaults and help texts stand here once. :func:`make_config` builds one with errors for people.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # What checks values is built by the first that are checked: help, which only reads the fields, has none.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     model: Annotated[str, Option("Options", ("networks",), live=True)] = Field(
         _EMBEDDED, description="Restorer: a name of `revisage models list` or a file (.safetensors, .pth, .onnx, .xml)."
