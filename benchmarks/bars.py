@@ -9,6 +9,7 @@ the machine the ratio of processor time says more than that of wall time. `none`
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
-from footage import small_clip, talking_clip, write_clip
+from footage import resized_clip, small_clip, talking_clip, write_clip
 from measuring import finish, machine, print_table
 
 HERE = Path(__file__).resolve().parents[1]
@@ -42,6 +43,8 @@ class Row:
         frames: of the clip.
         options: of this checkout's command; ``common`` of both commands.
         bar: least ratio of the older time to ours; None where the row is compared with another one.
+        start: so many of the first frames are run by themselves, and what they take is taken off: what is left is the
+            rest of the frames, without the start of the process. All is counted where it is 0.
     """
 
     clip: str
@@ -49,6 +52,7 @@ class Row:
     bar: float | None
     options: tuple[str, ...] = ()
     common: tuple[str, ...] = ()
+    start: int = 0
 
 
 ROWS = {
@@ -59,6 +63,8 @@ ROWS = {
     "four-faces": Row("four", 100, None),
     "no-face-encoded": Row("bottles", 1189, 3.0, options=("--copy-untouched", "never")),
     "no-face-copied": Row("bottles", 1189, 10.0),
+    "720p-no-face-encoded": Row("bottles-720p", 1189, None, options=("--copy-untouched", "never"), start=2),
+    "720p-no-face-copied": Row("bottles-720p", 1189, None, start=2),
 }
 LONG = "long"
 """A row by itself, run only where it is named: whether a frame of 10,000 costs what one of 100 does."""
@@ -73,9 +79,23 @@ def clip_of(name: str, folder: Path, shared: Path) -> Path:
     path = folder / f"{name}.mp4"
     if path.is_file():
         return path
+    if name == "bottles-720p":
+        return resized_clip(clip_of("bottles", folder, shared), (1280, 720), path)
     if name.startswith("talking"):
         return talking_clip(path, int(name.rpartition("-")[2]))
     return tiled(talking_clip(folder / "to-tile.mp4", 100), path, alone=name == "one")
+
+
+def first_frames(source: Path, count: int, folder: Path) -> Path:
+    """A clip of the first frames of another one, its packets as they are."""
+    path = folder / f"first-{count}-{source.name}"
+    with av.open(source) as reading, av.open(path, "w") as writing:
+        stream = reading.streams.video[0]
+        copied = writing.add_stream_from_template(stream)
+        for packet in itertools.islice(reading.demux(stream), count):
+            packet.stream = copied
+            writing.mux(packet)
+    return path
 
 
 def tiled(source: Path, path: Path, *, alone: bool) -> Path:
@@ -172,19 +192,24 @@ with av.open({str(source)!r}) as reading, av.open("/dev/null", "w", format="nut"
     return time.perf_counter() - started
 
 
-def measured(name: str, commands: dict[str, Command], source: Path, rounds: int) -> dict[str, Any]:
+def measured(name: str, commands: dict[str, Command], source: Path, folder: Path, rounds: int) -> dict[str, Any]:
     """A row of the table: medians over the rounds, and of the ratios within them."""
     row = ROWS[name]
     times: dict[str, list[Cost]] = {which: [] for which in commands}
+    start = first_frames(source, row.start, folder) if row.start else None
     for turn in range(rounds + 1):
         for which, command in commands.items():
-            taken = command(source, (*row.common, *(row.options if which == "now" else ())))
+            options = (*row.common, *(row.options if which == "now" else ()))
+            taken = command(source, options)
+            if start is not None:
+                begun = command(start, options)
+                taken = Cost(taken.wall - begun.wall, taken.processor - begun.processor, taken.peak)
             if turn:  # the first fills caches
                 times[which].append(taken)
     now = np.array(times["now"])
     found = {
         "row": name,
-        "frames/s": row.frames / float(np.median(now[:, 0])),
+        "frames/s": (row.frames - row.start) / float(np.median(now[:, 0])),
         "processor s": float(np.median(now[:, 1])),
         "peak MiB": float(np.median(now[:, 2])),
     }
@@ -243,7 +268,7 @@ def main() -> None:
                     rows.extend(lengths(commands["now"], folder, arguments.rounds))
                     continue
                 source = clip_of(ROWS[name].clip, folder, arguments.shared)
-                rows.append(measured(name, commands, source, arguments.rounds))
+                rows.append(measured(name, commands, source, folder, arguments.rounds))
                 if name == "720p":
                     alone = encoder_alone(source, ROWS[name].frames, cores)
                     rows[-1]["times the encoder's"] = ROWS[name].frames / rows[-1]["frames/s"] / alone

@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 from revisage.core import Image
 from revisage.demo import RATE, clean_frames, damage
 
-__all__ = ["coded", "jpeg", "last_of_clip", "moved", "noisy", "small_clip", "talking_clip", "with_noise", "write_clip"]
+__all__ = [
+    "coded",
+    "jpeg",
+    "last_of_clip",
+    "moved",
+    "noisy",
+    "resized_clip",
+    "small_clip",
+    "talking_clip",
+    "with_noise",
+    "write_clip",
+]
 
 STEP = (0.7, 0.3)
 """Pixels by which a picture moves from frame to frame of a clip that is made of it."""
@@ -55,6 +66,14 @@ def write_clip(
                     stream.codec_context.time_base = frame.time_base
             container.mux(stream.encode(frame.reformat(format=form)))
         container.mux(stream.encode(None))
+
+
+def resized_clip(source: Path, size_wh: tuple[int, int], target: Path) -> Path:
+    """A clip at another size, in H.264 of closed groups of up to 250 frames."""
+    with av.open(source) as reading:
+        frames = (frame.reformat(*size_wh) for frame in reading.decode(video=0))
+        write_clip(target, frames, rate=reading.streams.video[0].average_rate, crf="20")
+    return target
 
 
 def coded(pictures: Iterable[Image], **options: str) -> list[Image]:

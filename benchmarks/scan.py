@@ -22,11 +22,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 
-from footage import write_clip
+from footage import resized_clip
 from measuring import finish, print_table
 from revisage import media
 from revisage.core import RestoreConfig
@@ -57,14 +56,6 @@ def networks_of() -> dict[str, Networks]:
 def scanned(path: Path, networks: Networks) -> Scan:
     """The scan of a clip."""
     return scan_source(path, fingerprint(path), networks.config, networks)
-
-
-def enlarged(path: Path, size_wh: tuple[int, int], target: Path) -> Path:
-    """A clip at another size, in H.264."""
-    with av.open(path) as source:
-        frames = (frame.reformat(*size_wh) for frame in source.decode(video=0))
-        write_clip(target, frames, rate=source.streams.video[0].average_rate, crf="20")
-    return target
 
 
 def times(path: Path, networks: dict[str, Networks], rounds: int) -> dict[str, Any]:
@@ -250,7 +241,7 @@ def main() -> None:
     names = arguments.clips if arguments.clips is not None else [p.name for p in sorted(folder.glob("*.m*[!d]"))]
     clips = [folder / name for name in names]
     if arguments.large:
-        clips.append(enlarged(folder / "s18.mp4", (1920, 1080), arguments.large / "s18_1080p.mp4"))
+        clips.append(resized_clip(folder / "s18.mp4", (1920, 1080), arguments.large / "s18_1080p.mp4"))
     networks = networks_of()
     for each, clip in itertools.product(networks.values(), clips[:1]):
         scanned(clip, each)  # warm

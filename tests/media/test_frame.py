@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revisage.core.values import Region
-from revisage.media import Frame
+from revisage.media import Frame, area_resized
 from revisage.media.frame.samples import Colour, Orientation, PixelLayout
 
 FORMATS = [
@@ -127,6 +128,20 @@ def test_reduced_pictures_are_averages(name: str) -> None:
     means = frame.rgb().astype(float).reshape(6, 8, 8, 8, 3).mean(axis=(1, 3))
     assert np.abs(small - means).max() < 6
     assert np.abs(small.mean() - means.mean()) < 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size_hw", [(45, 80), (104, 185), (52, 93), (360, 640)], ids=str)
+def test_samples_are_halved_first_and_stay_area_averages(size_hw: tuple[int, int], dtype: type) -> None:
+    noise = np.random.default_rng(0).uniform(0, 256, (360, 640, 3)).astype(np.float32)
+    # Smooth: halves end where those of other sizes do not, and noise would tell.
+    samples = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 25), None, 0, 255, cv2.NORM_MINMAX).astype(dtype)
+    wanted = cv2.resize(samples.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_AREA)
+    reduced = area_resized(samples, size_hw)
+    assert reduced.dtype == dtype
+    # Each of three halvings and the last step rounds by a half at most, halves upward.
+    assert np.abs(reduced - wanted).max() <= 2
+    assert abs(float((reduced - wanted).mean())) < 0.5
 
 
 @pytest.mark.parametrize("shape", [(9, 7), (9, 7, 2), (9, 7, 3), (9, 7, 4)], ids=str)

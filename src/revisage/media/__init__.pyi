@@ -28,7 +28,7 @@ from .formats import (
     sniff_file,
     written_suffix,
 )
-from .frame import Frame
+from .frame import Frame, area_resized
 from .interface import ColourTags, EncodeOptions, Extent, MediaInfo, MemorySink, MemorySource, Sink, Source
 from .locations import as_path, check_writable, fetch, is_address, upload
 from .picture_texts import PictureTexts, add_comment, edit_xmp, read_texts
@@ -76,6 +76,7 @@ __all__ = [
     "Source",
     "StreamTimes",
     "add_comment",
+    "area_resized",
     "as_path",
     "assemble",
     "check_output",

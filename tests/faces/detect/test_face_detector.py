@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from revisage.core.errors import ConfigError, ModelError, UserError
 from revisage.faces import FaceDetector, Found, load_detector, suppressed
-from revisage.faces.detect.candidates import _averaged, without_parts
+from revisage.faces.detect.candidates import without_parts
 from revisage.faces.detect.detector import working_scales
 from revisage.faces.detect.official_finders import RetinaFaceFinder, YuNetFinder
+from revisage.media import area_resized
 
 
 def read(path: Path) -> np.ndarray:
@@ -181,7 +182,7 @@ def test_reducing_by_halves_moves_nothing(source: tuple[int, int], size: tuple[i
     """Red tells the column and green the row: each pixel of the result is the middle of those it stands for."""
     columns, rows = np.meshgrid(*(np.linspace(0, 255, side) for side in source))
     image = np.stack((columns, rows, np.zeros_like(rows)), axis=-1).round().astype(np.uint8)
-    found = _averaged(image, size)
+    found = area_resized(image, size[::-1])
     middles = [((np.arange(s) + 0.5) * side / s - 0.5) * 255 / (side - 1) for s, side in zip(size, source, strict=True)]
     wanted = np.stack(np.meshgrid(*middles), axis=-1)
     assert found.shape == (size[1], size[0], 3)

@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from revisage.core import Region
 from revisage.engines import cpu_info
 from revisage.faces import FaceDetector, Found, load_detector, upright_crop
+from revisage.faces.detect.candidates import halvable
 from revisage.media import Frame
 from revisage.media.frame import Colour, PixelLayout
 from revisage.nets import CROP, crop_affines
@@ -146,3 +148,18 @@ def test_proposals_in_bf16_lead_to_the_same_faces(photo: np.ndarray, compact: Fa
     (exact,) = load_detector("compact", device="cpu", precision="fp32")(photo)
     np.testing.assert_allclose(by_proposals_in_bf16.landmarks, exact.landmarks, atol=0.005 * exact.size)
     assert by_proposals_in_bf16.score == pytest.approx(exact.score, abs=0.01)
+
+
+@pytest.mark.parametrize(("scale", "step"), [(1.5, 1), (1.0, 1), (0.6, 1), (0.5, 2), (0.3, 2), (0.12, 8)])
+def test_a_part_that_is_reduced_can_be_halved(scale: float, step: int) -> None:
+    part = Region(101, 67, 333, 222)
+    wider = halvable(part, scale, (720, 1280))
+    assert wider.left <= part.left < wider.left + step
+    assert wider.top <= part.top < wider.top + step
+    assert wider.right - step < part.right <= wider.right
+    assert wider.bottom - step < part.bottom <= wider.bottom
+    assert all(side % step == 0 for side in (*wider.size_hw, wider.left, wider.top))
+
+
+def test_a_part_stays_inside_its_picture() -> None:
+    assert halvable(Region(3, 5, 101, 67), 0.2, (67, 101)) == Region(0, 4, 101, 67)

@@ -5,6 +5,7 @@ What is looked at is an image, or a frame of which only the parts that are looke
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage import models, nets
+from revisage import media, models, nets
 from revisage.core import Image, ModelError, Region
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "PicturePart",
     "SecondLook",
     "as_picture",
+    "halvable",
     "loaded_network",
     "overlaps",
     "padded",
@@ -66,7 +68,7 @@ class ImagePicture:
     def rgb(self, region: Region | None = None, *, size_hw: tuple[int, int] | None = None) -> Image:
         """See :meth:`Picture.rgb`; a view where nothing is reduced."""
         part = self.image if region is None else self.image[region.slices]
-        return part if size_hw is None or size_hw == part.shape[:2] else _averaged(part, size_hw[::-1])
+        return part if size_hw is None or size_hw == part.shape[:2] else media.area_resized(part, size_hw)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,13 +104,13 @@ def as_picture(picture: Image | Picture) -> Picture:
     return ImagePicture(picture)
 
 
-def _averaged(image: Image, size: tuple[int, int]) -> Image:
-    """The image reduced to a size (width, height): by halves while it can be, in about half the time."""
-    height, width = image.shape[:2]
-    while width % 2 == 0 and height % 2 == 0 and width >= 2 * size[0] and height >= 2 * size[1]:
-        height, width = height // 2, width // 2
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+def halvable(region: Region, scale: float, size_hw: tuple[int, int]) -> Region:
+    """A part of a picture of ``size_hw`` px that is to be reduced by ``scale``, with up to so few px more on each side
+    that it can be halved as often as that allows, which is the quickest."""
+    step = 2 ** math.floor(math.log2(1 / scale)) if scale < 1 else 1
+    left, top = (side // step * step for side in (region.left, region.top))
+    right, bottom = (-(-side // step) * step for side in (region.right, region.bottom))
+    return Region(left, top, min(right, size_hw[1]), min(bottom, size_hw[0]))
 
 
 Floats = NDArray[np.float32]

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from revisage import engines, models, nets
 from revisage.core import Image, Region
-from revisage.faces.detect.candidates import Found, Picture, as_picture, loaded_network, padded, planes, suppressed
+from revisage.faces.detect.candidates import (
+    Found,
+    Picture,
+    as_picture,
+    halvable,
+    loaded_network,
+    padded,
+    planes,
+    suppressed,
+)
 
 __all__ = ["CloserLook", "CompactFinder", "upright_crop"]
 
@@ -146,9 +155,9 @@ def upright_crop(
     The picture goes on beyond its border as its border pixels do, or as OpenCV's ``border`` says.
     """
     picture, ((a, b, move_x), (c, d, move_y)) = as_picture(picture), affine.tolist()
-    region = _shown(picture.size_hw, affine, side)
-    height, width = rows, columns = region.size_hw
     scale = math.sqrt(abs(a * d - b * c))
+    region = halvable(_shown(picture.size_hw, affine, side), scale, picture.size_hw)
+    height, width = rows, columns = region.size_hw
     if scale < _FINE_ENOUGH:
         rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
         part = picture.rgb(region, size_hw=(rows, columns))

@@ -13,7 +13,16 @@ import numpy as np
 from revisage import engines, models, nets
 from revisage.core import DETECTORS, ConfigError, Face, Image, Region, nearest
 from revisage.faces.alignment import crop_affine
-from revisage.faces.detect.candidates import Finder, Found, Picture, PicturePart, as_picture, suppressed, without_parts
+from revisage.faces.detect.candidates import (
+    Finder,
+    Found,
+    Picture,
+    PicturePart,
+    as_picture,
+    halvable,
+    suppressed,
+    without_parts,
+)
 from revisage.faces.detect.compact_finder import CompactFinder, upright_crop
 from revisage.faces.detect.official_finders import RetinaFaceFinder, YuNetFinder
 from revisage.faces.detect.turned_faces import HINT, WINDOW, TurnedFaces, turned_window, window_scale
@@ -196,10 +205,12 @@ class FaceDetector:
         top, bottom = (int(np.clip(round(face.centre[1] + away), 0, height)) for away in (-reach, reach))
         if right <= left or bottom <= top:
             return Found.none()
-        rows, columns = (max(1, min(WINDOW, round(side * scale))) for side in (bottom - top, right - left))
-        small = picture.rgb(Region(left, top, right, bottom), size_hw=None if scale == 1 else (rows, columns))
-        found = self._proposed(small, WINDOW, lowest).scaled(((right - left) / columns, (bottom - top) / rows))
-        return _near(face, found.shifted((left, top)))
+        region = halvable(Region(left, top, right, bottom), scale, picture.size_hw)
+        height, width = region.size_hw
+        rows, columns = (max(1, min(WINDOW, round(side * scale))) for side in (height, width))
+        small = picture.rgb(region, size_hw=None if scale == 1 else (rows, columns))
+        found = self._proposed(small, WINDOW, lowest).scaled((width / columns, height / rows))
+        return _near(face, found.shifted((region.left, region.top)))
 
     def _proposed(self, image: Image, least_side: int, lowest: float) -> Found:
         """What the network finds in an image, black added to it where its sides are shorter."""

@@ -16,6 +16,7 @@ from revisage.media.frame.samples import (
     Colour,
     Orientation,
     PixelLayout,
+    area_resized,
     chroma_region,
     reduce_chroma,
     resize_plane,
@@ -267,7 +268,7 @@ class Frame:
             plane = self.planes[number]
             shift = self.layout.shift_hw(number)
             place = stored if shift == (0, 0) else chroma_region(stored, shift, plane.shape[:2])
-            channels.append(_area_resized(plane[place.slices], size_hw))
+            channels.append(area_resized(plane[place.slices], size_hw))
         return cv2.merge(channels * (1 if len(channels) == 3 else 3))
 
     def _resized_plane(self, number: int, stored_hw: tuple[int, int]) -> NDArray[Any]:
@@ -311,13 +312,6 @@ def _to_rgb8(samples: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[np.u
         return cv2.transform(samples, affine)
     # 257 keeps sixteen bits through the matrix, so that the only rounding that counts is the last.
     return cv2.convertScaleAbs(cv2.transform(samples, affine * 257.0), alpha=1 / 257.0)
-
-
-def _area_resized(plane: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
-    height, width = plane.shape
-    is_smaller = size_hw[0] <= height and size_hw[1] <= width
-    method = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
-    return cv2.resize(np.ascontiguousarray(plane), (size_hw[1], size_hw[0]), interpolation=method)
 
 
 def _add_rounded(target: NDArray[Any], values: NDArray[np.float32], maximum: int) -> None:

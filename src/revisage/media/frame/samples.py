@@ -24,6 +24,7 @@ __all__ = [
     "Colour",
     "Orientation",
     "PixelLayout",
+    "area_resized",
     "chroma_region",
     "guess_colour",
     "reduce_chroma",
@@ -265,6 +266,28 @@ def _zero_levels(layout: PixelLayout, colour: Colour) -> NDArray[np.float64]:
     black = 0.0 if colour.full_range else 16.0 * 2.0 ** (layout.depth - 8)
     neutral = black if layout.family != "yuv" else float(1 << (layout.depth - 1))
     return np.array([black, neutral, neutral])
+
+
+def area_resized(samples: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
+    """Samples at another size: reduced by area averages, enlarged linearly where a side is longer.
+
+    As long as it can, it halves, which OpenCV does eight times as fast as any other reduction; each time values are
+    rounded.
+
+    Args:
+        samples: ``(H, W)`` or ``(H, W, C)``, uint8 or uint16.
+        size_hw: wanted (px).
+    """
+    height, width = samples.shape[:2]
+    rows, columns = size_hw
+    samples = np.ascontiguousarray(samples)
+    while height % 2 == 0 and width % 2 == 0 and height >= 2 * rows and width >= 2 * columns:
+        height, width = height // 2, width // 2
+        samples = cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA)
+    if (height, width) == size_hw:
+        return samples
+    is_smaller = rows <= height and columns <= width
+    return cv2.resize(samples, (columns, rows), interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR)
 
 
 def chroma_region(region: Region, shift_hw: tuple[int, int], plane_hw: tuple[int, int]) -> Region:
