@@ -8,8 +8,9 @@ they are) and FFV1, and are compared with what they were; PSNR is of whole frame
 
 `color`: fading drawn as in the training preset `archive`, or a gain of each channel, deviation 0.15 of its logarithm;
 `nearer` counts the shots whose PSNR is higher than before. ΔE is CIE76 of pixels.
-`denoise`: white noise, H.264 or an older codec; beside it FFmpeg's filters, in 4:2:0; `unfiltered` is what bringing
-the frames there and to RGB leaves. `ms a frame` is the processor time that `--denoise` adds.
+`denoise`: white noise, H.264 or an older codec, the frames behind the first 12 of a clip; beside it FFmpeg's filters,
+in 4:2:0; `unfiltered` is what bringing the frames there and to RGB leaves. `ms a frame` is the processor time that
+`--denoise` adds.
 `faces`: white noise, faces restored, with and without `--denoise 1`; measures of benchmarks/presets.py.
 `dust`: specks as in `archive`, new in each frame; the first and the last frame are not measured. `removed` is the
 part of the absolute error within the specks that is gone, noise and coding counted; `elsewhere` are the pixels, % of
@@ -70,6 +71,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "--dust --denoise 1 --color restore": {"dust": True, "denoise": 1.0, "color": "restore"},
 }
 
+LEAD = 12
+"""Frames coded before those that are measured."""
 FORM = av.VideoFormat("yuv420p")
 
 Random = np.random.Generator
@@ -202,16 +205,29 @@ def _denoise(bench: _Bench) -> Iterator[dict[str, Any]]:
 
 
 def _denoised(bench: _Bench, clip: str, sigma: float, crf: int | None) -> dict[str, float]:
-    clean, random = bench.pictures(clip), np.random.default_rng(SEED)
+    clean, random = bench.pictures(clip, LEAD + bench.count), np.random.default_rng(SEED)
     damaged = [noisy(picture, sigma, random) for picture in clean] if sigma else clean
-    return _beside_filters(bench, bench.without_loss(damaged) if crf is None else bench.coded(damaged, crf), clean)
+    kept = clean[LEAD:]
+    if crf is None:
+        return _beside_filters(bench, bench.without_loss(damaged[LEAD:]), kept)
+    return _beside_filters(bench, _tail(bench, bench.coded(damaged, crf)), kept)
 
 
 def _denoised_older(bench: _Bench, clip: str, codec: str, quantiser: str) -> dict[str, float]:
-    clean, file = bench.pictures(clip), bench.folder / "older.mkv"
+    clean, file = bench.pictures(clip, LEAD + bench.count), bench.folder / "older.mkv"
     form = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-    write_clip(file, clean, rate=25, codec=codec, form=form, qmin=quantiser, qmax=quantiser)
-    return _beside_filters(bench, file, clean)
+    # Each picture of MJPEG is by itself.
+    pictures = clean[LEAD:] if codec == "mjpeg" else clean
+    write_clip(file, pictures, codec=codec, form=form, qmin=quantiser, qmax=quantiser)
+    return _beside_filters(bench, file if codec == "mjpeg" else _tail(bench, file), clean[LEAD:])
+
+
+def _tail(bench: _Bench, file: Path) -> Path:
+    """The frames of a file behind the first ones, as they are in it: a codec spends more on those."""
+    tail = bench.folder / "tail.mkv"
+    with av.open(file) as container:
+        write_clip(tail, list(container.decode(video=0))[LEAD:], codec="ffv1")
+    return tail
 
 
 def _beside_filters(bench: _Bench, source: Path, clean: Sequence[Image]) -> dict[str, float]:
