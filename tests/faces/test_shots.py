@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from face_frames import smooth_picture
 
-from revisage.faces.shots import ShotDetector
+from revisage.faces.shots import ShotDetector, shot_look
 
 STILL = ["s18.mp4", "swiz3n.mpg", "retalking_1.mp4", "asl_brother.mkv", "asl_thanks.mkv"]
 
@@ -26,7 +26,10 @@ def small_frames(path: Path) -> Iterable[np.ndarray]:
 
 
 def test_finds_the_known_cuts(shared: Path) -> None:
-    assert cuts(small_frames(shared / "clips/short_hamilton_clip.mp4")) == [20, 82, 211]
+    frames = [np.ascontiguousarray(frame) for frame in small_frames(shared / "clips/short_hamilton_clip.mp4")]
+    assert cuts(frames) == [20, 82, 211]
+    detector = ShotDetector()
+    assert [index for index, frame in enumerate(frames) if detector(shot_look(frame))] == [20, 82, 211]
 
 
 @pytest.mark.parametrize("name", STILL)

@@ -35,7 +35,7 @@ from .fine_change import (
 )
 from .grain import GrainShare, Place, place_of, whole_place, with_grain
 from .pixel_damage import PixelSigns, pixel_signs
-from .shots import ShotDetector, begins_shot
+from .shots import ShotDetector, ShotLook, begins_shot, shot_look
 from .tracking import FaceFollower, FollowedFace, Looks, Tracker, frontality, looks_of, track_of, turn_weights
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "PixelSigns",
     "Place",
     "ShotDetector",
+    "ShotLook",
     "Tracker",
     "VideoDetector",
     "align",
@@ -79,6 +80,7 @@ __all__ = [
     "place_of",
     "share_in_frame",
     "sharpness",
+    "shot_look",
     "shown_mask",
     "similarity",
     "suppressed",

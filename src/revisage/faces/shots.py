@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from revisage.core import Image
 
-__all__ = ["ShotDetector", "begins_shot"]
+__all__ = ["ShotDetector", "ShotLook", "begins_shot", "shot_look"]
 
 _SIZE_WH = (48, 32)
 """Px of the pictures in which frames are compared."""
@@ -33,8 +33,11 @@ _OTHER_EDGES = 0.5
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What frames are compared by: two histograms, luma and its gradients, their energy, and luma's deviation."""
+class ShotLook:
+    """What frames are compared by: two histograms, luma and its gradients, their energy, and luma's deviation.
+
+    It is made by :func:`shot_look`, which is most of the work of telling shots apart.
+    """
 
     colours: NDArray[np.float32]
     levels: NDArray[np.float32]
@@ -55,7 +58,7 @@ class ShotDetector:
     """
 
     def __init__(self) -> None:
-        self._last: _Look | None = None
+        self._last: ShotLook | None = None
         self._blank_between = False
         self._recent: deque[float] = deque(maxlen=_RECENT)
 
@@ -64,13 +67,13 @@ class ShotDetector:
         """Whether the frame that came last shows nothing: black, white, the middle of a fade."""
         return self._blank_between
 
-    def __call__(self, image: Image) -> bool:
+    def __call__(self, image: Image | ShotLook) -> bool:
         """Whether this frame is the first of a new shot; False for the first frame of all.
 
         Args:
-            image: ``(H, W, 3) uint8 RGB``, of any size; some 100 px wide is plenty.
+            image: ``(H, W, 3) uint8 RGB``, of any size, some 100 px wide is plenty; or its :func:`shot_look`.
         """
-        look = _look(image)
+        look = image if isinstance(image, ShotLook) else shot_look(image)
         if look.spread < _BLANK:
             self._blank_between = True
             return False
@@ -107,7 +110,8 @@ def begins_shot(before: Image, after: Image, *, blank_between: bool) -> bool:
     return detector(after)
 
 
-def _look(image: Image) -> _Look:
+def shot_look(image: Image) -> ShotLook:
+    """What a frame, ``(H, W, 3) uint8 RGB`` of any size, is compared with others by."""
     small = cv2.resize(image, _SIZE_WH, interpolation=cv2.INTER_AREA)
     hsv = cv2.cvtColor(small, cv2.COLOR_RGB2HSV)
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
@@ -121,15 +125,15 @@ def _look(image: Image) -> _Look:
     cv2.Sobel(values, cv2.CV_32F, 1, 0, dst=edges[0])
     cv2.Sobel(values, cv2.CV_32F, 0, 1, dst=edges[1])
     spread = float(cv2.meanStdDev(luma)[1].item())
-    return _Look(colours, levels, values, edges, float(np.vdot(edges, edges)), spread)
+    return ShotLook(colours, levels, values, edges, float(np.vdot(edges, edges)), spread)
 
 
-def _edge_change(a: _Look, b: _Look) -> float:
+def _edge_change(a: ShotLook, b: ShotLook) -> float:
     """1 less the correlation of the gradients: 0 the same edges, 1 none in common."""
     return 1 - float(np.vdot(a.edges, b.edges)) / max(math.sqrt(a.energy * b.energy), 1e-6)
 
 
-def _stayed(a: _Look, b: _Look) -> float:
+def _stayed(a: ShotLook, b: ShotLook) -> float:
     """The share of the cells with something in them, before or after, that show the same edges: 0 to 1."""
     energies = [_in_cells(np.square(look.edges)) for look in (a, b)]
     alike = _in_cells(a.edges * b.edges) > _SAME_CELL * np.maximum(*energies)
@@ -141,7 +145,7 @@ def _in_cells(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(values.sum(axis=0), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _colour_change(a: _Look, b: _Look) -> float:
+def _colour_change(a: ShotLook, b: ShotLook) -> float:
     """Distances of the hue-saturation histograms (Bhattacharyya), of the luma histograms, and of luma in place."""
     colours = 1 - float(np.sqrt(a.colours * b.colours).sum())
     levels = 0.5 * float(np.abs(a.levels - b.levels).sum())

@@ -25,7 +25,7 @@ from revisage.pipeline.detail_looks import DetailLooks
 from revisage.pipeline.restoration import ColourSpread, Networks, StageThreads, frames_ahead
 
 if TYPE_CHECKING:
-    from revisage.faces import Looks, VideoDetector
+    from revisage.faces import Looks, ShotLook, VideoDetector
     from revisage.media import Frame, MediaInfo
 
 __all__ = ["PART_SECONDS", "PartFolder", "ScanJob", "ScanPart", "look_at", "part_number", "parts_of", "scan_parts"]
@@ -254,13 +254,26 @@ def look_at(
         yield sightings.part(None)
 
 
-def _reduced_beside(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Image | None]]:
+@dataclass(frozen=True)
+class _SmallPicture:
+    """The small picture of a frame that shots and looks are told apart by, and what shots are."""
+
+    picture: Image
+    look: ShotLook
+
+    @classmethod
+    def of(cls, frame: Frame) -> _SmallPicture:
+        picture = _reduced(frame)
+        return cls(picture, faces.shot_look(picture))
+
+
+def _reduced_beside(frames: Iterator[Frame]) -> Iterator[tuple[Frame, _SmallPicture | None]]:
     """Each frame and its small picture; None where it shows what the one before does. It is made where frames are
     decoded, which takes less time than looking for faces."""
     before: Frame | None = None
     for frame in frames:
         again = before is not None and frame.shows_same(before)
-        yield frame, None if again else _reduced(frame)
+        yield frame, None if again else _SmallPicture.of(frame)
         before = frame
 
 
@@ -281,7 +294,7 @@ class _Glimpse:
 
 
 def _detected(
-    frames: Iterator[tuple[Frame, Image | None]],
+    frames: Iterator[tuple[Frame, _SmallPicture | None]],
     config: RestoreConfig,
     networks: Networks,
     number: Callable[[int], int],
@@ -315,7 +328,7 @@ class _PartInSight:
         self._waiting: deque[tuple[Frame, list[_Glimpse]]] = deque()
         self._before: _Glimpse | None = None
 
-    def add(self, frame: Frame, small: Image | None) -> Iterator[_Glimpse]:
+    def add(self, frame: Frame, small: _SmallPicture | None) -> Iterator[_Glimpse]:
         """Take the next frame, and its small picture where it shows another one than the frame before."""
         if small is None and self._before is not None:
             again = replace(self._before, index=frame.index, pts=frame.pts, cut=False)
@@ -324,7 +337,7 @@ class _PartInSight:
             else:
                 yield again
             return
-        glimpse = self._glimpse(frame, _reduced(frame) if small is None else small)
+        glimpse = self._glimpse(frame, small or _SmallPicture.of(frame))
         anew = glimpse.cut or (self._awaits_picture and not glimpse.blank)
         self._awaits_picture = self._awaits_picture and glimpse.blank
         self._waiting.append((frame, [glimpse]))
@@ -344,15 +357,15 @@ class _PartInSight:
         first, *again = [replace(each, faces=tuple(found)) for each in glimpses]
         return [replace(first, faces=tuple(self._looks.seen(frame, found, anew=first.cut))), *again]
 
-    def _glimpse(self, frame: Frame, small: Image) -> _Glimpse:
-        cut = self._new_shot(small)
+    def _glimpse(self, frame: Frame, small: _SmallPicture) -> _Glimpse:
+        cut = self._new_shot(small.look)
         return _Glimpse(
             self.part,
             frame.index,
             frame.pts,
             frame.time_base,
             frame.size_hw,
-            small,
+            small.picture,
             cut,
             self._new_shot.last_is_blank,
             self._video,
