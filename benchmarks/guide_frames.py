@@ -24,6 +24,7 @@ import revisage
 from footage import coded, write_clip
 from measuring import finish, print_table
 from pieces import Yardstick, cut_piece, read_pictures
+from revisage.core import InputError
 from revisage.media import open_source
 
 CLIPS = ("swiz3n.mpg@10", "retalking_1.mp4@20", "asl_brother.mkv@10", "asl_thanks.mkv@8")
@@ -76,7 +77,12 @@ def _rows(shared: Path, name: str, first: int, place: Path, options: argparse.Na
         ways["photo"] = {"reference": [photo]}
     for way, chosen in ways.items():
         output = place / f"{way.replace(' ', '-')}.mkv"
-        report = revisage.restore(film, output, overwrite=True, **chosen)
+        try:
+            report = revisage.restore(film, output, overwrite=True, **chosen)
+        except InputError as error:
+            # A small face is no guide.
+            print(f"{way}: {error}")
+            continue
         guides = {track.guide for track in report.tracks if track.guide}
         yield {"way": way, "guide": ", ".join(sorted(guides)), **yard.measure(read_pictures(output)[bad])}
 
