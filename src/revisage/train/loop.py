@@ -27,7 +27,7 @@ from revisage.train.compute import Compute, average_gradients, average_values, s
 from revisage.train.run_folder import RunFolder
 from revisage.train.settings import SampleConfig, StageConfig
 
-__all__ = ["Check", "Draws", "Losses", "SampleStage", "Stage", "follow", "sample_batches", "train"]
+__all__ = ["Check", "Draws", "Losses", "SampleStage", "Stage", "follow", "sample_batches", "train", "warmed_up"]
 
 Losses = dict[str, Tensor]
 
@@ -94,7 +94,7 @@ class Stage(ABC):
 
     @abstractmethod
     def decay(self, step: int) -> float:
-        """How much of the averaged weights stays in a step."""
+        """How much of the averaged weights stays in a step; see :func:`warmed_up`."""
 
     @abstractmethod
     def check(self, step: int) -> Check | None:
@@ -129,8 +129,8 @@ class SampleStage(Stage):
         return sample_batches(self.dataset, self.config, self.compute, first_step, context="fork")
 
     def decay(self, step: int) -> float:
-        """See :meth:`Stage.decay`: shorter at the start, as early weights are not worth keeping."""
-        return min(self.config.ema, (2 + step) / (21 + step))
+        """See :meth:`Stage.decay`."""
+        return warmed_up(self.config.ema, step)
 
 
 def train(stage: Stage, run: RunFolder) -> Path:
@@ -227,6 +227,11 @@ def _checked(stage: Stage, run: RunFolder, step: int, best: float | None) -> flo
     if found.measures:
         run.log({"step": step, "validation": found.measures, "best": best})
     return best
+
+
+def warmed_up(decay: float, step: int) -> float:
+    """An average's decay, less at the start, as early weights are not worth keeping (as TensorFlow has it)."""
+    return min(decay, (1 + step) / (10 + step))
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from revisage.core import ConfigError, ModelError
 from revisage.nets import GFPGANClean
 from revisage.train.compute import Compute, started
 from revisage.train.images import load_images
-from revisage.train.loop import Check, Draws, Losses, Stage, sample_batches, train
+from revisage.train.loop import Check, Draws, Losses, Stage, sample_batches, train, warmed_up
 from revisage.train.networks import (
     Muon,
     RestorerNet,
@@ -180,8 +180,8 @@ class RestorerStage(Stage):
         return self.config.adversarial_rate if optimiser in adversaries else super().rate(optimiser, step)
 
     def decay(self, step: int) -> float:
-        """See :meth:`Stage.decay`: shorter at the start, as early weights are not worth keeping."""
-        return min(self.config.ema, (1 + step) / (10 + step))
+        """See :meth:`Stage.decay`."""
+        return warmed_up(self.config.ema, step)
 
     def check(self, step: int) -> Check | None:  # noqa: ARG002 - as the others
         """See :meth:`Stage.check`: the fixed check, at levels of damage."""
