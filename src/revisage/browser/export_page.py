@@ -14,11 +14,11 @@ import numpy as np
 from revisage import engines, models, train
 from revisage._version import __version__
 from revisage.browser.runtime import LICENCE, copy_runtime
-from revisage.core import MissingExtraError, OutputError, check_absent, check_folder, folder_beside
+from revisage.core import EMBEDDED_RESTORERS, MissingExtraError, OutputError, check_absent, check_folder, folder_beside
 
 __all__ = ["export_page"]
 
-_RESTORER, _DETECTOR = "compact", "compact-detector"
+_RESTORER, _DETECTOR = EMBEDDED_RESTORERS["faithful"], "compact-detector"
 
 _PROBE_STEP, _PROBED = 0.37, 64
 """The page shows the restorer sines of multiples of the first, and compares so many of its numbers with ours before it

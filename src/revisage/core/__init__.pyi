@@ -1,5 +1,6 @@
 from .config import (
     DETECTORS,
+    EMBEDDED_RESTORERS,
     Detector,
     Option,
     RestoreConfig,
@@ -50,6 +51,7 @@ from .values import Box, Crop, Detail, Face, Image, Levels, Region, Shot, Track
 
 __all__ = [
     "DETECTORS",
+    "EMBEDDED_RESTORERS",
     "PRESETS",
     "Box",
     "CancelToken",

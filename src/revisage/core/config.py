@@ -30,6 +30,7 @@ from revisage.core.progress import parse_time
 __all__ = [
     "BACKGROUNDS",
     "DETECTORS",
+    "EMBEDDED_RESTORERS",
     "Option",
     "Panel",
     "RestoreConfig",
@@ -123,8 +124,8 @@ Mark = Annotated[str, AfterValidator(_set_in_type)]
 Factor = Annotated[float, BeforeValidator(_to_factor), Field(ge=0.25, le=8)]
 
 
-_EMBEDDED = "compact"
-"""The restorer that is always there."""
+EMBEDDED_RESTORERS: dict[Look, str] = {"faithful": "compact", "natural": "compact-natural"}
+"""Name of the restorer that the package ships for each look."""
 
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _GPUS = r"cuda:\d{1,2}(,\d{1,2})*"
@@ -155,7 +156,8 @@ class RestoreConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     model: Annotated[str, Option("Options", ("networks",), live=True)] = Field(
-        _EMBEDDED, description="Restorer: a name of `revisage models list` or a file (.safetensors, .pth, .onnx, .xml)."
+        EMBEDDED_RESTORERS["faithful"],
+        description="Restorer: a name of `revisage models list` or a file (.safetensors, .pth, .onnx, .xml).",
     )
     look: Annotated[Look, Option("Restoration", ("networks", "result"), live=True)] = Field(
         "faithful",
@@ -408,7 +410,7 @@ class RestoreConfig(BaseModel):
     def _consistent(self) -> RestoreConfig:
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise ValueError(f"end ({float(self.end):g} s) must lie after start ({float(self.start):g} s)")
-        if self.look == "natural" and self.model != _EMBEDDED:
+        if self.look == "natural" and self.model != EMBEDDED_RESTORERS["faithful"]:
             raise ValueError(f"look natural is one of compact's: leave model out, or look (model is {self.model})")
         if self.max_face is not None and self.max_face < self.min_face:
             raise ValueError(f"max_face ({self.max_face}) must not be below min_face ({self.min_face})")
@@ -430,7 +432,7 @@ class RestoreConfig(BaseModel):
     @property
     def restorer(self) -> str:
         """Name or file of the model that restores: compact's own, of the look that is wanted."""
-        return f"{self.model}-{self.look}" if self.look == "natural" else self.model
+        return self.model if self.look == "faithful" else EMBEDDED_RESTORERS[self.look]
 
     @property
     def copies(self) -> bool:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from revisage.core import ModelError
+from revisage.core import EMBEDDED_RESTORERS, ModelError
 
 __all__ = ["DEFAULT", "ModelEntry", "Registry", "entries", "find"]
 
@@ -120,20 +120,20 @@ class Registry:
 DEFAULT = Registry(
     [
         ModelEntry(
-            name="compact",
+            name=EMBEDDED_RESTORERS["faithful"],
             file="compact.safetensors",
             arch="compact",
             licence=_OWN_LICENCE,
             embedded=True,
         ),
         ModelEntry(
-            name="compact-natural",
+            name=EMBEDDED_RESTORERS["natural"],
             file="compact-natural.npz",
             sha256="d0995aade0a1072ccc9598fdc503653b8c0e3100b9ccc845bafd182004f7007e",
             arch="compact",
             licence=_OWN_LICENCE,
             embedded=True,
-            base="compact",
+            base=EMBEDDED_RESTORERS["faithful"],
         ),
         ModelEntry(
             name="compact-detector",

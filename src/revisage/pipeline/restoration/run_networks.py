@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revisage import engines, faces, people, readers, restorers, temporal
-from revisage.core import ConfigError, Crop, RestoreConfig, UserError
+from revisage.core import EMBEDDED_RESTORERS, ConfigError, Crop, RestoreConfig, UserError
 
 if TYPE_CHECKING:
     from revisage.faces import FaceDetector
@@ -25,9 +25,6 @@ __all__ = ["Networks", "drop_networks", "kept_networks"]
 
 _SHARED = frozenset({"_fine", "detector", "flow", "guide_flow", "recogniser", "restorer", "upscaler"})
 """What two sets of networks with the same settings hold in common once it is loaded."""
-
-_EMBEDDED = ("compact", "compact-natural")
-"""The looks of the embedded restorer."""
 
 _DECIDING = {
     "detector": {"detector", "detection_threshold", "device", "engine", "precision"},
@@ -81,7 +78,7 @@ class Networks:
     def uses_detail(self) -> bool:
         """Whether it matters how fine a large face is, and how clean a small one: measured on the embedded restorer,
         whichever its look; whoever chooses another one wants all of its work."""
-        return self.config.fine != "keep" and self.config.restorer in _EMBEDDED
+        return self.config.fine != "keep" and self.config.restorer in EMBEDDED_RESTORERS.values()
 
     @property
     def denoiser(self) -> FineRestorer | None:
