@@ -109,3 +109,5 @@ def test_export_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "no such run" in capsys.readouterr().err
     assert run(["export", str(tmp_path), "-o", str(tmp_path / "m.safetensors"), "--checkpoint", "first"]) == 2
     assert "choose one of best, last" in capsys.readouterr().err
+    assert run(["export", "compact", "-o", str(tmp_path / "m.npz"), "--base", "compact"]) == 2
+    assert "compact is an embedded model" in capsys.readouterr().err

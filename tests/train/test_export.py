@@ -13,10 +13,12 @@ import pytest
 import torch
 from PIL import Image
 from runs import SMALL_GFPGAN, config_of
+from safetensors.torch import load_file
 from torch import nn
 
 from revisage import models
-from revisage.core.errors import ConfigError, InputError, OutputError, ProcessingError
+from revisage.core.errors import ConfigError, InputError, ModelError, OutputError, ProcessingError
+from revisage.models.differences import put_together
 from revisage.nets import CompactConfig, CompactGFPGAN
 from revisage.restorers import load_restorer
 from revisage.train import export
@@ -180,6 +182,25 @@ def test_int8_agrees_or_is_refused(run: Path, tmp_path: Path, faces: Path, monke
     assert not (tmp_path / "other.xml").exists()
 
 
+def test_a_second_look_is_exported_as_its_difference_from_the_first(tmp_path: Path, faces: Path) -> None:
+    base = models.local_path("compact")
+    net = CompactGFPGAN(CompactConfig(**models.metadata(base)["config"]))
+    net.load_state_dict({name: value + 0.01 * value.abs().mean() for name, value in load_file(base).items()})
+    run = write_run(tmp_path / "run", faces, net, **net.config.model_dump(mode="json"))
+    said: list[str] = []
+    difference = export_run(run, tmp_path / "second.npz", base="compact", say=said.append)
+    whole = export_run(run, tmp_path / "whole.safetensors")
+    assert difference.stat().st_size < whole.stat().st_size / 2
+    assert card_path(difference).name == "second.md"
+    assert sorted(file.name for file in tmp_path.glob("second*")) == ["second.md", "second.npz", "second.png"]
+    together = load_file(put_together(difference, base, said[-1].rpartition(" ")[2], tmp_path))
+    for name, value in load_file(whole).items():
+        step = (value.float() - load_file(base)[name].float()).abs().max() / 63
+        assert (together[name].float() - value.float()).abs().max() <= step + 1e-3 * value.float().abs().max(), name
+    with pytest.raises(ModelError, match="not of one network"):
+        export_run(write_run(tmp_path / "other", faces), tmp_path / "other.npz", base="compact")
+
+
 def test_requests_that_cannot_be_met_are_refused(run: Path, tmp_path: Path, faces: Path) -> None:
     with pytest.raises(ConfigError, match="suffix tells the format"):
         export_run(run, tmp_path / "m.pth")
@@ -187,6 +208,10 @@ def test_requests_that_cannot_be_met_are_refused(run: Path, tmp_path: Path, face
         export_run(run, tmp_path / "m.onnx", format="openvino")
     with pytest.raises(ConfigError, match=r"name the output \.xml"):
         export_run(run, tmp_path / "m.onnx", int8=True)
+    with pytest.raises(ConfigError, match="a difference goes with its base"):
+        export_run(run, tmp_path / "m.npz")
+    with pytest.raises(ConfigError, match="a difference goes with its base"):
+        export_run(run, tmp_path / "m.safetensors", base="compact")
     with pytest.raises(OutputError, match="there is no folder"):
         export_run(run, tmp_path / "no" / "m.onnx")
     (tmp_path / "empty").mkdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -116,7 +116,7 @@ def export(
             "--output",
             "-o",
             metavar="FILE",
-            help="NAME.safetensors, NAME.onnx or NAME.xml (OpenVINO).",
+            help="NAME.safetensors, NAME.onnx, NAME.xml (OpenVINO) or NAME.npz (see --base).",
             show_default=False,
         ),
     ] = None,
@@ -141,10 +141,22 @@ def export(
     format_: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="safetensors|onnx|openvino", help="By default what FILE ends in.", show_default=False
+            "--format",
+            metavar="safetensors|onnx|openvino|difference",
+            help="By default what FILE ends in.",
+            show_default=False,
         ),
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Quantise an OpenVINO file; refused below 40 dB.")] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            metavar="MODEL",
+            help="For NAME.npz: the embedded model that the weights are told from, as the package ships a second look.",
+            show_default=False,
+        ),
+    ] = None,
     without_lattice: Annotated[
         bool, typer.Option("--without-lattice", help="Take the lattice of rows and columns out of a compact's head.")
     ] = False,
@@ -167,9 +179,9 @@ def export(
     revisage export runs/mine -o mine.onnx      a run's averaged weights
     revisage export --web page                  a page for any web server that restores in the browser
     """
+    if web is not None and (run is not None or output is not None):
+        raise ConfigError("--web makes a page with the embedded models: leave RUN and --output out")
     if web is not None:
-        if run is not None or output is not None:
-            raise ConfigError("--web makes a page with the embedded models: leave RUN and --output out")
         print_lines([str(browser.export_page(web, runtime=ort, overwrite=overwrite))])
         return
     if run is None or output is None:
@@ -178,22 +190,23 @@ def export(
         raise ConfigError("--ort is for --web DIR")
     _check_choice("--format", format_, tuple(train.FORMATS.values()))
     _check_choice("--checkpoint", checkpoint, ("best", "last"))
+    alike: dict[str, Any] = {"int8": int8, "faces": faces, "overwrite": overwrite}
     if not run.exists() and str(run) in {entry.name for entry in models.entries()}:
-        paths = train.export_model(str(run), output, shared=shared, int8=int8, faces=faces, overwrite=overwrite)
-        print_lines(str(path) for path in paths)
-        return
+        _export_model(str(run), output, base, shared=shared, **alike)
+    else:
+        own = {"format": format_, "base": base, "without_lattice": without_lattice, "checkpoint": checkpoint}
+        _export_run(run, output, **own, **alike)
+
+
+def _export_model(name: str, output: Path, base: str | None, **options: Any) -> None:
+    if base is not None:
+        raise ConfigError(f"--base is for the weights of a run, and {name} is an embedded model: leave it out")
+    print_lines(str(path) for path in train.export_model(name, output, **options))
+
+
+def _export_run(run: Path, output: Path, **options: Any) -> None:
     lines: list[str] = []
-    written = train.export_run(
-        run,
-        output,
-        format=format_,  # type: ignore[arg-type]
-        int8=int8,
-        without_lattice=without_lattice,
-        checkpoint=checkpoint,  # type: ignore[arg-type]
-        faces=faces,
-        overwrite=overwrite,
-        say=lines.append,
-    )
+    written = train.export_run(run, output, **options, say=lines.append)
     print_lines([str(written), *(f"  {line}" for line in lines), f"  card: {train.card_path(written)}"])
 
 

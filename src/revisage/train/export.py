@@ -66,8 +66,13 @@ __all__ = [
 ]
 
 
-Format = Literal["safetensors", "onnx", "openvino"]
-FORMATS: dict[str, Format] = {".safetensors": "safetensors", ".onnx": "onnx", ".xml": "openvino"}
+Format = Literal["safetensors", "onnx", "openvino", "difference"]
+FORMATS: dict[str, Format] = {
+    ".safetensors": "safetensors",
+    ".onnx": "onnx",
+    ".xml": "openvino",
+    ".npz": "difference",
+}
 _CALIBRATION_FACES = 48
 _CHECKED_FACES = 8
 """Faces that int8 is calibrated on, and those that an export is compared with torch on."""
@@ -79,6 +84,7 @@ def export_run(
     *,
     format: Format | None = None,  # noqa: A002 - the option's name
     int8: bool = False,
+    base: str | None = None,
     without_lattice: bool = False,
     checkpoint: Choice | None = None,
     faces: Path | None = None,
@@ -92,9 +98,11 @@ def export_run(
 
     Args:
         run_dir: of ``revisage train``.
-        output_path: its suffix tells the format: .safetensors (float16), .onnx, .xml (OpenVINO).
+        output_path: its suffix tells the format: .safetensors (float16), .onnx, .xml (OpenVINO), or .npz, a difference
+            from other weights (:func:`revisage.models.save_difference`).
         format: the same in words; must agree with the suffix.
         int8: quantise an OpenVINO file; the result agrees with torch to 40 dB on faces held out, or is refused.
+        base: the embedded model that a difference is told from.
         without_lattice: take the lattice of rows and columns out of a compact's head (``remove_lattice``).
         checkpoint: the best is taken where there is one, else the last.
         faces: folder of aligned faces (of pictures, for a detector) to check and calibrate with; the run's own if None.
@@ -103,7 +111,8 @@ def export_run(
 
     Raises:
         InputError: no run, no checkpoint, one of another kind, or no faces to check with.
-        ConfigError: format, suffix and int8 do not go together.
+        ConfigError: format, suffix, int8 and base do not go together.
+        ModelError: there is no such base, or it is of another network.
         OutputError: a file exists or cannot be written.
         MissingExtraError: ONNX or int8 without the extra ``export``.
         ProcessingError: the file does not agree with the trained network.
@@ -111,12 +120,14 @@ def export_run(
     kind = _format(output_path, format)
     if int8 and kind != "openvino":
         raise ConfigError("int8 is for OpenVINO: name the output .xml")
+    if (base is None) == (kind == "difference"):
+        raise ConfigError("a difference goes with its base: name the output .npz and, by --base, an embedded model")
     run = read_run(run_dir, checkpoint)
     if int8 and run.is_detector:
         raise ConfigError(f"{run_dir} is the run of a detector: in int8 its coordinates would jitter; leave int8 out")
     _check_target(output_path, kind, run.grid, overwrite)
     levelled = [_levelled(run, run_dir, faces)] if without_lattice else []
-    for line in [*levelled, *_exported(run, output_path, kind, int8, faces, levelled)]:
+    for line in [*levelled, *_exported(run, output_path, kind, int8, base, faces, levelled)]:
         if say is not None:
             say(line)
     return output_path
@@ -132,13 +143,19 @@ def _levelled(run: TrainedRun, run_dir: Path, faces: Path | None) -> str:
 
 
 def _exported(
-    run: TrainedRun, output_path: Path, kind: Format, int8: bool, faces: Path | None, known: list[str]
+    run: TrainedRun,
+    output_path: Path,
+    kind: Format,
+    int8: bool,
+    base: str | None,
+    faces: Path | None,
+    known: list[str],
 ) -> list[str]:
     """Write all files in a folder of their own, then give them their names; returns what there is to tell."""
     try:
         with tempfile.TemporaryDirectory(dir=output_path.parent, prefix=".export-") as folder:
             written = Path(folder) / output_path.name
-            lines = _write(run, written, kind, int8, faces)
+            lines = _write(run, written, kind, int8, faces) if base is None else _write_difference(run, written, base)
             _publish(run, written, output_path, _form(kind, int8), [*known, *lines])
     except OSError as error:
         raise output_error(output_path, error) from error
@@ -156,9 +173,13 @@ def _format(path: Path, wanted: Format | None) -> Format:
 
 
 def _form(kind: Format, int8: bool) -> str:
-    numbers = {"safetensors": "float16", "onnx": "float32 arithmetic", "openvino": "float16 weights"}[kind]
-    names = {"safetensors": "safetensors", "onnx": "ONNX", "openvino": "OpenVINO IR"}
-    return f"{names[kind]}, {'int8 by NNCF' if int8 else numbers}"
+    forms = {
+        "safetensors": "safetensors, float16",
+        "onnx": "ONNX, float32 arithmetic",
+        "openvino": f"OpenVINO IR, {'int8 by NNCF' if int8 else 'float16 weights'}",
+        "difference": "difference (.npz), float16 when put together",
+    }
+    return forms[kind]
 
 
 def _check_target(path: Path, kind: Format, grid: Path | None, overwrite: bool) -> None:
@@ -174,10 +195,10 @@ def _check_target(path: Path, kind: Format, grid: Path | None, overwrite: bool) 
 
 def _write(run: TrainedRun, path: Path, kind: Format, int8: bool, faces: Path | None) -> list[str]:
     """Write the file and compare it with the network; returns what there is to tell."""
-    about = {"arch": run.arch, "config": run.settings, **run.metadata}
     if kind == "safetensors":
-        _write_safetensors(run, path, about)
+        _write_safetensors(run, path)
         return []
+    about = _about(run)
     size_hw = None if run.is_detector else (run.size, run.size)
     if run.is_detector:
         inputs = detector_inputs(faces, run.faces, _CHECKED_FACES)
@@ -196,15 +217,27 @@ def _write(run: TrainedRun, path: Path, kind: Format, int8: bool, faces: Path | 
     return [*lines, check_agreement(path, run.net, size_hw, inputs, int8=int8)]
 
 
-def _write_safetensors(run: TrainedRun, path: Path, about: dict[str, Any]) -> None:
+def _write_difference(run: TrainedRun, path: Path, base: str) -> list[str]:
+    whole = path.with_suffix(".safetensors")
+    _write_safetensors(run, whole)
+    sha256 = models.save_difference(path, whole, models.local_path(base))
+    return [f"SHA-256 of the weights that it makes with {base}: {sha256}"]
+
+
+def _write_safetensors(run: TrainedRun, path: Path) -> None:
     halves = half_precision(run.net)
     assert all(torch.isfinite(value).all() for value in halves.values())
-    path.write_bytes(save(halves, metadata={"revisage": json.dumps(about)}))
+    path.write_bytes(save(halves, metadata={"revisage": json.dumps(_about(run))}))
+
+
+def _about(run: TrainedRun) -> dict[str, Any]:
+    """What a file says of itself."""
+    return {"arch": run.arch, "config": run.settings, **run.metadata}
 
 
 def card_path(path: Path) -> Path:
     """NAME.md of the weights themselves, NAME.onnx.md and NAME.xml.md of what was made of them."""
-    return path.with_suffix(".md" if path.suffix.lower() == ".safetensors" else f"{path.suffix}.md")
+    return path.with_suffix(".md" if path.suffix.lower() in (".safetensors", ".npz") else f"{path.suffix}.md")
 
 
 def _publish(run: TrainedRun, written: Path, output_path: Path, form: str, lines: list[str]) -> None:
