@@ -36,6 +36,7 @@ __all__ = [
     "grey_of",
     "jpeg_recoded",
     "motion_kernel",
+    "moved_by",
     "noisy",
     "path_kernel",
     "recoded",
@@ -151,6 +152,15 @@ def noisy(image: Image, noise: NDArray[np.float32], sigma: float) -> Image:
     levels += image
     np.rint(levels, out=levels)
     return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
+
+
+def moved_by(image: Image, x: float, y: float) -> Image:
+    """The image so many px further to the right and down; what comes in at its edges is mirrored."""
+    if x == 0 and y == 0:
+        return image
+    affine = np.array([[1, 0, x], [0, 1, y]], np.float64)
+    moved = cv2.warpAffine(image, affine, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101)
+    return moved.astype(np.uint8, copy=False)
 
 
 def grey_of(image: Image) -> Image:

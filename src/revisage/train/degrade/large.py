@@ -28,6 +28,7 @@ from revisage.train.degrade.degradation import (
     gaussian_blur,
     grey_of,
     jpeg_recoded,
+    moved_by,
     recoded,
     reduced_to,
     resized,
@@ -218,14 +219,14 @@ class LargeDamage(Drawn):
         """The frames of a still: where a video's codec follows, a few that move towards it."""
         count = self.moments if self.codec in ("h264", "mpeg2") else 1
         for steps in range(1 - count, 1):
-            yield _moved(image, self.motion[0] * steps, self.motion[1] * steps)
+            yield moved_by(image, self.motion[0] * steps, self.motion[1] * steps)
 
     def recorded(self, frames: Iterable[Image], random: np.random.Generator) -> Iterator[Image]:
         """Frames with lines out of place and with noise, which is new in each."""
         for frame in frames:
             if self.shift:
                 frame = frame.copy()
-                frame[1::2] = _moved(frame, self.shift, 0)[1::2]
+                frame[1::2] = moved_by(frame, self.shift, 0)[1::2]
             yield self._noisy(frame, random)
 
     def coded(self, frames: Iterable[Image]) -> Iterator[Image]:
@@ -279,11 +280,3 @@ def _spotted(noise: NDArray[np.float32], size: float) -> NDArray[np.float32]:
         return noise
     soft = cv2.GaussianBlur(noise, (0, 0), size, borderType=cv2.BORDER_REFLECT_101).reshape(noise.shape)
     return np.asarray(soft / max(float(soft.std()), 1e-6), dtype=np.float32)
-
-
-def _moved(image: Image, x: float, y: float) -> Image:
-    if x == 0 and y == 0:
-        return image
-    affine = np.array([[1, 0, x], [0, 1, y]], np.float64)
-    moved = cv2.warpAffine(image, affine, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101)
-    return moved.astype(np.uint8, copy=False)

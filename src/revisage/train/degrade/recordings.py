@@ -25,6 +25,7 @@ from revisage.train.degrade.degradation import (
     gaussian_blur,
     grey_of,
     jpeg_recoded,
+    moved_by,
     noisy,
     path_kernel,
     recoded,
@@ -210,15 +211,7 @@ def _moments(image: Image, drawn: VideoDamage, random: np.random.Generator) -> I
     middle = 0.5 if drawn.fields in ("none", "blend") else 0.0
     for number in range(count):
         steps = number - (count - 1) + middle
-        yield _moved(image, drawn.motion[0] * steps, drawn.motion[1] * steps)
-
-
-def _moved(image: Image, x: float, y: float) -> Image:
-    if x == 0 and y == 0:
-        return image
-    affine = np.array([[1, 0, x], [0, 1, y]], np.float64)
-    moved = cv2.warpAffine(image, affine, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101)
-    return moved.astype(np.uint8, copy=False)
+        yield moved_by(image, drawn.motion[0] * steps, drawn.motion[1] * steps)
 
 
 def _grained(image: Image, sigma: float, random: np.random.Generator) -> Image:

@@ -23,7 +23,9 @@ __all__ = [
     "DetectorMeasures",
     "choose_threshold",
     "find_faces",
+    "judge_all",
     "measure_detector",
+    "measures_at",
 ]
 
 Float = npt.NDArray[np.float32]
