@@ -28,7 +28,6 @@ from revisage.core.presets import PRESETS, PresetName
 from revisage.core.progress import parse_time
 
 __all__ = [
-    "BACKGROUNDS",
     "DETECTORS",
     "EMBEDDED_RESTORERS",
     "Option",
@@ -57,7 +56,6 @@ Temporal = Literal["off", "smooth", "flow", "raft"]
 Use = Literal["frames in a row", "interlaced video", "video encoders"]
 Panel = Literal["Options", "Restoration", "Faces", "Stability", "File", "Machine", "Face store", "Beside the output"]
 Scope = Literal["networks", "scan", "result", "side output", "run switch"]
-BACKGROUNDS: tuple[str, ...] = get_args(Background)
 DETECTORS: tuple[str, ...] = get_args(Detector)
 
 

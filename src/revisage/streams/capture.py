@@ -178,11 +178,6 @@ class Capture:
         if self._problem is not None:
             raise self._problem
 
-    def frames_kept(self) -> list[Captured]:
-        """The newest frame if nobody has taken it yet."""
-        with self._changed:
-            return [] if self._newest is None else [self._newest]
-
     def stop(self) -> None:
         """Read no more."""
         self._stop.set()
