@@ -124,7 +124,10 @@ class Crew:
         self._gpus = any(node.get("GPU") for node in nodes) if gpus is None else gpus
         roomy = [node["CPU"] for node in nodes if node.get("CPU") and (node.get("GPU") or not self._gpus)]
         if not roomy:
-            raise ConfigError(f"the cluster {address} has no machine with {'a GPU' if self._gpus else 'a CPU'} to give")
+            unit, option = ("GPU", "--num-gpus") if self._gpus else ("CPU", "--num-cpus")
+            raise ConfigError(
+                f"the cluster {address} has no machine with a {unit} to give: add one by ray start {option} N"
+            )
         self._cpus = cpus or (1 if self._gpus else max(1, int(min(_CPUS, *roomy))))
         self._members: list[_Member] = []
         self._looked = 0.0

@@ -318,7 +318,10 @@ def _pixel_format(encoder: str, info: MediaInfo, size_hw: tuple[int, int], asked
         return native
     best, _ = find_best_pix_fmt_of_list(formats, native.replace("yuvj", "yuv"), has_alpha=info.has_alpha)
     if best is None:
-        raise ConfigError(f"codec {encoder} takes no pixel format like the source's {info.pixel_format}")
+        raise ConfigError(
+            f"codec {encoder} takes no pixel format like the source's {info.pixel_format}; "
+            f"choose another codec, or one of its own as pixel_format: {', '.join(formats)}"
+        )
     return best.name
 
 

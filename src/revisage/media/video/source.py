@@ -521,7 +521,7 @@ def decoded_frame(
     name = native_format(frame.format.name)
     layout = PixelLayout.find(name)
     if layout is None:
-        raise InputError(f"pixel format {frame.format.name} is not supported")
+        raise InputError(f"pixel format {frame.format.name} is not supported; convert the video first, to yuv420p say")
     native = native_frame(frame, size_hw or (frame.height, frame.width), name)
     native.pts = pts
     colour = guess_colour(
