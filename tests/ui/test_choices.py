@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,23 @@ def test_what_it_is_takes_a_preset_and_settings_beside_it_win(page: Any) -> None
     assert page.session_state["asked"] == {"preset": "meme", **PRESETS["meme"].options}
     page.slider(key="strength").set_value(100).run()
     assert page.session_state["asked"] == {"preset": "meme", "strength": 1.0}
+
+
+def test_a_strength_goes_by_its_name_or_its_percentage(page: Any) -> None:
+    page.button_group(key="named-strength").select("Gentle").run()
+    assert page.session_state["asked"] == {"strength": 0.5}
+    for percent, name in ((80, "Balanced"), (70, None), (100, "Full")):
+        page.slider(key="strength").set_value(percent).run()
+        assert page.session_state["named-strength"] == name
+
+
+def test_settings_kept_by_an_older_version_show_the_name_of_their_strength(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "presets.json").write_text(json.dumps({"mine": {"look": "Natural", "strength": 50}}), encoding="utf-8")
+    page.run()
+    page.selectbox(key="kept").select("mine").run()
+    next(button for button in page.button if button.label == "Use").click().run()
+    assert page.session_state["asked"] == {"strength": 0.5}
+    assert page.session_state["named-strength"] == "Gentle"
 
 
 def test_texture_is_a_look_of_the_embedded_model(page: Any) -> None:

@@ -23,7 +23,7 @@ from revisage.ui.display import alert, plain
 from revisage.ui.people_panel import forget_people
 from revisage.ui.uploads import take_upload
 
-__all__ = ["LOOKS", "USUAL_THRESHOLD", "ask_settings", "choose_files", "chosen_files", "take_in"]
+__all__ = ["STRENGTHS", "USUAL_THRESHOLD", "ask_settings", "choose_files", "chosen_files", "take_in"]
 
 
 def chosen_files() -> list[InputFile]:
@@ -103,8 +103,8 @@ def _name_by_path(store: JobStore) -> None:
 USUAL_THRESHOLD = 0.48
 """About what the embedded detector asks for; left alone, its own threshold counts."""
 
-LOOKS = {"Natural": 50, "Balanced": 80, "Maximum": 100}
-"""Strength in percent by the name of a look."""
+STRENGTHS = {"Gentle": 50, "Balanced": 80, "Full": 100}
+"""In percent, by name."""
 
 _SIZES = {"Same size": 1.0, "1.5 times": 1.5, "2 times": 2.0, "4 times": 4.0}
 _BACKGROUNDS = {
@@ -114,7 +114,7 @@ _BACKGROUNDS = {
 }
 _USUAL: dict[str, Any] = {
     "footage": "none",
-    "look": "Maximum",
+    "named-strength": "Full",
     "strength": 100,
     "size": "Same size",
     "background": "Leave it as it is",
@@ -167,10 +167,16 @@ def _kept_settings(path: Path) -> None:
 
 def _use(kept: dict[str, Any] | None) -> None:
     """Take settings that were kept; what this version does not offer is left out."""
-    offered: dict[str, Any] = {"footage": PRESETS, "look": LOOKS, "size": _SIZES, "background": _BACKGROUNDS}
+    offered: dict[str, Any] = {
+        "footage": PRESETS,
+        "named-strength": STRENGTHS,
+        "size": _SIZES,
+        "background": _BACKGROUNDS,
+    }
     for key, value in (kept or {}).items():
         if isinstance(value, type(_USUAL.get(key))) and value in offered.get(key, (value,)):
             st.session_state[key] = value
+    _name_strength()
 
 
 def _read_kept(path: Path) -> dict[str, dict[str, Any]]:
@@ -190,7 +196,7 @@ def _footage() -> PresetName:
     def take_strength() -> None:
         asked = PRESETS[st.session_state.footage].options.get("strength", 1.0)
         st.session_state.strength = round(100 * float(asked))
-        _forget_look()
+        _name_strength()
 
     chosen: PresetName | None = st.selectbox(
         "What it is",
@@ -204,19 +210,21 @@ def _footage() -> PresetName:
 
 
 def _strength() -> float:
-    def take_look() -> None:
-        if st.session_state.look is not None:
-            st.session_state.strength = LOOKS[st.session_state.look]
+    def take_named() -> None:
+        if st.session_state["named-strength"] is not None:
+            st.session_state.strength = STRENGTHS[st.session_state["named-strength"]]
 
-    st.segmented_control("Look", list(LOOKS), key="look", on_change=take_look, help="How far faces are restored.")
-    st.slider("Strength", 0, 100, key="strength", format="%d %%", on_change=_forget_look)
+    st.segmented_control(
+        "Strength", list(STRENGTHS), key="named-strength", on_change=take_named, help="How far faces are restored."
+    )
+    st.slider("In percent", 0, 100, key="strength", format="%d %%", on_change=_name_strength)
     return st.session_state.strength / 100
 
 
-def _forget_look() -> None:
-    """Show the look that the strength is, or none."""
+def _name_strength() -> None:
+    """Show the name of the strength where it has one."""
     percent = st.session_state.strength
-    st.session_state.look = next((name for name, value in LOOKS.items() if value == percent), None)
+    st.session_state["named-strength"] = next((name for name, value in STRENGTHS.items() if value == percent), None)
 
 
 def _size() -> float:
