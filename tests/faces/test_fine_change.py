@@ -230,7 +230,7 @@ def small_face(frame: RgbFrame):
 
 
 def test_a_small_clean_face_is_left_to_the_bit_and_a_soft_one_restored() -> None:
-    clean, soft = fractal(), blurred(fractal(), 1.0)
+    clean, soft = fractal(), blurred(fractal(), 1.5)
     left = with_fine(clean, small_face(clean), None, 0.0)
     assert left.is_left
     assert composite(clean, [(left, left.input[:, ::-1], 1.0)]) is clean

@@ -26,14 +26,16 @@ __all__ = ["PixelSigns", "damage_of", "pixel_signs"]
 
 _Band = NDArray[np.float32]
 
-_SOFT_TO_SHARP, _SOFT_TO_SHARP_MOST = (0.68, 0.80), (0.55, 0.62)
+_SOFT_TO_SHARP, _SOFT_TO_SHARP_LARGER, _SOFT_TO_SHARP_MOST = (0.58, 0.80), (0.57, 0.67), (0.50, 0.60)
+"""Limits of `sharp` for faces up to `_SMALL` px and for those from `_LARGER` px on, and of `sharp_most`: a sign goes
+over from one of its limits to the other. They were searched for on sixteen faces, each 60, 100 and 140 px wide and
+damaged in seventeen ways (`benchmarks/small_faces.py`), and on the faces of six clips, as they are and reduced to a
+half, coded again by H.264 at crf 18 to 34. Against limits of 0.68 and 0.80 at all sizes, which take the softness of
+clean footage for damage, no damage of the former loses more than 0.1 dB, and few limits gain more on the latter."""
+
 _CALM_TO_NOISY, _FLAT_TO_WHOLE = (4.2, 6.5), (0.12, 0.15)
-"""Between these the signs go over from one answer to the other. Of eight faces, each 60, 100 and 140 px wide and
-damaged in twelve ways, those with `sharp` up to 0.71 gained by a restorer and those above 0.75 lost; between, half of
-its change was better than all and none (`benchmarks/small_faces.py` shows the means). Of noise of 5 levels a third of
-the change is best at 60 px, of 8 all of it; `noise` is 4.0 and 5.8 there, as not all noise of colours is in the light,
-and 4.4 in the busiest clean face.
-"""
+"""Of noise of 5 levels a third of the change is best at 60 px, of 8 all of it; `noise` is 4.0 and 5.8 there, as not all
+noise of colours is in the light, and 4.4 in the busiest clean face."""
 
 _EDGED_TO_GRAINY = (0.03, 0.10)
 """How much sharper the part of a face with the least detail is than all of it: grain coarser than a pixel lies over all
@@ -97,11 +99,13 @@ class PixelSigns:
     @property
     def damage(self) -> float:
         """0 for a clean face, 1 for one that is damaged in any of these ways."""
-        tiny = min(1.0, max(0.0, _part(self.width, (_SMALL, _TINY))))
-        texture = min(1.0, max(0.0, _part(self.width, (_LARGER, _LARGE)))) * _TEXTURED
+        tiny = _part_between(self.width, (_SMALL, _TINY))
+        larger = _part_between(self.width, (_SMALL, _LARGER))
+        texture = _part_between(self.width, (_LARGER, _LARGE)) * _TEXTURED
         sharp, sharp_most = self.sharp - tiny * _SHARPER, self.sharp_most - tiny * _SHARPER
+        soft, fine = ((1 - larger) * a + larger * b for a, b in zip(_SOFT_TO_SHARP, _SOFT_TO_SHARP_LARGER, strict=True))
         signs = (
-            1 - _part(sharp, _SOFT_TO_SHARP),
+            1 - _part(sharp, (soft, fine)),
             1 - _part(sharp_most, _SOFT_TO_SHARP_MOST),
             _part(self.noise - tiny * _NOISIER, _CALM_TO_NOISY),
             1 - _part(self.flat, _FLAT_TO_WHOLE),
@@ -114,6 +118,10 @@ def _part(value: float, limits: tuple[float, float]) -> float:
     """How far a value lies from one limit to the other; below 0 and above 1 outside of them."""
     low, high = limits
     return (value - low) / (high - low)
+
+
+def _part_between(value: float, limits: tuple[float, float]) -> float:
+    return min(1.0, max(0.0, _part(value, limits)))
 
 
 def damage_of(frame: Frame, face: AlignedFace) -> float:
