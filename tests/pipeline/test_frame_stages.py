@@ -84,15 +84,17 @@ def test_what_would_not_be_shown_is_not_restored() -> None:
     restorer = Brightener()
     done = run(frames([1] * 8), restorer, 4, align=odd_ones)
     assert [int(item.restored[0][0, 0, 0]) for item in done] == [0, 41, 2, 43, 4, 45, 6, 47]
-    assert restorer.calls == 1
+    calls = restorer.calls
     assert run(frames([2, 0, 2]), restorer, 4, align=odd_ones)[0].restored[1].max() == 0
-    assert restorer.calls == 1
+    assert restorer.calls == calls
 
 
-def test_batches_are_full_where_frames_allow_it() -> None:
+def test_the_first_frame_waits_for_no_other_and_batches_grow_full() -> None:
     restorer = Brightener()
-    run(frames([1] * 16), restorer, 8)
-    assert restorer.calls == 2
+    clock = StageClock()
+    restored = restore_faces(align_faces(frames([1] * 31), cut, clock), restorer, 8, clock)
+    calls = [restorer.calls for _ in restored]
+    assert calls == [1, *[2] * 2, *[3] * 4, *[4] * 8, *[5] * 8, *[6] * 8]
 
 
 def test_equal_crops_in_a_row_are_restored_once() -> None:
@@ -137,13 +139,12 @@ def test_few_frames_wait_for_a_batch_however_few_faces_there_are(monkeypatch: py
     taken = []
 
     def source() -> Iterable[FrameInWork]:
-        for item in frames([1] + [0] * 50):
+        for item in frames([1, 1] + [0] * 50):
             taken.append(item)
             yield item
 
     stream = restore_faces(align_faces(source(), cut, StageClock()), Brightener(), 8, StageClock())
-    assert next(iter(stream)).restored
-    assert len(taken) == 4
+    assert [next(stream).restored and len(taken) for _ in range(2)] == [1, 5]
 
 
 def test_a_failing_batch_costs_only_the_frames_at_fault() -> None:
@@ -248,12 +249,12 @@ def test_what_is_carried_is_the_same_wherever_a_segment_begins() -> None:
 
 
 def test_what_would_carry_on_a_failure_is_restored_itself() -> None:
-    items = steady(10)
-    refused = {items[0].aligned[0].crop.tobytes()}
+    items = steady(16)
+    refused = {items[5].aligned[0].crop.tobytes()}  # the second that is restored, while others wait for it
     done = restored(items, Inverter(refused), 4)
-    assert done[0].problem == "RuntimeError: not this one"
-    for item in done[1:]:
+    assert done[5].problem == "RuntimeError: not this one"
+    for item in (*done[:5], *done[6:]):
         assert item.problem is None
         assert len(item.restored) == 1
-    assert np.array_equal(done[1].restored[0], 255 - done[1].aligned[0].crop)
-    assert [item.carried for item in done[1:7]] == [0, 0, 0, 0, 0, 1]
+    assert np.array_equal(done[6].restored[0], 255 - done[6].aligned[0].crop)
+    assert [item.carried for item in done[6:13]] == [0, 0, 0, 0, 0, 0, 1]

@@ -91,6 +91,13 @@ def test_every_value_survives_the_round_trip_and_large_batches_are_cut() -> None
     assert net.seen == [4, 4, 2]
 
 
+def test_a_processor_takes_small_crops_one_by_one() -> None:
+    net = Recorder()
+    restorer = NetRestorer(make_engine(net, (256, 256), device="cpu", engine="torch"), 256, INFO)
+    restorer(np.zeros((3, 256, 256, 3), np.uint8))
+    assert net.seen == [1, 1, 1]
+
+
 class Constant(nn.Module):
     def __init__(self, value: float) -> None:
         super().__init__()

@@ -43,6 +43,10 @@ FloatArray = npt.NDArray[np.float32]
 _PIXELS_AT_ONCE = {"cpu": 2**20, "cuda": 2**22, "mps": 2**20}
 """Pixels that go through a network at once. On a CPU larger batches gain nothing and cost 0.3 GB per 512 px face."""
 
+_SINGLE = 256
+"""Crops up to this size (px) go through a CPU one by one: that takes as long, where each number of them that is new
+costs OpenVINO a preparation as long as a crop's own run; and less memory."""
+
 
 class FaceRestorer(Protocol):
     """Restores aligned face crops.
@@ -85,7 +89,9 @@ class NetRestorer:
         self.size = size
         self.info = info
         self._engine = engine
-        self._at_once = 1 if one_by_one else max(1, _PIXELS_AT_ONCE[engine.device.partition(":")[0]] // size**2)
+        device = engine.device.partition(":")[0]
+        single = one_by_one or (device == "cpu" and size <= _SINGLE)
+        self._at_once = 1 if single else max(1, _PIXELS_AT_ONCE[device] // size**2)
         self._unit_range = unit_range
 
     @property

@@ -288,6 +288,7 @@ class _Batches:
 
     def __init__(self, restorer: Callable[[Crop], Crop], batch: int, clock: StageClock, carry: int) -> None:
         self._restorer, self._batch, self._clock, self._carry = restorer, batch, clock, carry
+        self._due = 1
         self._queue: deque[FrameInWork] = deque()
         self._places: deque[_Place] = deque()
         self._latest: dict[int, _Shown] = {}
@@ -299,8 +300,10 @@ class _Batches:
             self._places.extend(self._placed(item))
         height, width = item.frame.size_hw
         most = max(1, min(4 * self._batch, _HELD_BYTES // (height * width * 3)))
-        while len(self._new()) >= self._batch or len(self._queue) > most:
+        while len(self._new()) >= self._due or len(self._queue) > most:
             self._restore()
+            # The first frame does not wait until a batch is full: somebody may be looking on, and the encoder begins.
+            self._due = min(2 * self._due, self._batch)
             yield from self._done()
         yield from self._done()
 
