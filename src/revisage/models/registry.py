@@ -129,7 +129,7 @@ DEFAULT = Registry(
         ModelEntry(
             name=EMBEDDED_RESTORERS["natural"],
             file="compact-natural.npz",
-            sha256="d0995aade0a1072ccc9598fdc503653b8c0e3100b9ccc845bafd182004f7007e",
+            sha256="a39440d9a59c52ac4d5a803a6605b652b10f91139b60bd9592f9be6a6ba6bb04",
             arch="compact",
             licence=_OWN_LICENCE,
             embedded=True,
