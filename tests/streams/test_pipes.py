@@ -16,7 +16,7 @@ import pytest
 from revisage.cli.app import run
 from revisage.core import InputError, make_config
 from revisage.streams import PipeSink, PipeSource
-from sample_media import face_frames, write_video
+from sample_media import soft_frames, write_video
 
 TIMES = [0, 40, 80, 120, 160, 240, 280, 320, 360, 400]
 """In ms, with one frame left out."""
@@ -24,7 +24,7 @@ TIMES = [0, 40, 80, 120, 160, 240, 280, 320, 360, 400]
 
 @pytest.fixture(scope="module")
 def pictures() -> list[np.ndarray]:
-    return face_frames(10)
+    return soft_frames(10)
 
 
 @pytest.fixture(scope="module")
