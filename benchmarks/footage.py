@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from revisage.core import Image
 from revisage.demo import RATE, clean_frames, damage
+from revisage.train.degrade.degradation import moved_by
 
 __all__ = [
     "coded",
@@ -92,11 +93,7 @@ def last_of_clip(image: Image, frames: int, crf: int) -> Image:
 
 def moved(image: Image, steps: int) -> Image:
     """A picture so many frames later."""
-    if not steps:
-        return image
-    affine = np.array([[1, 0, STEP[0] * steps], [0, 1, STEP[1] * steps]])
-    shifted = cv2.warpAffine(image, affine, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(shifted, np.uint8)
+    return moved_by(image, STEP[0] * steps, STEP[1] * steps)
 
 
 def jpeg(image: Image, quality: int) -> Image:
