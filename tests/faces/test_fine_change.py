@@ -219,6 +219,22 @@ def test_what_is_measured_of_a_frame_is_what_a_frame_by_itself_is_changed_by() -
     assert detail_of(frame, face_at(-250, -200, 0.15, 20), striped, 128) is None
 
 
+def test_sharpness_is_told_from_the_inner_face_alone() -> None:
+    frame = RgbFrame.noise(800, 900, 8)
+    face = face_at(450, 400, LARGE, 20)
+    shown: list[int] = []
+
+    def counted(picture: np.ndarray) -> np.ndarray:
+        shown.append(picture[..., 0].size)
+        return striped(picture)
+
+    detail = detail_of(frame, face, counted, 128)
+    *_, inner = shown
+    whole = with_fine(frame, align(frame, face, 128), counted, 1.0, FineChoice(needed=1.0, sharp=None))
+    assert inner < 0.6 * shown[-1]
+    assert 1 - track_choices({0: detail}, 1)[0].sharp == pytest.approx(whole.fine.rest, abs=1e-3)
+
+
 def refuses(picture: np.ndarray) -> np.ndarray:
     raise AssertionError("a small face needs no net")
 

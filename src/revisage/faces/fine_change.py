@@ -186,7 +186,8 @@ def detail_of(frame: Frame, face: Face, net: FineNet, size: int) -> Detail | Non
     if share == 0:
         return Detail(damage=damage)
     change = _middle_change(frame, aligned, net, region)
-    _, crop = _changed(frame, aligned, net, region, share * _within(change, _IN_TRACKS))
+    inner = _inner_region(frame, aligned, region)
+    _, crop = _changed(frame, aligned, net, inner, share * _within(change, _IN_TRACKS))
     return Detail(change, _ratio_of_bands(crop), damage)
 
 
@@ -245,6 +246,18 @@ def _region(frame: Frame, face: AlignedFace) -> Region | None:
     """The part of a frame that a face's fine change is made from; None where nothing of the face is in it."""
     shown = shown_region(landmark_mask(face.landmarks, face.size), invert(face.affine), frame.size_hw)
     return None if shown is None else _with_context(shown, frame.size_hw)
+
+
+def _inner_region(frame: Frame, face: AlignedFace, region: Region) -> Region:
+    """The part of a face's region that the sharpness of its crop is told by: half of it, or less."""
+    rows, columns = (np.array(part) * face.size for part in _INNER_FACE)
+    corners = transform(invert(face.affine), [(x, y) for x in columns for y in rows])
+    (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
+    left, right = (int(side) for side in np.clip((left, right), region.left, region.right))
+    top, bottom = (int(side) for side in np.clip((top, bottom), region.top, region.bottom))
+    if left == right or top == bottom:
+        return region
+    return _with_context(Region(left, top, right, bottom), frame.size_hw)
 
 
 def _changed(
