@@ -134,8 +134,9 @@ def compared(clip: str, reference: Path, ffmpeg: Path | None, folder: Path) -> l
         points = measured(reference, options, ffmpeg, folder)
         base = base or points[CRFS.index(FIRST_CRF)]
         nearest = min(points, key=lambda point: abs(point.psnr - base.psnr))
-        larger = {measure: 100 * (size_at(points, getattr(base, measure), measure) / base.size - 1)
-                  for measure in ("psnr", "vmaf") if np.isfinite(getattr(base, measure))}  # fmt: skip
+        by = ("psnr", "vmaf") if ffmpeg else ("psnr",)
+        sizes = {measure: size_at(points, getattr(base, measure), measure) for measure in by}
+        larger = {measure: round(100 * (size / base.size - 1), 1) for measure, size in sizes.items()}
         rows.append(
             {
                 "clip": clip,
