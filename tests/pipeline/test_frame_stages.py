@@ -51,7 +51,7 @@ def cut(frame: Frame, planned: PlannedFace) -> Any:
 def run(items: list[FrameInWork], restorer: Any, batch: int = 4, **kwargs: Any) -> list[FrameInWork]:
     clock = StageClock()
     aligned = align_faces(items, kwargs.get("align", cut), clock)
-    restored = restore_faces(aligned, restorer, batch, clock)
+    restored = restore_faces(aligned, restorer, lambda: batch, clock)
     show = kwargs.get("show", lambda base, _item: base.with_rgb(base.rgb() + 1))
     return list(show_faces(restored, lambda frame: frame, show, clock))
 
@@ -92,7 +92,7 @@ def test_what_would_not_be_shown_is_not_restored() -> None:
 def test_the_first_frame_waits_for_no_other_and_batches_grow_full() -> None:
     restorer = Brightener()
     clock = StageClock()
-    restored = restore_faces(align_faces(frames([1] * 31), cut, clock), restorer, 8, clock)
+    restored = restore_faces(align_faces(frames([1] * 31), cut, clock), restorer, lambda: 8, clock)
     calls = [restorer.calls for _ in restored]
     assert calls == [1, *[2] * 2, *[3] * 4, *[4] * 8, *[5] * 8, *[6] * 8]
 
@@ -129,7 +129,7 @@ def test_frames_without_faces_do_not_wait() -> None:
             passed.append(item.frame.pts)
             yield item
 
-    stream = restore_faces(align_faces(source(), cut, StageClock()), Brightener(), 4, StageClock())
+    stream = restore_faces(align_faces(source(), cut, StageClock()), Brightener(), lambda: 4, StageClock())
     assert next(iter(stream)).frame.pts == 0
     assert passed == [0]
 
@@ -143,7 +143,7 @@ def test_few_frames_wait_for_a_batch_however_few_faces_there_are(monkeypatch: py
             taken.append(item)
             yield item
 
-    stream = restore_faces(align_faces(source(), cut, StageClock()), Brightener(), 8, StageClock())
+    stream = restore_faces(align_faces(source(), cut, StageClock()), Brightener(), lambda: 8, StageClock())
     assert [next(stream).restored and len(taken) for _ in range(2)] == [1, 5]
 
 
@@ -215,7 +215,7 @@ class Inverter:
 
 
 def restored(items: list[FrameInWork], restorer: Any, carry: int, batch: int = 4) -> list[FrameInWork]:
-    return list(restore_faces(items, restorer, batch, StageClock(), carry))
+    return list(restore_faces(items, restorer, lambda: batch, StageClock(), carry))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])

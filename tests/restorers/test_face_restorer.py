@@ -89,6 +89,7 @@ def test_every_value_survives_the_round_trip_and_large_batches_are_cut() -> None
     crops = np.arange(10 * 512 * 512 * 3, dtype=np.uint64).astype(np.uint8).reshape(10, 512, 512, 3)
     assert np.array_equal(restorer(crops), crops)
     assert net.seen == [4, 4, 2]
+    assert restorer.at_once == 4
 
 
 def test_a_processor_takes_small_crops_one_by_one() -> None:
@@ -96,6 +97,7 @@ def test_a_processor_takes_small_crops_one_by_one() -> None:
     restorer = NetRestorer(make_engine(net, (256, 256), device="cpu", engine="torch"), 256, INFO)
     restorer(np.zeros((3, 256, 256, 3), np.uint8))
     assert net.seen == [1, 1, 1]
+    assert restorer.at_once == 1
 
 
 class Constant(nn.Module):

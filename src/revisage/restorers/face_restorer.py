@@ -57,11 +57,15 @@ class FaceRestorer(Protocol):
 
     Attributes:
         size: side of a crop in px.
+        at_once: crops that go through its network at once; of more it makes portions, so that who has some need not
+            wait for more than these.
         info: which weights run by which engine.
     """
 
     @property
     def size(self) -> int: ...
+    @property
+    def at_once(self) -> int: ...
     @property
     def info(self) -> RestorerInfo: ...
 
@@ -91,7 +95,7 @@ class NetRestorer:
         self._engine = engine
         device = engine.device.partition(":")[0]
         single = one_by_one or (device == "cpu" and size <= _SINGLE)
-        self._at_once = 1 if single else max(1, _PIXELS_AT_ONCE[device] // size**2)
+        self.at_once = 1 if single else max(1, _PIXELS_AT_ONCE[device] // size**2)
         self._unit_range = unit_range
 
     @property
@@ -103,8 +107,8 @@ class NetRestorer:
         """Restored crops, (N, size, size, 3) uint8 RGB; see :class:`FaceRestorer`."""
         _check_crops(crops, self.size)
         restored = np.empty(crops.shape, np.uint8)
-        for first in range(0, len(crops), self._at_once):
-            part = slice(first, first + self._at_once)
+        for first in range(0, len(crops), self.at_once):
+            part = slice(first, first + self.at_once)
             batch = _to_batch(crops[part])
             if self._unit_range:
                 output = self._engine((batch + np.float32(1)) * np.float32(0.5))[0] * np.float32(2) - np.float32(1)

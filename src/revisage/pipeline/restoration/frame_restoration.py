@@ -244,7 +244,11 @@ def restore_frames(
 
     def restored_faces(items: Iterator[FrameInWork]) -> Iterator[FrameInWork]:
         return restore_faces(
-            spared(items), lambda crops: networks.restorer(crops), settings.batch, clock, settings.carry
+            spared(items),
+            lambda crops: networks.restorer(crops),
+            lambda: min(settings.batch, networks.restorer.at_once),
+            clock,
+            settings.carry,
         )
 
     with StageThreads(cancel, trace) as threads:

@@ -6,6 +6,7 @@ of its own.
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import time
@@ -241,11 +242,14 @@ def align_faces(
 def restore_faces(
     items: Iterable[FrameInWork],
     restorer: Callable[[Crop], Crop],
-    batch: int,
+    batch: Callable[[], int],
     clock: StageClock,
     carry: int = 0,
 ) -> Iterator[FrameInWork]:
-    """Restore the crops of several frames at a time, ``batch`` at once.
+    """Restore the crops of several frames at a time, as many at once as ``batch`` says once there is a face.
+
+    A restorer that takes one after the other is given one after the other: frames that waited for a batch to fill
+    would come out in a rush, which the stages behind it cannot share with it.
 
     Which crops share a batch, and which take over what was restored before (``carry`` in a row at most, where motions
     are known), follows from the frames alone; blocks share neither, so that both are the same wherever a segment
@@ -286,8 +290,10 @@ class _Batches:
     recording of a screen or in a GIF. Nor is one that has hardly changed; see :mod:`revisage.temporal.carrying`.
     """
 
-    def __init__(self, restorer: Callable[[Crop], Crop], batch: int, clock: StageClock, carry: int) -> None:
-        self._restorer, self._batch, self._clock, self._carry = restorer, batch, clock, carry
+    def __init__(
+        self, restorer: Callable[[Crop], Crop], batch: Callable[[], int], clock: StageClock, carry: int
+    ) -> None:
+        self._restorer, self._asked_batch, self._clock, self._carry = restorer, batch, clock, carry
         self._due = 1
         self._queue: deque[FrameInWork] = deque()
         self._places: deque[_Place] = deque()
@@ -298,14 +304,23 @@ class _Batches:
         self._queue.append(item)
         with item.kept_on_failure():
             self._places.extend(self._placed(item))
-        height, width = item.frame.size_hw
-        most = max(1, min(4 * self._batch, _HELD_BYTES // (height * width * 3)))
-        while len(self._new()) >= self._due or len(self._queue) > most:
+        while self._is_full(item.frame.size_hw):
             self._restore()
             # The first frame does not wait until a batch is full: somebody may be looking on, and the encoder begins.
             self._due = min(2 * self._due, self._batch)
             yield from self._done()
         yield from self._done()
+
+    def _is_full(self, size_hw: tuple[int, int]) -> bool:
+        """Whether enough crops wait for the restorer, or as many frames of that size as may."""
+        new = self._new()
+        if not new or len(new) >= self._due:
+            return bool(new)
+        return len(self._queue) > max(1, min(4 * self._batch, _HELD_BYTES // (size_hw[0] * size_hw[1] * 3)))
+
+    @functools.cached_property
+    def _batch(self) -> int:
+        return self._asked_batch()
 
     def emptied(self) -> Iterator[FrameInWork]:
         """Restore and give all that waits."""
