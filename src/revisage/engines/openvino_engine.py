@@ -16,6 +16,7 @@ import hashlib
 import inspect
 import json
 import os
+import platform
 import re
 import sys
 import threading
@@ -35,6 +36,7 @@ from revisage.engines.network_cache import keep, kept
 from revisage.engines.openvino_package import load_openvino, without_telemetry
 from revisage.engines.processor import cpu_info
 from revisage.engines.quantisation import check_agreement, quantise, split
+from revisage.engines.winograd import with_fewer_products
 
 if TYPE_CHECKING:
     import openvino
@@ -72,6 +74,8 @@ _CONSTANT = re.compile(
 _ALIGNMENT = 64
 """Bytes; OpenVINO's own files begin each constant so."""
 
+_IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
+"""Kernels for other processors were not measured, and may save products themselves."""
 
 _EXTERNAL = re.compile(rb"\x0a(?:\x08|\x88\x80*\x00)location")
 """The key of an external data entry of ONNX, as protobuf writes it, also where the length is written longer."""
@@ -301,6 +305,8 @@ def _settings(precision: str) -> dict[str, Any]:
 
 def compile_model(model: openvino.Model, precision: str) -> openvino.CompiledModel:
     """A model ready to run on the CPU in fp32 or bf16; what an int8 one has not in int8 runs in what is faster."""
+    if precision == "fp32" and _IS_X86:
+        model = with_fewer_products(model)
     return core().compile_model(model, "CPU", _settings(precision))
 
 
