@@ -9,18 +9,26 @@ import numpy as np
 import pytest
 from face_frames import RgbFrame, face_at
 
+from revisage.core import Face
 from revisage.faces import PixelSigns, align, load_detector, pixel_signs
 from revisage.faces.pixel_damage import damage_of
 from revisage.media import Frame
 from sample_media import face_frames
 
-CLEAN = PixelSigns(width=80, sharp=0.9, sharp_most=0.75, noise=2.0, flat=0.3)
+CLEAN = PixelSigns(width=80, sharp=0.9, sharp_most=0.75, noise=2.0, flat=0.3, calm=1.0, even=0.4)
 
 
 def of(picture: np.ndarray) -> PixelSigns:
     """Signs of a face 70 px wide in the middle of a picture."""
     frame = RgbFrame(np.clip(np.rint(picture), 0, 255).astype(np.uint16), 8)
     signs = pixel_signs(frame, align(frame, face_at(200, 150, 0.25, 20), 256))
+    assert signs is not None
+    return signs
+
+
+def signs_of(picture: np.ndarray, face: Face) -> PixelSigns:
+    frame = Frame.from_array(picture)
+    signs = pixel_signs(frame, align(frame, face, 256))
     assert signs is not None
     return signs
 
@@ -54,7 +62,14 @@ def white_light(sigma: float) -> np.ndarray:
         (replace(CLEAN, sharp=0.95, noise=5.35, width=30), 0.0),
         (replace(CLEAN, flat=0.12), 1.0),
         (replace(CLEAN, sharp=0.78, noise=5.35, flat=0.14), 0.5),
-        (PixelSigns(80, 0.1, 0.1, 50.0, 0.0), 1.0),
+        (replace(CLEAN, calm=2.2, even=0.62), 1.0),
+        (replace(CLEAN, calm=1.85, even=0.70), 0.5),
+        (replace(CLEAN, calm=3.0, even=0.58), 0.5),
+        (replace(CLEAN, calm=3.0, even=0.54), 0.0),
+        (replace(CLEAN, calm=1.5, even=0.70), 0.0),
+        (replace(CLEAN, calm=3.0, even=0.62, width=60), 0.5),
+        (replace(CLEAN, sharp=0.95, calm=5.0, even=0.80, width=30), 0.0),
+        (PixelSigns(80, 0.1, 0.1, 50.0, 0.0, 0.0, 0.0), 1.0),
     ],
 )
 def test_any_sign_by_itself_tells_damage(signs: PixelSigns, damage: float) -> None:
@@ -93,16 +108,34 @@ def test_grain_coarser_than_a_pixel_is_no_sharpness() -> None:
     face = load_detector()(picture)[0]
     picture = np.rint(0.4 * picture + 80).astype(np.uint8)  # soft light: the grain of film shows in that most
     grain = cv2.GaussianBlur(noise(9, seed=2), (0, 0), 0.5)[: len(picture), : picture.shape[1], None]
-    seen = {}
-    for name, shown in (("clean", picture), ("grainy", np.clip(np.rint(picture + grain), 0, 255).astype(np.uint8))):
-        frame = Frame.from_array(shown)
-        signs = pixel_signs(frame, align(frame, face, 256))
-        assert signs is not None
-        seen[name] = signs
-    assert seen["clean"].damage < 0.1
-    assert seen["grainy"].noise < 4
-    assert seen["grainy"].sharp > 0.8
-    assert seen["grainy"].damage > 0.6
+    grainy = signs_of(np.clip(np.rint(picture + grain), 0, 255).astype(np.uint8), face)
+    assert signs_of(picture, face).damage < 0.1
+    assert grainy.noise < 4
+    assert grainy.sharp > 0.8
+    assert replace(grainy, calm=0.0).damage > 0.6
+
+
+def with_film_grain(sigma: float) -> np.ndarray:
+    """A face of 122 px under grain as coarse as its own detail."""
+    picture = face_frames(1)[0]
+    grain = cv2.GaussianBlur(np.random.default_rng(2).normal(0, 1, picture.shape[:2]), (0, 0), 1.0)[..., None]
+    return np.clip(np.rint(picture + grain * (sigma / grain.std())), 0, 255).astype(np.uint8)
+
+
+def test_grain_as_coarse_as_detail_lies_over_the_calm_parts_too() -> None:
+    face = load_detector()(face_frames(1)[0])[0]
+    signs = {sigma: signs_of(with_film_grain(sigma), face) for sigma in (0, 6, 9)}
+    assert max(replace(each, calm=0.0).damage for each in signs.values()) < 0.1  # no other sign sees it
+    assert signs[0].damage < 0.1
+    assert 0.2 < signs[6].damage < 0.8
+    assert signs[9].damage > 0.9
+
+
+def test_black_without_grain_does_not_hide_the_grain_of_the_rest() -> None:
+    face, picture = load_detector()(face_frames(1)[0])[0], with_film_grain(9)
+    whole = signs_of(picture, face)
+    picture[150:185] = 0
+    assert signs_of(picture, face).calm == pytest.approx(whole.calm, rel=0.15)
 
 
 def test_blocks_without_detail_are_flat() -> None:

@@ -39,8 +39,8 @@ _FLATTEST, _FEWEST = 0.4, 8
 _TYPICAL = 0.35
 """Quantile of the variance over these cells: fine detail makes some of them too lively."""
 
-_DARKEST, _LIGHTEST = 12.0, 243.0
-"""Mean levels of cells beyond which noise is cut off by black or white."""
+DARKEST, LIGHTEST = 12.0, 243.0
+"""Levels of smoothed light beyond which noise is cut off by black or white."""
 
 _FAINT, _PLAIN = 2.0, 3.5
 """Deviation of the source's noise (1/255, luma): up to the first nothing goes back, from the second on all that is
@@ -178,7 +178,7 @@ def _flat_cells(luma: _Plane, smooth: _Plane, mask: NDArray[np.float32]) -> NDAr
     """Which cells show how strong the noise is; None where there are too few."""
     slopes = cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
     level, slope = _cell_means(luma), _cell_means(slopes)
-    usable = (_cell_means(mask) > 0.9) & (level > _DARKEST) & (level < _LIGHTEST)
+    usable = (_cell_means(mask) > 0.9) & (level > DARKEST) & (level < LIGHTEST)
     count = int(usable.sum() * _FLATTEST)
     if count < _FEWEST:
         return None
