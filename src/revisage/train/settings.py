@@ -409,6 +409,14 @@ class RefineTrainConfig(SceneConfig):
     coded: bool = Field(default=False, description="learn every scene once more as strongly compressed video shows it")
     held_out: int = Field(default=100, ge=1, description="scenes kept out of training, those the first stage kept out")
     views: int = Field(default=2, ge=0, description="random views of each scene to look for false alarms in")
+    hands: int = Field(
+        default=0,
+        ge=0,
+        description="pictures of drawn hands to look for false alarms in; some faces have a hand before them",
+    )
+    hard: bool = Field(
+        default=False, description="draw false alarms the more often the surer the weights begun with are of them"
+    )
     batch: int = Field(default=128, ge=1)
     optimiser: Literal["adam", "muon"] = Field(
         default="adam", description="muon: orthogonalised steps for the convolutions between hidden layers, Adam else"
@@ -416,6 +424,12 @@ class RefineTrainConfig(SceneConfig):
     warm_up_steps: int = Field(default=200, ge=0)
     ema: float = Field(default=0.999, ge=0, lt=1, description="the average of the weights that is kept")
     seed: int = Field(default=5, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> RefineTrainConfig:
+        if self.hard and self.start is None:
+            raise ValueError("hard asks the weights that a run begins with: set start, or hard=false")
+        return self
 
 
 def _warmed_cosine(config: StageConfig, step: int, warm_up_steps: int, *, last: float) -> float:

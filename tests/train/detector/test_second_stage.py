@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 import torch
 from runs import log_of, stopping_at
 
+import revisage.models
 from revisage.cli.app import run
 from revisage.core.errors import InputError
 from revisage.faces.detect import Found
@@ -18,6 +20,8 @@ from revisage.nets import CROP, OUTPUTS, decode_crops
 from revisage.train.detector.accuracy import DetectorMeasures
 from revisage.train.detector.patches import (
     RefineDataset,
+    RefinePatch,
+    behind_hand,
     coded_copies,
     face_patches,
     load_patches,
@@ -27,6 +31,7 @@ from revisage.train.detector.patches import (
     targets_of,
     upright_size,
     vary,
+    weighed,
 )
 from revisage.train.detector.scenes import LabelledImage, load_scenes
 from revisage.train.detector.training import load_detector_weights, refine_loss, save_detector, train_refiner
@@ -140,6 +145,11 @@ def scenes(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def embedded() -> Path:
+    return Path(revisage.models.__file__).parent / "embedded" / "compact-detector.safetensors"
+
+
+@pytest.fixture
 def first_stage(tmp_path: Path) -> Path:
     from revisage.nets import CompactDetector
 
@@ -148,6 +158,54 @@ def first_stage(tmp_path: Path) -> Path:
         CompactDetector(), tmp_path / "first.safetensors", step=1, measures=DetectorMeasures(0.5, 0, 0, 0, 0, 0)
     )
     return tmp_path / "first.safetensors"
+
+
+def alarm_of(level: int) -> RefinePatch:
+    """A grey square that was taken for a face."""
+    (patch,) = face_patches([scene_with((40, 30, 100, 110))])
+    return replace(patch, image=np.full_like(patch.image, level), face=False)
+
+
+def test_a_false_alarm_that_looks_like_a_face_is_drawn_more_often(tmp_path: Path) -> None:
+    alarms = [alarm_of(level) for level in (0, 100, 250)]
+    darkness = weighed(alarms, lambda crops: crops.mean(axis=(1, 2, 3), dtype=np.float32) / 255, surest=0.9)
+    assert [round(alarm.weight, 2) for alarm in darkness] == [0.1, 0.49, 0.1]  # the surest may be a face
+    save_patches(darkness, tmp_path / "alarms.npz")
+    assert [alarm.weight for alarm in load_patches(tmp_path / "alarms.npz")] == [alarm.weight for alarm in darkness]
+
+    (face,) = face_patches([scene_with((40, 30, 100, 110))])
+    often = RefineDataset([face], [replace(alarms[0], weight=0.0), replace(alarms[2], weight=1.0)], seed=0)
+    crops, targets = batch_of(often, 60)
+    assert 10 < int((targets[:, 0] == 0).sum()) < 40
+    assert (crops[targets[:, 0] == 0].float().mean(dim=(1, 2, 3)) > 40).all(), "one of no weight was drawn"
+
+
+def test_a_face_behind_a_hand_is_the_same_face() -> None:
+    (face,) = face_patches([scene_with((40, 30, 100, 110))])
+    covered = behind_hand(face, np.random.default_rng(0))
+    np.testing.assert_array_equal(covered.landmarks, face.landmarks)
+    np.testing.assert_array_equal(covered.box, face.box)
+    changed = (covered.image != face.image).any(axis=2).mean()
+    assert 0.02 < changed < 0.8
+    samples = [RefineDataset([face], [], seed=3, hands=hands) for hands in (False, True)]
+    with_hands = [not torch.equal(samples[0][k][0], samples[1][k][0]) for k in range(20)]
+    assert any(with_hands)
+
+
+def test_hard_false_alarms_need_weights_to_begin_with(scenes: Path, first_stage: Path) -> None:
+    with pytest.raises(ValueError, match="set start"):
+        RefineTrainConfig(scenes=scenes, detector=first_stage, hard=True)
+
+
+def test_a_run_learns_from_drawn_hands(scenes: Path, embedded: Path, tmp_path: Path) -> None:
+    config = RefineTrainConfig(
+        scenes=scenes, detector=embedded, start=embedded, held_out=2, views=0, hands=3, hard=True, batch=4, steps=1,
+        warm_up_steps=0, log_every=1, checkpoint_every=1, workers=0,
+    )  # fmt: skip
+    train_refiner(config, tmp_path / "run")
+    alarms = load_patches(tmp_path / "run" / "alarms.npz")
+    assert len(alarms) > 3
+    assert len({alarm.weight for alarm in alarms}) > 3, "all weigh the same"
 
 
 @pytest.mark.parametrize("more", [{}, {"likely": 0.1, "coded": True, "optimiser": "muon"}], ids=["plain", "all of it"])

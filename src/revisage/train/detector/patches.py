@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from revisage.core import Image, written_beside
 from revisage.faces import Found, suppressed, upright_crop
 from revisage.nets import CROP, ENLARGED, crop_affines, rolls
+from revisage.train.detector.hands import draw_hand
 from revisage.train.detector.scenes import LabelledImage, coded_as_video, cover_mouth, damage_image, random_view
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "load_patches",
     "mine_false_alarms",
     "save_patches",
+    "weighed",
 ]
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,13 @@ _ALARMS_SHARE = 0.4
 
 Float = npt.NDArray[np.float64]
 Propose = Callable[[Image], Found]
+Certainty = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+
+_LEAST_WEIGHT = 0.1
+"""Of a false alarm that is known for one already, beside up to 1.1 of one that is taken for a face."""
+_AT_ONCE = 128
+_HANDS_SHARE, _HAND_SIZES = 0.08, (0.15, 0.3)
+"""Of the faces: those that a hand is drawn before; and how large its palm is, in parts of the face."""
 
 
 @dataclass(frozen=True)
@@ -156,16 +165,37 @@ def save_patches(patches: Sequence[RefinePatch], path: Path) -> None:
             sides=np.array([patch.image.shape[0] for patch in patches], np.int64),
             boxes=np.array([patch.box for patch in patches]).reshape(-1, 4),
             landmarks=np.array([patch.landmarks for patch in patches]).reshape(-1, 5, 2),
+            weights=np.array([patch.weight for patch in patches]),
         )
 
 
 def load_patches(path: Path) -> list[RefinePatch]:
     """The false alarms of a file of ``save_patches``."""
     with np.load(path) as data:
-        pixels, sides, boxes, landmarks = (data[name] for name in ("pixels", "sides", "boxes", "landmarks"))
+        names = ("pixels", "sides", "boxes", "landmarks", "weights")
+        pixels, sides, boxes, landmarks, weights = (data[name] for name in names)
     ends = np.cumsum(3 * sides**2)
     images = [p.reshape(s, s, 3) for p, s in zip(np.split(pixels, ends[:-1]), sides, strict=True)] if len(sides) else []
-    return [RefinePatch(*parts, face=False) for parts in zip(images, boxes, landmarks, strict=True)]
+    parts = zip(images, boxes, landmarks, weights.tolist(), strict=True)
+    return [RefinePatch(image, box, points, False, weight) for image, box, points, weight in parts]
+
+
+def weighed(alarms: Sequence[RefinePatch], certainty: Certainty, *, surest: float = 1.0) -> list[RefinePatch]:
+    """False alarms with weights: the surer a second stage is that they are faces, the more often they are drawn.
+
+    Args:
+        alarms: to weigh.
+        certainty: ``(N, 64, 64, 3) uint8`` crops to ``(N,)`` scores, 0 to 1.
+        surest: what scores more counts as if it scored 0: where labels are not complete, it may be a face.
+    """
+    weights = []
+    for start in range(0, len(alarms), _AT_ONCE):
+        some = alarms[start : start + _AT_ONCE]
+        affines = (crop_affines(patch.box[None], rolls(patch.landmarks[None]))[0] for patch in some)
+        crops = np.stack([upright_crop(patch.image, affine, CROP) for patch, affine in zip(some, affines, strict=True)])
+        scores = certainty(crops)
+        weights += (_LEAST_WEIGHT + np.where(scores > surest, 0, scores)).tolist()
+    return [replace(patch, weight=weight) for patch, weight in zip(alarms, weights, strict=True)]
 
 
 class RefineDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -177,22 +207,56 @@ class RefineDataset(Dataset[tuple[Tensor, Tensor]]):
         ValueError: there are no faces.
     """
 
-    def __init__(self, faces: Sequence[RefinePatch], alarms: Sequence[RefinePatch], *, seed: int) -> None:
+    def __init__(
+        self, faces: Sequence[RefinePatch], alarms: Sequence[RefinePatch], *, seed: int, hands: bool = False
+    ) -> None:
+        """Take patches, each drawn as often as its weight says.
+
+        Args:
+            faces: with landmarks.
+            alarms: false ones; there may be none.
+            seed: of all samples.
+            hands: whether hands are drawn before some of the faces.
+        """
         if not faces:
             raise ValueError("no face with landmarks: there is nothing to learn")
-        self.faces, self.alarms = list(faces), list(alarms)
-        self.cumulated = np.cumsum([patch.weight for patch in faces])
-        self.seed = seed
+        self.faces, self.alarms = _Drawn(faces), _Drawn(alarms) if alarms else None
+        self.seed, self.hands = seed, hands
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng((self.seed, index))
         if self.alarms and rng.random() < _ALARMS_SHARE:
-            patch = self.alarms[int(rng.integers(len(self.alarms)))]
+            patch = self.alarms.one(rng)
         else:
-            place = rng.random() * self.cumulated[-1]
-            patch = self.faces[min(int(np.searchsorted(self.cumulated, place)), len(self.faces) - 1)]
+            patch = self.faces.one(rng)
+            if self.hands and rng.random() < _HANDS_SHARE:
+                patch = behind_hand(patch, rng)
         crop, target = refine_sample(vary(patch, rng), rng)
         return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))), torch.from_numpy(target)
+
+
+class _Drawn:
+    """Patches of which each is drawn as often as its weight says."""
+
+    def __init__(self, patches: Sequence[RefinePatch]) -> None:
+        self._patches = list(patches)
+        self._cumulated = np.cumsum([patch.weight for patch in patches])
+
+    def one(self, rng: np.random.Generator) -> RefinePatch:
+        place = rng.random() * self._cumulated[-1]
+        return self._patches[min(int(np.searchsorted(self._cumulated, place)), len(self._patches) - 1)]
+
+
+def behind_hand(patch: RefinePatch, rng: np.random.Generator) -> RefinePatch:
+    """The face with a hand drawn somewhere before it, of its own colour mostly."""
+    image, (left, top, right, bottom) = patch.image.copy(), patch.box
+    size = np.array([right - left, bottom - top])
+    centre = (patch.box[:2] + patch.box[2:]) / 2 + rng.uniform(-0.6, 0.6, 2) * size
+    shown = image[max(0, int(top)) : int(bottom) + 1, max(0, int(left)) : int(right) + 1].reshape(-1, 3)
+    own = np.median(shown, axis=0) * rng.uniform(0.75, 1.2) if rng.random() < 0.7 else None
+    palm = float(np.sqrt(size.prod()) * rng.uniform(*_HAND_SIZES))
+    draw_hand(image, centre, palm, rng, skin=own)
+    return replace(patch, image=image)
 
 
 def vary(patch: RefinePatch, rng: np.random.Generator) -> RefinePatch:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from revisage.train.detector.accuracy import (
     find_faces,
     judge_all,
 )
+from revisage.train.detector.hands import scenes_of_hands
 from revisage.train.detector.patches import (
     RefineDataset,
     RefinePatch,
@@ -46,6 +47,7 @@ from revisage.train.detector.patches import (
     load_patches,
     mine_false_alarms,
     save_patches,
+    weighed,
 )
 from revisage.train.detector.scenes import DetectorDataset, LabelledImage, load_aligned_faces, load_scenes
 from revisage.train.loop import Check, Draws, Losses, SampleStage, train
@@ -66,6 +68,9 @@ __all__ = [
 _ALARMS = "alarms.npz"
 _LOWEST_PROPOSAL = 0.08
 """Far below any threshold, so that the second stage meets the first one's false alarms."""
+
+_MAY_BE_A_FACE = 0.9
+"""What labels lack and a second stage gives such a score: some of it are faces."""
 
 _BOX_WEIGHT = 2.0
 _LANDMARK_WEIGHT = 2.0
@@ -172,11 +177,11 @@ class _SecondStage(_SceneStage):
         scenes, held_out, data = _split_scenes(config)
         self.held_out = [(scene, self._proposals(scene.image, compute)) for scene in held_out]
         coded = list(coded_copies(scenes, config.seed)) if config.coded else []
-        alarms = self._alarms(scenes, coded, config, compute)
-        faces = [*face_patches(scenes), *face_patches(coded), *_more_faces(config)]
-        self.dataset = RefineDataset(faces, alarms, seed=config.seed)
-        data.update(faces=len(faces), alarms=len(alarms))
         start = load_detector_weights(config.start)[0].refine if config.start else None
+        alarms = self._alarms(scenes, coded, start, config, compute)
+        faces = [*face_patches(scenes), *face_patches(coded), *_more_faces(config)]
+        self.dataset = RefineDataset(faces, alarms, seed=config.seed, hands=config.hands > 0)
+        data.update(faces=len(faces), alarms=len(alarms))
         self.net = (start or CompactRefiner()).train()
         self.average = CompactRefiner()
         self.average.load_state_dict(self.net.state_dict())
@@ -227,6 +232,7 @@ class _SecondStage(_SceneStage):
         self,
         scenes: Sequence[LabelledImage],
         coded: Sequence[LabelledImage],
+        start: CompactRefiner | None,
         config: RefineTrainConfig,
         compute: Compute,
     ) -> list[RefinePatch]:
@@ -240,10 +246,26 @@ class _SecondStage(_SceneStage):
 
         alarms = mine_false_alarms(scenes, propose, views=config.views, seed=config.seed)
         alarms += mine_false_alarms(coded, propose, views=0, seed=config.seed)
+        drawn = scenes_of_hands(scenes, config.hands, seed=config.seed)
+        hands = mine_false_alarms(drawn, propose, views=0, seed=config.seed)
+        if config.hard and start is not None:
+            certainty = _certainty_of(start)
+            alarms, hands = weighed(alarms, certainty, surest=_MAY_BE_A_FACE), weighed(hands, certainty)
         if compute.group.leads:
             self.folder.mkdir(parents=True, exist_ok=True)
-            save_patches(alarms, path)
-        return alarms
+            save_patches([*alarms, *hands], path)
+        return [*alarms, *hands]
+
+
+def _certainty_of(net: CompactRefiner) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """The scores of a second stage, 0 to 1, for ``(N, 64, 64, 3) uint8`` crops."""
+
+    def certainty(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            planes = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
+            return np.asarray(net(planes)[:, 0].sigmoid().numpy(), np.float32)
+
+    return certainty
 
 
 def _more_faces(config: RefineTrainConfig) -> list[RefinePatch]:
