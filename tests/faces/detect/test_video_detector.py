@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import pytest
 
 from revisage.core import Face, Image, Region
 from revisage.faces import FaceDetector, VideoDetector, load_detector
-from revisage.faces.detect.candidates import Picture, as_picture
+from revisage.faces.detect.candidates import ImagePicture, Picture, as_picture
 from revisage.faces.detect.detector import nearest_faces
+from revisage.faces.detect.followed_view import FollowedView
+from revisage.faces.detect.searched_view import small_view
 from revisage.media import Frame
 from sample_media import face_frames
 
@@ -64,13 +67,15 @@ def away(a: Face, b: Face) -> float:
     return float(np.hypot(*(a.landmarks - b.landmarks).T).mean()) / b.size
 
 
-@pytest.mark.parametrize("step", [0, 1, 6])
-def test_a_face_is_followed_as_well_as_it_is_found(detector: Counting, face: np.ndarray, step: int) -> None:
+@pytest.mark.parametrize(("step", "searches"), [(0, 1), (1, 3), (6, 3)])
+def test_a_face_is_followed_as_well_as_it_is_found(
+    detector: Counting, face: np.ndarray, step: int, searches: int
+) -> None:
     images = [moved(face, step * index) for index in range(17)]
     each = [detector(image) for image in images]
     detector.searched = 0
     found = faces_of(detector, images)
-    assert detector.searched == 3  # the first, the ninth, the seventeenth
+    assert detector.searched == searches  # the ninth and the seventeenth where the whole moves, and wraps round
     for (here,), (expected,) in zip(found, each, strict=True):
         assert away(here, expected) < 0.015
 
@@ -159,6 +164,63 @@ def test_a_part_is_searched_as_the_whole_is(detector: Counting, face: np.ndarray
     assert away(here, whole) < 0.02
     elsewhere = Region(0, 0, 64, 64) if x > 100 else Region(416, 0, 480, 64)
     assert not detector.candidates(face, within=elsewhere)
+
+
+def beside(face: np.ndarray, known: Face, left: int, size: float = 1.0) -> np.ndarray:
+    """The picture with the surroundings of its face once more, reduced, ``left`` px from its left border; cut there."""
+    x, y, width, height = (round(value) for value in known.box)
+    part = face[max(0, y - height // 4) : y + height + height // 4, x - width // 4 : x + width + width // 4]
+    part = cv2.resize(part, None, fx=size, fy=size, interpolation=cv2.INTER_AREA)
+    canvas = face.copy()
+    shown = part[:, max(0, -left) :][:, : max(0, 480 - left)]
+    canvas[100 : 100 + len(part), max(0, left) : max(0, left) + shown.shape[1]] = shown
+    return canvas
+
+
+def test_somebody_who_appears_beside_a_known_face_is_seen_from_the_frame_on(
+    detector: Counting, face: np.ndarray
+) -> None:
+    (known,) = detector(face)
+    other = beside(face, known, 20 if known.centre[0] > 240 else 380, 0.5)
+    assert len(detector(other)) == 2
+    for still in (1, 9, 17):
+        found = faces_of(detector, [face] * still + [other] * 10)
+        assert [len(seen) for seen in found] == [1] * still + [2] * 10
+
+
+def test_somebody_who_comes_slowly_beside_a_known_face_is_seen_a_second_late_at_most(
+    detector: Counting, face: np.ndarray
+) -> None:
+    (known,) = detector(face)
+    images = [beside(face, known, index // 2 - 60, 0.5) for index in range(121)]
+    every = [len(detector(image)) for image in images]
+    found = [len(seen) for seen in faces_of(detector, images)]
+    assert every[-1] == found[-1] == 2
+    assert found.index(2) - every.index(2) < 24
+
+
+def test_a_moved_picture_shows_nothing_new_but_at_its_border(face: np.ndarray) -> None:
+    view, wide = FollowedView(), np.tile(face, (1, 2, 1))
+    news = []
+    for left in (0, 6, 12):
+        view.look(small_view(ImagePicture(np.ascontiguousarray(wide[:, left : left + 480]))))
+        news.append(view.news((270, 480), []))
+    assert news[0] == [Region(0, 0, 480, 270)]
+    borders = [part for parts in news[1:] for part in parts]
+    assert borders
+    assert all(0 == part.left < part.right < 200 or 280 < part.left < part.right == 480 for part in borders)
+
+
+def test_what_appears_is_new_but_where_a_face_is_known(face: np.ndarray) -> None:
+    view, patched = FollowedView(), face.copy()
+    patched[60:140, 200:260] = (40, 90, 40)
+    view.searched(small_view(ImagePicture(face)))
+    view.look(small_view(ImagePicture(patched)))
+    (part,) = view.news((270, 480), [])
+    assert part.left <= 200 < 260 <= part.right
+    assert part.top <= 60 < 140 <= part.bottom
+    assert part.size_hw != (270, 480)
+    assert not view.news((270, 480), [Face((160, 20, 140, 160), np.zeros((5, 2)))])
 
 
 def test_a_detector_that_cannot_follow_searches_every_frame(face: np.ndarray) -> None:

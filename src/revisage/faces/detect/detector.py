@@ -136,24 +136,29 @@ class FaceDetector:
         faces of all sizes alike."""
         return self._finder.second_look is not None
 
-    def near(self, picture: Image | Picture, expected: Sequence[Face]) -> list[Face | None]:
+    def near(
+        self, picture: Image | Picture, expected: Sequence[Face], unsure: Sequence[Face] = ()
+    ) -> list[Face | None]:
         """Look for faces where they are expected, as in the next frame of a video, and nowhere else.
 
         Args:
             picture: as for :meth:`candidates`.
             expected: faces off by their size at most.
+            unsure: what may be faces, off by so little that the second stage sees them where they were: it looks again
+                whether they are.
 
         Returns:
-            For each of them the face, or what may be one, that is nearest; None without.
+            For each of both the face, or what may be one, that is nearest; None without.
         """
         picture = as_picture(picture)
         look = self._finder.second_look
         lowest = look.lowest if look else self.low_threshold
-        found = Found.joined([Found.none(), *(self._search_near(picture, face, lowest) for face in expected)])
+        searched = (self._search_near(picture, face, lowest) for face in expected)
+        found = Found.joined([Found.none(), *searched, *map(_proposal, unsure)])
         if look:
             found = look(picture, found, self.low_threshold)
         faces = [face for number in range(len(found)) if (face := _face(found, number, picture.size_hw))]
-        return nearest_faces(expected, faces)
+        return nearest_faces([*expected, *unsure], faces)
 
     def _found(self, picture: Picture, scales: list[float]) -> Found:
         """What the network finds at all scales."""
@@ -271,6 +276,13 @@ def _face(found: Found, number: int, size_hw: tuple[int, int]) -> Face | None:
     except ValueError:
         return None
     return Face((left, top, right - left, bottom - top), found.landmarks[number], float(found.scores[number]))
+
+
+def _proposal(face: Face) -> Found:
+    """A face as a detection."""
+    x, y, width, height = face.box
+    box = np.array([[x, y, x + width, y + height]], np.float32)
+    return Found(box, face.landmarks[None].astype(np.float32), np.array([face.score], np.float32))
 
 
 def load_detector(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from revisage.core import Region
 from revisage.faces.detect.candidates import Picture
 
-__all__ = ["SearchedView", "View", "small_view"]
+__all__ = ["FEW", "Mask", "SearchedView", "View", "differing", "grouped", "parts_around", "small_view"]
 
 View = NDArray[np.float32]
 """``(H, W, 3)``, by which part of the light around it each place is lighter or darker, in R, G and B."""
@@ -28,7 +29,7 @@ _CHANGE, _BLOCK, _DENSE = 0.1, (3, 3), 7
 """A place is new where it stands out from what is around it otherwise than before by so much, in so many of the pixels
 of a block. All of the 293 faces of the test scenes that are large enough to be found stand out by that much in a whole
 block, and in 36 pixels and more."""
-_TOGETHER, _FEW = (17, 17), 20
+_TOGETHER, FEW = (17, 17), 20
 """What is new within half of that (px) is looked at together, unless it is so few pixels that it can be no face."""
 _MARGIN, _PART = 5, 0.15
 """Around it is looked at as well: so many pixels, and this part of its longer side, as a network needs to see what is
@@ -76,10 +77,7 @@ class SearchedView:
         Returns:
             Parts of the picture (px) around all that is new; none where nothing is.
         """
-        boxes = [cv2.boundingRect(group) for group in self._new(now)]
-        parts = [_around(box, now.shape[:2], size_hw) for box in boxes]
-        area = sum(part.size_hw[0] * part.size_hw[1] for part in parts)
-        return parts if area <= _MOST * size_hw[0] * size_hw[1] else [Region(0, 0, *size_hw[::-1])]
+        return parts_around(self._new(now), size_hw, _MOST)
 
     def searched(self, now: View) -> None:
         """Note that all that is new in a :func:`small_view` was searched in vain."""
@@ -97,12 +95,29 @@ class SearchedView:
     def _compare(self, now: View) -> list[Mask]:
         if self._shown is None:
             return [np.ones(now.shape[:2], np.uint8)]
-        differs = (cv2.absdiff(now, self._shown) > _CHANGE).any(axis=2).astype(np.uint8)
-        dense = cv2.boxFilter(differs, -1, _BLOCK, normalize=False, borderType=cv2.BORDER_REPLICATE) >= _DENSE
-        new = cv2.dilate(dense.astype(np.uint8), np.ones(_BLOCK, np.uint8))
-        count, labels = cv2.connectedComponents(cv2.dilate(new, np.ones(_TOGETHER, np.uint8)))
-        groups = [np.where(labels == label, new, 0).astype(np.uint8) for label in range(1, count)]
-        return [group for group in groups if cv2.countNonZero(group) > _FEW]
+        return grouped(differing(now, self._shown))
+
+
+def differing(now: View, before: View) -> Mask:
+    """Where one view shows something else than another one."""
+    differs = (cv2.absdiff(now, before) > _CHANGE).any(axis=2).astype(np.uint8)
+    dense = cv2.boxFilter(differs, -1, _BLOCK, normalize=False, borderType=cv2.BORDER_REPLICATE) >= _DENSE
+    return np.asarray(cv2.dilate(dense.astype(np.uint8), np.ones(_BLOCK, np.uint8)), np.uint8)
+
+
+def grouped(new: Mask) -> list[Mask]:
+    """What is new, near things together, without what is too few pixels."""
+    count, labels = cv2.connectedComponents(cv2.dilate(new, np.ones(_TOGETHER, np.uint8)))
+    groups = [np.where(labels == label, new, 0).astype(np.uint8) for label in range(1, count)]
+    return [group for group in groups if cv2.countNonZero(group) > FEW]
+
+
+def parts_around(groups: Sequence[Mask], size_hw: tuple[int, int], most: float) -> list[Region]:
+    """The parts of a picture of ``size_hw`` px to look at for what is new in its small view; all of it at once where
+    they are more than ``most`` of it together."""
+    parts = [_around(cv2.boundingRect(group), group.shape, size_hw) for group in groups]
+    area = sum(part.size_hw[0] * part.size_hw[1] for part in parts)
+    return parts if area <= most * size_hw[0] * size_hw[1] else [Region(0, 0, *size_hw[::-1])]
 
 
 def _around(box: tuple[int, int, int, int], view_hw: tuple[int, int], size_hw: tuple[int, int]) -> Region:

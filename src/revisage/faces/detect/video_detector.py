@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from revisage.core import CancelledError, Face, UserError
+from revisage.core import CancelledError, Face, Region, UserError
 from revisage.faces.detect.candidates import Picture
 from revisage.faces.detect.detector import FaceDetector
+from revisage.faces.detect.followed_view import FollowedView
 from revisage.faces.detect.searched_view import SearchedView, View, small_view
 from revisage.faces.detect.turned_faces import STANDS
 
@@ -22,6 +23,11 @@ _TURNED_EVERY = 6
 _WHOLE_EVERY = 24
 """Where no face is in view, so many looks at what is new are the most from one search of a whole frame to the next: one
 that the network hardly knows may be known in a frame that looks alike."""
+_BESIDE_FACES = 3
+"""The same where faces are in view, and motion explains what is beside them: who comes nearer is seen a second later at
+most."""
+_CLEAR = 0.9
+"""Score from which a face is so clear that not all of a frame is searched. Hands that pass for faces stay below."""
 _UPRIGHT = 0.4
 """A face that leans less (radians) in one search does not lie in the next."""
 _SAME_FACE = 0.4
@@ -82,7 +88,9 @@ class VideoDetector:
     not seen. A detector that cannot follow searches every frame.
 
     As long as no face is in view, only that part of a frame is searched that shows what was not searched before; where
-    there may be a face, the whole frame is.
+    there may be a face, the whole frame is. In two of three searches faces that are clear are looked for where they
+    were, and beside them only that is searched which motion does not explain; where one is lost, or another may be, all
+    is.
 
     Faces that lie on their side or stand on their head are looked for in the first frame of each shot, in every sixth
     search, and where a face is gone; once found, they are followed like others. A detector that cannot follow leaves
@@ -105,6 +113,7 @@ class VideoDetector:
         self._searched: _Sight | None = None
         self._turned: list[Face] = []
         self._upright_view, self._view_in_turns = SearchedView(), SearchedView()
+        self._beside_faces = FollowedView()
         self.searches = self._since_turned = self._since_whole = 0
         self.problems: list[str] = []
 
@@ -146,36 +155,63 @@ class VideoDetector:
         self._searched, self._row = row[-1], []
         return settled
 
-    def _search(self, sight: _Sight, before: Sequence[Face]) -> None:
-        """Find the faces of a whole frame, without what is turned. ``before``: what stood in the search before it."""
+    def _search(self, sight: _Sight, before: Sequence[Face], *, whole: bool = False) -> None:
+        """Find the faces of a frame. ``before``: what stood in the search before; ``whole``: one of these is lost."""
         self.searches += 1
         try:
-            self._find(sight, before)
+            self._find(sight, before, whole)
         except (UserError, CancelledError):
             raise
         except Exception as error:
             self._turned, sight.faces = [], []
             self.problems.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
-    def _find(self, sight: _Sight, before: Sequence[Face]) -> None:
+    def _find(self, sight: _Sight, before: Sequence[Face], whole: bool) -> None:
         if not self._detector.can_follow:
             self._leave_out_turned(sight, before)
             return
         now = small_view(sight.picture)
-        if before or self._may_show_face(sight.picture, now):
+        followed = self._followed(sight.picture, now, before) if before and not whole else None
+        if followed is not None:
+            sight.faces = followed
+        elif before or self._may_show_face(sight.picture, now):
             sight.faces = self._in_any_turn(sight.picture, before)
             self._since_whole = 0
             if sight.faces:
                 self._forget_views()
+                self._beside_faces.searched(now)
             else:
                 self._note_in_vain(now)
+
+    def _followed(self, picture: Picture, now: View, before: Sequence[Face]) -> list[Face] | None:
+        """The faces of the search before, where the strong ones are all in a picture and nobody else is; None where the
+        whole of it must be searched to know. ``now``: its small view."""
+        self._since_whole += 1
+        strong = [face for face in before if self._is_strong(face)]
+        if self._since_whole >= _BESIDE_FACES or min((face.score for face in strong), default=0.0) < _CLEAR:
+            return None
+        self._beside_faces.look(now)
+        if _is_whole(self._beside_faces.news(picture.size_hw, before), picture):
+            return None
+        seen = self._detector.near(picture, strong, [face for face in before if not self._is_strong(face)])
+        if None in seen[: len(strong)] or any(face and self._is_strong(face) for face in seen[len(strong) :]):
+            return None
+        faces = [face for face in seen if face]
+        parts = self._beside_faces.news(picture.size_hw, faces)
+        if _is_whole(parts, picture):
+            return None
+        found = (face for part in parts for face in self._detector.candidates(picture, within=part))
+        if any(not _near(face, faces) for face in found):
+            return None
+        self._since_turned += 1
+        return faces
 
     def _may_show_face(self, picture: Picture, now: View) -> bool:
         """Whether there may be a face in a picture where none was in the search before; ``now``: its small view."""
         self._since_whole += 1
         in_turns = self._since_turned + 1 >= _TURNED_EVERY
         parts = (self._view_in_turns if in_turns else self._upright_view).news(now, picture.size_hw)
-        if self._since_whole >= _WHOLE_EVERY or any(part.size_hw == picture.size_hw for part in parts):
+        if self._since_whole >= _WHOLE_EVERY or _is_whole(parts, picture):
             return True
         if any(self._detector.candidates(picture, turned=in_turns, within=part) for part in parts):
             return True
@@ -231,7 +267,7 @@ class VideoDetector:
         try:
             self._follow(row)
         except _LostError as lost:
-            self._search(row[lost.place], row[0].faces)
+            self._search(row[lost.place], row[0].faces, whole=True)
             self._fill(row[: lost.place + 1])
             self._fill(row[lost.place :])
 
@@ -280,6 +316,11 @@ class VideoDetector:
 
     def _is_strong(self, face: Face) -> bool:
         return face.score >= self._detector.threshold
+
+
+def _is_whole(parts: Sequence[Region], picture: Picture) -> bool:
+    """Whether one of some parts of a picture is all of it."""
+    return any(part.size_hw == picture.size_hw for part in parts)
 
 
 def _surest(found: Sequence[Face], lying: Sequence[Face]) -> list[Face]:
