@@ -9,7 +9,7 @@ landmarks of its framing, restored by the embedded restorer and composited; PSNR
 at most 50 dB, identity the mean cosine to the source (MobileFaceNet).
 
 Beside it stands what the package shows of that: as far as the frame's own pixels say that it is needed (`damage`, from
-`sharp`, `noise` and `flat`: :mod:`revisage.faces.pixel_damage`). `least` is the smallest gain of a face with that.
+`sharp` to `even`: :mod:`revisage.faces.pixel_damage`). `least` is the smallest gain of a face with that.
 """
 
 from __future__ import annotations
