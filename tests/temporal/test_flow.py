@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from revisage.temporal.flow import DisFlow, consistent, disagreement, warp
+from revisage.temporal.flow import DisFlow, consistent, disagreement, warp, warp_sharply
 
 
 def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -99,3 +99,34 @@ def test_the_same_pictures_give_the_same_bytes_for_any_number_of_threads() -> No
 def test_other_shapes_are_refused(pair: tuple[np.ndarray, np.ndarray]) -> None:
     with pytest.raises(ValueError, match=r"two \(H, W\) uint8 pictures of one size"):
         DisFlow()(*pair)
+
+
+def waves(dx: float, dy: float) -> np.ndarray:
+    """Fine waves in all directions, up to a third of a period a pixel, moved by (dx, dy): ``(96, 96, 3) uint8``."""
+    rng, (rows, columns) = np.random.default_rng(3), np.mgrid[:96, :96]
+    colours = []
+    for _ in range(3):
+        turns, phases = rng.uniform(-0.33, 0.33, (12, 2)), rng.uniform(0, 6.3, 12)
+        each = [
+            np.cos(2 * np.pi * (x * (columns - dx) + y * (rows - dy)) + p)
+            for (x, y), p in zip(turns, phases, strict=True)
+        ]
+        colours.append(128 + 9 * np.sum(each, axis=0))
+    return np.rint(np.stack(colours, axis=-1)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("move", [(0.37, -0.21), (0.5, 0.5), (-1.26, 0.8)])
+def test_a_sharp_warp_keeps_what_is_fine(move: tuple[float, float]) -> None:
+    flow = np.broadcast_to(np.float32(move), (96, 96, 2)) * np.float32(-1)
+    wanted, inside = waves(*move).astype(float), np.s_[8:-8, 8:-8]
+    sharp, cubic = warp_sharply(waves(0, 0), flow), warp(waves(0, 0), flow, interpolation=cv2.INTER_CUBIC)
+    missed = [float(np.sqrt(np.square(each - wanted)[inside].mean())) for each in (sharp, cubic)]
+    assert missed[0] < min(1.5, 0.85 * missed[1])
+
+
+def test_a_sharp_warp_by_whole_pixels_changes_none() -> None:
+    picture = waves(0, 0)
+    still = np.zeros((96, 96, 2), np.float32)
+    assert np.array_equal(warp_sharply(picture, still), picture)
+    moved = warp_sharply(picture, still + np.float32((3, -2)))
+    assert np.array_equal(moved[2:, :-3], picture[:-2, 3:])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.core import Crop
-from revisage.temporal.flow import Flow, warp
+from revisage.temporal.flow import Flow, warp, warp_sharply
 from revisage.temporal.recursion import GRID, Motion, inner, reduced
 
 __all__ = ["LastRestored", "carried"]
@@ -105,6 +105,6 @@ def carried(restored: Crop, shown: Crop, crop: Crop, flow: Flow) -> Crop:
         flow: from this crop to the earlier one.
     """
     change = cv2.subtract(crop, warp(shown, flow), dtype=cv2.CV_32F)
-    moved = warp(restored, flow, interpolation=cv2.INTER_LANCZOS4)
+    moved = warp_sharply(restored, flow)
     result: Crop = cv2.add(moved, cv2.GaussianBlur(change, (0, 0), _NOISE), dtype=cv2.CV_8U)
     return result

@@ -31,6 +31,7 @@ __all__ = [
     "load_raft",
     "squared_lengths",
     "warp",
+    "warp_sharply",
 ]
 
 Flow = NDArray[np.float32]
@@ -44,6 +45,14 @@ _PRESETS: dict[Preset, int] = {
 }
 _SMALLEST = 16
 """Sides that DIS can work with (px): smaller pictures are repeated at their border."""
+
+_TAPS = np.arange(-3.5, 4.0)
+_HALFWAY = (np.sinc(_TAPS) * np.sinc(_TAPS / 4)).astype(np.float32)
+_HALFWAY /= _HALFWAY.sum()
+"""Lanczos' weights of the eight pixels around a place halfway between two."""
+
+_PIXEL = np.dtype((np.void, 3))
+"""Three bytes, moved as one: numpy copies them four times as fast."""
 
 _RAFT_MODELS = ("raft-large", "raft-small")
 
@@ -167,6 +176,40 @@ def warp(source: NDArray[Any], flow: Flow, *, interpolation: int = cv2.INTER_LIN
         interpolation: OpenCV interpolation. Beyond the border the border's pixels are repeated.
     """
     return _taken(source, flow + _grid(*flow.shape[:2]), interpolation)
+
+
+def warp_sharply(source: NDArray[np.uint8], flow: Flow) -> NDArray[np.uint8]:
+    """As :func:`warp`, without the blur of bicubic interpolation, and exact where the flow is 0.
+
+    Halfway between pixels Lanczos' interpolation is taken, and bicubic between these. OpenCV's own Lanczos of 64 pixels
+    is no sharper, and takes more than twice as long.
+
+    Args:
+        source: ``(H, W, 3) uint8``; not changed.
+        flow: of the same height and width.
+    """
+    places = (flow + _grid(*flow.shape[:2])) * np.float32(2)
+    return _taken(_with_halfway(source), places, cv2.INTER_CUBIC)
+
+
+def _with_halfway(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``(2H, 2W, 3)`` from ``(H, W, 3)``: each pixel, and beyond it in both directions what is halfway to the next."""
+    height, width = picture.shape[:2]
+    across = _halfway(picture, _HALFWAY[None])
+    both = np.empty((height, 2, width, 2), _PIXEL)
+    both[:, 0, :, 0], both[:, 0, :, 1] = _as_pixels(picture), _as_pixels(across)
+    both[:, 1, :, 0] = _as_pixels(_halfway(picture, _HALFWAY[:, None]))
+    both[:, 1, :, 1] = _as_pixels(_halfway(across, _HALFWAY[:, None]))
+    return both.view(np.uint8).reshape(2 * height, 2 * width, 3)
+
+
+def _halfway(picture: NDArray[np.uint8], kernel: NDArray[np.float32]) -> NDArray[np.uint8]:
+    anchor = ((kernel.shape[1] - 1) // 2, (kernel.shape[0] - 1) // 2)
+    return cv2.filter2D(picture, -1, kernel, anchor=anchor, borderType=cv2.BORDER_REPLICATE)
+
+
+def _as_pixels(picture: NDArray[np.uint8]) -> NDArray[np.void]:
+    return np.ascontiguousarray(picture).view(_PIXEL)[..., 0]
 
 
 def squared_lengths(flow: Flow) -> NDArray[np.float32]:
