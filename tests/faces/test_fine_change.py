@@ -17,6 +17,7 @@ from revisage.faces import (
     detail_of,
     fine_share,
     track_choices,
+    wants_restorer,
     with_fine,
 )
 
@@ -218,6 +219,25 @@ def test_what_is_measured_of_a_frame_is_what_a_frame_by_itself_is_changed_by() -
     assert np.array_equal(known.fine.delta, alone.fine.delta)
     assert known.fine.rest == pytest.approx(alone.fine.rest, abs=1e-3)
     assert detail_of(frame, face_at(-250, -200, 0.15, 20), striped, 128) is None
+
+
+@pytest.mark.parametrize(
+    ("detail", "wanted"),
+    [
+        (Detail(), False),
+        (Detail(damage=0.0), False),
+        (Detail(damage=0.2), True),
+        (Detail(change=3.0, sharpness=0.9), False),
+        (Detail(change=0.1, sharpness=0.72), True),
+        (Detail(change=0.1, sharpness=0.9, damage=0.0), False),
+        (Detail(change=0.1, sharpness=0.9, damage=0.5), True),
+        (Detail(change=0.1, sharpness=0.6, damage=0.0), True),
+    ],
+)
+def test_a_restorer_is_wanted_by_small_faces_that_are_damaged_and_large_ones_that_are_soft(
+    detail: Detail, wanted: bool
+) -> None:
+    assert wants_restorer(detail) == wanted
 
 
 def test_sharpness_is_told_from_the_inner_face_alone() -> None:

@@ -31,6 +31,7 @@ from .fine_change import (
     fine_share,
     sharpness,
     track_choices,
+    wants_restorer,
     with_fine,
 )
 from .grain import GrainShare, Place, place_of, whole_place, with_grain
@@ -89,6 +90,7 @@ __all__ = [
     "transform",
     "turn_weights",
     "upright_crop",
+    "wants_restorer",
     "warp_antialiased",
     "whole_place",
     "with_cover",

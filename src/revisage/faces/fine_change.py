@@ -46,6 +46,7 @@ __all__ = [
     "fine_share",
     "sharpness",
     "track_choices",
+    "wants_restorer",
     "with_fine",
 ]
 
@@ -208,6 +209,13 @@ def track_choices(details: Mapping[int, Detail], frames: int) -> list[FineChoice
     sharp = _along({place: detail.sharpness for place, detail in details.items()}, _SHARP, frames)
     damaged = _along({place: detail.damage for place, detail in details.items()}, _DAMAGED, frames)
     return [FineChoice(*choice) for choice in zip(needed, sharp, damaged, strict=True)]
+
+
+def wants_restorer(detail: Detail) -> bool:
+    """Whether anything of what a restorer makes of its crop would be shown of a face of which no more is known."""
+    (choice,) = track_choices({0: detail}, 1)
+    is_soft, is_damaged = choice.sharp is not None and choice.sharp < 1, bool(choice.damaged)
+    return is_soft or is_damaged
 
 
 def _along(measures: Mapping[int, float | None], limits: tuple[float, float], frames: int) -> Sequence[float | None]:

@@ -57,10 +57,10 @@ from revisage.pipeline.report import (
     track_summaries,
     unused_notes,
 )
-from revisage.pipeline.restoration import Networks, Tally, Trace
+from revisage.pipeline.restoration import Networks, Preparation, Tally, Trace
 from revisage.pipeline.runners import FrameCounter, ProcessRunner, Runner, SerialRunner, worker_devices
 from revisage.pipeline.scan import Fingerprint, Scan, SourceWatch
-from revisage.pipeline.scan_job import PartFolder
+from revisage.pipeline.scan_job import OnFaces, PartFolder
 from revisage.pipeline.scanner import scan_settings, scan_source, told_apart
 from revisage.pipeline.segment_job import SegmentJob, SegmentResult
 from revisage.pipeline.targets import (
@@ -416,9 +416,10 @@ def _key(run: Run) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _scan(run: Run, kept: PartFolder | None = None) -> Scan:
+def _scan(run: Run, kept: PartFolder | None = None, on_faces: OnFaces | None = None) -> Scan:
     rest: dict[str, Any] = {"progress": run.progress, "cancel": run.cancel, "runner": run.runner, "kept": kept}
-    return scan_source(run.source, run.print, run.config, run.networks, total=run.info.frame_count, **rest)
+    rest |= {"total": run.info.frame_count, "on_faces": on_faces}
+    return scan_source(run.source, run.print, run.config, run.networks, **rest)
 
 
 def _scan_or_saved(run: Run) -> Scan:
@@ -426,7 +427,7 @@ def _scan_or_saved(run: Run) -> Scan:
     saved = run.folder.saved_scan()
     if saved is not None and saved.source.same_content(run.print):
         return saved
-    scan = _scan(run, run.folder.scan_parts)
+    scan = _scan(run, run.folder.scan_parts, Preparation(run.networks))
     run.folder.save_scan(scan)
     return scan
 

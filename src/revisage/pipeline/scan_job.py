@@ -28,7 +28,20 @@ if TYPE_CHECKING:
     from revisage.faces import Looks, ShotLook, VideoDetector
     from revisage.media import Frame, MediaInfo
 
-__all__ = ["PART_SECONDS", "PartFolder", "ScanJob", "ScanPart", "look_at", "part_number", "parts_of", "scan_parts"]
+__all__ = [
+    "PART_SECONDS",
+    "OnFaces",
+    "PartFolder",
+    "ScanJob",
+    "ScanPart",
+    "look_at",
+    "part_number",
+    "parts_of",
+    "scan_parts",
+]
+
+OnFaces = Callable[[Sequence[Face]], None]
+"""Told what was seen in each frame, weak faces too."""
 
 PART_SECONDS = 60
 """Length of a part: what opening a source, decoding from the key frame before and two more searches cost is below a
@@ -168,7 +181,11 @@ class _Reading:
 
 
 def scan_parts(
-    job: ScanJob, networks: Networks, cancel: CancelToken, on_frame: Callable[[int], None]
+    job: ScanJob,
+    networks: Networks,
+    cancel: CancelToken,
+    on_frame: Callable[[int], None],
+    on_faces: OnFaces | None = None,
 ) -> Iterator[ScanPart]:
     """Look at parts of a source. One without frames is given where it was asked for by itself.
 
@@ -177,6 +194,7 @@ def scan_parts(
         networks: holds the detector.
         cancel: looked at between frames.
         on_frame: told how many faces each frame shows.
+        on_faces: told which.
 
     Raises:
         ProcessingError: the source cannot be read from there on.
@@ -188,7 +206,10 @@ def scan_parts(
         return part_number(job.info, pts)
 
     frames = partial(_frames, job, reading)
-    for part in look_at(frames, job.config, networks, cancel, on_frame, number, size_hw=job.info.size_hw):
+    looked_at = look_at(
+        frames, job.config, networks, cancel, on_frame, number, size_hw=job.info.size_hw, on_faces=on_faces
+    )
+    for part in looked_at:
         found = True
         yield reading.told(part)
     if not found:
@@ -226,6 +247,7 @@ def look_at(
     on_frame: Callable[[int], None],
     number: Callable[[int], int] = lambda _: 0,
     size_hw: tuple[int, int] = (0, 0),
+    on_faces: OnFaces | None = None,
 ) -> Iterator[ScanPart]:
     """Parts of frames that are read, looked at and described in threads of their own.
 
@@ -237,6 +259,7 @@ def look_at(
         on_frame: told how many faces each frame shows.
         number: gives the part that a frame with this pts belongs to.
         size_hw: of the frames (px), where it is known: fewer of very large ones wait.
+        on_faces: told which faces each frame shows.
     """
     threshold = 0.0 if config.aligned else networks.detector.threshold
     sightings: _Sightings | None = None
@@ -250,6 +273,8 @@ def look_at(
                     yield sightings.part(glimpse.pts)
                 sightings = _Sightings(glimpse.part, glimpse.size_hw, glimpse.time_base, glimpse.video, threshold)
             on_frame(sightings.add(glimpse))
+            if on_faces is not None:
+                on_faces(glimpse.faces)
     if sightings is not None:
         yield sightings.part(None)
 

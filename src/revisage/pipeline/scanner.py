@@ -32,7 +32,7 @@ from revisage.core import (
 from revisage.pipeline.restoration import ColourSpread, Networks
 from revisage.pipeline.runners import PartRunner, ProcessRunner, Runner, worker_devices
 from revisage.pipeline.scan import Fingerprint, Scan, ScannedTrack, ScanSettings
-from revisage.pipeline.scan_job import PartFolder, ScanJob, ScanPart, look_at, parts_of, scan_parts
+from revisage.pipeline.scan_job import OnFaces, PartFolder, ScanJob, ScanPart, look_at, parts_of, scan_parts
 
 if TYPE_CHECKING:
     from revisage.faces import Tracker
@@ -71,6 +71,7 @@ def scan_source(
     cancel: CancelToken | None = None,
     runner: Runner | None = None,
     kept: PartFolder | None = None,
+    on_faces: OnFaces | None = None,
 ) -> Scan:
     """Read a source once and find shots and tracks.
 
@@ -88,6 +89,7 @@ def scan_source(
         cancel: looked at between frames.
         runner: who looks at parts, if it can; by default as many processes as ``config.workers`` says.
         kept: where parts are kept, and taken up that an interrupted run has left.
+        on_faces: told which faces each frame shows that is looked at here.
 
     Raises:
         InputError: there is no frame in the span.
@@ -99,7 +101,7 @@ def scan_source(
         # Frames before the span are counted by reading them.
         has_parts = source.seeks and config.start is None
     meter = _Meter(path, total, progress)
-    look = _Look(path, source_print, config, networks, info, cancel or CancelToken(), meter, runner)
+    look = _Look(path, source_print, config, networks, info, cancel or CancelToken(), meter, runner, on_faces)
     scan = look.in_parts(kept) if has_parts else None
     if scan is None:
         meter.restart()
@@ -147,6 +149,7 @@ class _Look:
         cancel: looked at between frames.
         tell: told of the faces of each frame.
         runner: who may look at parts, if it can.
+        on_faces: told which faces each frame shows that is looked at here.
     """
 
     def __init__(
@@ -159,9 +162,10 @@ class _Look:
         cancel: CancelToken,
         tell: _Meter,
         runner: Runner | None,
+        on_faces: OnFaces | None,
     ) -> None:
         self._path, self._print, self._config, self._networks = path, source_print, config, networks
-        self._info, self._cancel, self._tell = info, cancel, tell
+        self._info, self._cancel, self._tell, self._on_faces = info, cancel, tell, on_faces
         self._threshold = 0.0 if config.aligned else networks.detector.threshold
         self._count = parts_of(info, config)
         self._has_runner = runner is not None
@@ -174,7 +178,8 @@ class _Look:
         """The parts from one on, looked at by one alone: elsewhere, where that is for others to do."""
         job, named = self._job(first, None), str(self._path)
         if self._elsewhere is None:
-            yield from scan_parts(replace(job, source=named), self._networks, self._cancel, self._tell)
+            here = replace(job, source=named)
+            yield from scan_parts(here, self._networks, self._cancel, self._tell, self._on_faces)
             return
         for part in self._elsewhere.scan(iter([job]), cancel=self._cancel, on_frame=self._tell):
             yield replace(part, warnings=tuple(text.replace(job.source, named, 1) for text in part.warnings))

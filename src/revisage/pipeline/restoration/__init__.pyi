@@ -15,6 +15,7 @@ from .frame_stages import (
     show_faces,
 )
 from .likeness import Likeness, LikenessSums
+from .preparation import Preparation
 from .run_networks import Networks, drop_networks, kept_networks
 from .trace import Trace
 
@@ -28,6 +29,7 @@ __all__ = [
     "Networks",
     "PlannedFace",
     "Planner",
+    "Preparation",
     "QualitySums",
     "StageClock",
     "StageThreads",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections import OrderedDict
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from revisage import engines, faces, people, readers, restorers, temporal
 from revisage.core import EMBEDDED_RESTORERS, ConfigError, Crop, RestoreConfig, UserError
@@ -35,6 +39,10 @@ _DECIDING = {
 these: its file may have changed."""
 
 
+_QUICK = 256
+"""Crops up to this size (px) take a network less time than being compiled and getting ready for them does."""
+
+
 class Networks:
     """Detector, restorer and upscaler as a config asks for them.
 
@@ -50,6 +58,7 @@ class Networks:
     def __init__(self, config: RestoreConfig, calibration: Crop | None = None) -> None:
         self.config = config
         self.calibration = calibration
+        self._is_prepared = False
 
     @cached_property
     def detector(self) -> FaceDetector:
@@ -229,6 +238,25 @@ class Networks:
         if self.config.temporal == "raft":
             _ = self.flow
 
+    def prepare(self) -> None:
+        """Make restorer and reader ready for crops, in a thread, the first time that this is asked for.
+
+        Compiling them, and what their first crops cost beside a run of their own, takes longer than scanning a second
+        of film, which leaves cores idle. What fails there fails again, and is told, where a face is restored.
+        """
+        if self._is_prepared or self.calibrates:
+            return
+        self._is_prepared = True
+        # No daemon: a process that ends in the middle of a network's run may crash.
+        threading.Thread(target=_run_all, args=(self._first_runs(),), name="revisage-prepare").start()
+
+    def _first_runs(self) -> list[Callable[[], object]]:
+        """What runs each on a crop. They are loaded here: two threads might load one twice."""
+        empty: Crop = np.zeros((1, self.restorer.size, self.restorer.size, 3), np.uint8)
+        runs: list[Callable[[], object]] = [partial(self.restorer, empty)] if self.restorer.size <= _QUICK else []
+        reader = self.cover_reader if self.config.hidden == "spare" else None
+        return runs if reader is None else [*runs, partial(reader, empty)]
+
     @property
     def notes(self) -> list[str]:
         """What the restorer's engine did differently from what was asked."""
@@ -246,6 +274,12 @@ class Networks:
             "people": [[known.name, known.identity.tobytes().hex()] for known in self.known_people],
             "references": [sha256(each.guide.crop.tobytes()).hexdigest() for each in self.references],
         }
+
+
+def _run_all(runs: Sequence[Callable[[], object]]) -> None:
+    for run in runs:
+        with contextlib.suppress(Exception):
+            run()
 
 
 _KEPT = 4
