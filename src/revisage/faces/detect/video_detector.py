@@ -81,8 +81,8 @@ class _Path:
 class VideoDetector:
     """Feed it the frames of a video in order; it gives the faces of each, some frames later.
 
-    The first and the last frame of each shot are searched whole, every eighth between them, and any in which a face is
-    lost on the way. In the others faces are looked for where they should be, which costs a tenth: between two searches
+    The first and the last frame of each shot are searched, every eighth between them, and any in which a face is lost
+    on the way. In the others faces are looked for where they should be, which costs a tenth: between two searches
     that found them (every other frame will do for what hardly moves), or back from the one and onward from the other.
     So a face is seen from the frame on in which it comes into view; one that comes and goes between two searches is
     not seen. A detector that cannot follow searches every frame.
