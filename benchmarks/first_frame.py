@@ -28,6 +28,7 @@ from measuring import finish, machine, print_table
 NOTED = """
 import contextlib, json, sys, time
 import revisage.cli.app as app
+from revisage.cli import main
 
 began, *words = sys.argv[1:]
 seen = {}
@@ -37,9 +38,10 @@ def note(moment):
         seen[moment.stage] = (time.time() - float(began), time.process_time())
 
 app.progress_bar = lambda quiet: contextlib.nullcontext(note)
-code = app.run(["restore", *words, "--overwrite", "--quiet"])
-print(json.dumps(seen))
-raise SystemExit(code)
+try:
+    main(["restore", *words, "--overwrite", "--quiet"])
+finally:
+    print(json.dumps(seen))
 """
 
 

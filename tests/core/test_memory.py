@@ -36,3 +36,22 @@ def test_freed_frames_are_given_back() -> None:
         for how in ("asked", "not")
     }
     assert kept["asked"] < 2000 < kept["not"]
+
+
+def test_collecting_begins_once_much_is_loaded_and_goes_on_as_usual() -> None:
+    code = """
+import gc
+from revisage.core import put_off_collecting
+
+usual, looked = gc.get_threshold(), []
+gc.collect()
+gc.callbacks.append(lambda phase, _: looked.append(phase))
+put_off_collecting()
+loaded = [[] for _ in range(90_000)]
+assert not looked
+loaded += [[] for _ in range(20_000)]
+assert looked
+assert gc.get_threshold() == usual
+assert len(gc.callbacks) == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

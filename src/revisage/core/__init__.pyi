@@ -44,7 +44,7 @@ from .files import (
     written_beside,
 )
 from .keywords import RestoreOptions
-from .memory import give_back_freed_memory
+from .memory import give_back_freed_memory, put_off_collecting
 from .presets import PRESETS, Preset, PresetName
 from .progress import CancelToken, Progress, ProgressCallback, format_seconds
 from .values import Box, Crop, Detail, Face, Image, Levels, Region, Shot, Track
@@ -104,6 +104,7 @@ __all__ = [
     "parse_json",
     "partial_path",
     "publish",
+    "put_off_collecting",
     "served_fields",
     "write_text",
     "written_beside",

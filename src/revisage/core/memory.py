@@ -1,11 +1,12 @@
-"""Memory of this process that is free, given back to the system."""
+"""Memory of this process: what is free goes back to the system, and when what nobody holds any more is looked for."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 
-__all__ = ["give_back_freed_memory"]
+__all__ = ["give_back_freed_memory", "put_off_collecting"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """glibc's numbers of the parameters, in malloc.h."""
@@ -16,6 +17,9 @@ _LARGE = 2**20
 _KEPT = 2**25
 """Bytes that may be free at the end of what a thread allocates from, and stay the process's. Once the other parameter
 is set, glibc keeps 128 KiB: smaller crops that come and go would be taken from the system anew, page by page."""
+
+_LOADED = 100_000
+"""Objects that may come into being before the first look for such that nobody holds: loading makes 80,000 that stay."""
 
 
 def give_back_freed_memory() -> None:
@@ -29,3 +33,18 @@ def give_back_freed_memory() -> None:
         allocator = ctypes.CDLL(None)
         allocator.mallopt(_MMAP_THRESHOLD, _LARGE)
         allocator.mallopt(_TRIM_THRESHOLD, _KEPT)
+
+
+def put_off_collecting() -> None:
+    """Have Python's garbage collector begin once a process is loaded, and go on as usual; to be asked for once.
+
+    It would go through all that is imported again and again, and find nothing.
+    """
+    usual = gc.get_threshold()
+
+    def go_on(_phase: str, _found: dict[str, int]) -> None:
+        gc.callbacks.remove(go_on)
+        gc.set_threshold(*usual)
+
+    gc.callbacks.append(go_on)
+    gc.set_threshold(_LOADED, *usual[1:])
