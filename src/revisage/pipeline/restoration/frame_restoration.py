@@ -238,13 +238,11 @@ def restore_frames(
         return average_inputs(items, networks.flow, settings.temporal_passes, clock)
 
     def spared(items: Iterator[FrameInWork]) -> Iterator[FrameInWork]:
-        if settings.hidden == "restore" or settings.aligned:
-            return items
         return spare_covered(items, lambda: networks.cover_reader, settings.max_hidden, clock)
 
     def restored_faces(items: Iterator[FrameInWork]) -> Iterator[FrameInWork]:
         return restore_faces(
-            spared(items),
+            items,
             lambda crops: networks.restorer(crops),
             lambda: min(settings.batch, networks.restorer.at_once),
             clock,
@@ -255,7 +253,9 @@ def restore_frames(
         ahead = functools.partial(threads.ahead, depth=frames_ahead(size_hw))
         aligned = ahead(cut_out, name="decode")
         steady = ahead(lambda: followed(aligned), name="follow") if settings.recurrent else aligned
-        restored = ahead(lambda: restored_faces(steady), name="restore")
+        looks_for_cover = settings.hidden == "spare" and not settings.aligned
+        uncovered = ahead(lambda: spared(steady), name="read") if looks_for_cover else steady
+        restored = ahead(lambda: restored_faces(uncovered), name="restore")
         guided = guide_faces(restored, networks, clock)
         kept = average_restored(guided, size_hw, clock) if settings.recurrent else guided
         for item in ahead(lambda: show_faces(kept, work.canvas, work.show, clock), name="composite"):
