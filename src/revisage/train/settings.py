@@ -414,6 +414,7 @@ class RefineTrainConfig(SceneConfig):
         ge=0,
         description="pictures of drawn hands to look for false alarms in; some faces have a hand before them",
     )
+    cut: bool = Field(default=False, description="the picture's border cuts a quarter of the faces, by a fifth or more")
     hard: bool = Field(
         default=False, description="draw false alarms the more often the surer the weights begun with are of them"
     )

@@ -23,6 +23,7 @@ from revisage.train.detector.patches import (
     RefinePatch,
     behind_hand,
     coded_copies,
+    cut_off,
     face_patches,
     load_patches,
     mine_false_alarms,
@@ -192,6 +193,17 @@ def test_a_face_behind_a_hand_is_the_same_face() -> None:
     assert any(with_hands)
 
 
+def test_a_face_cut_by_the_border_keeps_its_place_and_half_of_its_pixels() -> None:
+    (face,) = face_patches([scene_with((40, 30, 100, 110))])
+    for seed in range(12):
+        cut = cut_off(face, np.random.default_rng(seed))
+        np.testing.assert_array_equal(cut.landmarks, face.landmarks)
+        np.testing.assert_array_equal(cut.box, face.box)
+        left, top, right, bottom = (int(v) for v in face.box)
+        same = (cut.image == face.image).all(axis=2)[top:bottom, left:right].mean()
+        assert 0.35 < same < 0.85
+
+
 def test_hard_false_alarms_need_weights_to_begin_with(scenes: Path, first_stage: Path) -> None:
     with pytest.raises(ValueError, match="set start"):
         RefineTrainConfig(scenes=scenes, detector=first_stage, hard=True)
@@ -199,8 +211,8 @@ def test_hard_false_alarms_need_weights_to_begin_with(scenes: Path, first_stage:
 
 def test_a_run_learns_from_drawn_hands(scenes: Path, embedded: Path, tmp_path: Path) -> None:
     config = RefineTrainConfig(
-        scenes=scenes, detector=embedded, start=embedded, held_out=2, views=0, hands=3, hard=True, batch=4, steps=1,
-        warm_up_steps=0, log_every=1, checkpoint_every=1, workers=0,
+        scenes=scenes, detector=embedded, start=embedded, held_out=2, views=0, hands=3, hard=True, cut=True,
+        batch=4, steps=1, warm_up_steps=0, log_every=1, checkpoint_every=1, workers=0,
     )  # fmt: skip
     train_refiner(config, tmp_path / "run")
     alarms = load_patches(tmp_path / "run" / "alarms.npz")

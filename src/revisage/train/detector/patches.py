@@ -63,6 +63,8 @@ Certainty = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 _LEAST_WEIGHT = 0.1
 """Of a false alarm that is known for one already, beside up to 1.1 of one that is taken for a face."""
 _AT_ONCE = 128
+_CUT_SHARE, _MOST_CUT = 0.25, 0.6
+"""Of the faces: those that the picture's border cuts; and how much of one at most, in parts of its side."""
 _HANDS_SHARE, _HAND_SIZES = 0.08, (0.15, 0.3)
 """Of the faces: those that a hand is drawn before; and how large its palm is, in parts of the face."""
 
@@ -208,7 +210,13 @@ class RefineDataset(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(
-        self, faces: Sequence[RefinePatch], alarms: Sequence[RefinePatch], *, seed: int, hands: bool = False
+        self,
+        faces: Sequence[RefinePatch],
+        alarms: Sequence[RefinePatch],
+        *,
+        seed: int,
+        hands: bool = False,
+        cut: bool = False,
     ) -> None:
         """Take patches, each drawn as often as its weight says.
 
@@ -217,11 +225,12 @@ class RefineDataset(Dataset[tuple[Tensor, Tensor]]):
             alarms: false ones; there may be none.
             seed: of all samples.
             hands: whether hands are drawn before some of the faces.
+            cut: whether the picture ends within some of the faces.
         """
         if not faces:
             raise ValueError("no face with landmarks: there is nothing to learn")
         self.faces, self.alarms = _Drawn(faces), _Drawn(alarms) if alarms else None
-        self.seed, self.hands = seed, hands
+        self.seed, self.hands, self.cut = seed, hands, cut
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng((self.seed, index))
@@ -231,6 +240,8 @@ class RefineDataset(Dataset[tuple[Tensor, Tensor]]):
             patch = self.faces.one(rng)
             if self.hands and rng.random() < _HANDS_SHARE:
                 patch = behind_hand(patch, rng)
+            if self.cut and rng.random() < _CUT_SHARE:
+                patch = cut_off(patch, rng)
         crop, target = refine_sample(vary(patch, rng), rng)
         return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))), torch.from_numpy(target)
 
@@ -257,6 +268,21 @@ def behind_hand(patch: RefinePatch, rng: np.random.Generator) -> RefinePatch:
     palm = float(np.sqrt(size.prod()) * rng.uniform(*_HAND_SIZES))
     draw_hand(image, centre, palm, rng, skin=own)
     return replace(patch, image=image)
+
+
+def cut_off(patch: RefinePatch, rng: np.random.Generator) -> RefinePatch:
+    """The face as the second stage sees it where the picture ends within it: beyond stand the border's pixels, or the
+    picture's mirror image."""
+    rows, columns = patch.image.shape[:2]
+    left, top, right, bottom = patch.box + (patch.box[[2, 3, 0, 1]] - patch.box) * rng.uniform(0.2, _MOST_CUT)
+    x, y = (round(float(np.clip(v, 1, side - 1))) for v, side in ((left, columns), (top, rows)))
+    far_x, far_y = (round(float(np.clip(v, 1, side - 1))) for v, side in ((right, columns), (bottom, rows)))
+    views = ((0, x, rows, columns), (y, 0, rows, columns), (0, 0, rows, far_x), (0, 0, far_y, columns))
+    low_y, low_x, high_y, high_x = views[int(rng.integers(4))]
+    border = cv2.BORDER_REPLICATE if rng.random() < 0.5 else cv2.BORDER_REFLECT
+    shown = np.ascontiguousarray(patch.image[low_y:high_y, low_x:high_x])
+    image = cv2.copyMakeBorder(shown, low_y, rows - high_y, low_x, columns - high_x, border)
+    return replace(patch, image=np.asarray(image, np.uint8))
 
 
 def vary(patch: RefinePatch, rng: np.random.Generator) -> RefinePatch:

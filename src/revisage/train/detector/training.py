@@ -180,7 +180,7 @@ class _SecondStage(_SceneStage):
         start = load_detector_weights(config.start)[0].refine if config.start else None
         alarms = self._alarms(scenes, coded, start, config, compute)
         faces = [*face_patches(scenes), *face_patches(coded), *_more_faces(config)]
-        self.dataset = RefineDataset(faces, alarms, seed=config.seed, hands=config.hands > 0)
+        self.dataset = RefineDataset(faces, alarms, seed=config.seed, hands=config.hands > 0, cut=config.cut)
         data.update(faces=len(faces), alarms=len(alarms))
         self.net = (start or CompactRefiner()).train()
         self.average = CompactRefiner()
