@@ -76,7 +76,7 @@ def test_long_gap_joins_the_same_looks_only() -> None:
 
 
 def test_weak_faces_carry_on_but_do_not_begin() -> None:
-    (track,) = run([[(face(100, 100, score=0.8 if i == 3 else 0.3), RED)] for i in range(12)])
+    (track,) = run([[(face(100, 100, score=0.8 if i in (3, 4) else 0.3), RED)] for i in range(12)])
     assert (track.start, track.stop) == (3, 12)
     assert run([[(face(100, 100, score=0.3), RED)] for _ in range(12)]) == []
 
@@ -89,6 +89,12 @@ def test_a_false_alarm_is_dropped_in_a_long_shot_only() -> None:
     assert len(run(flash)) == 1
     for length in (1, 5):
         assert len(run([[(face(100, 100, score=0.55), RED)], *[[]] * (length - 1)])) == 1
+
+
+@pytest.mark.parametrize(("clear_looks", "tracks"), [(1, 0), (2, 1)])
+def test_one_clear_look_of_several_may_be_an_error(clear_looks: int, tracks: int) -> None:
+    scores = [0.56, 0.57, 0.56, *[0.9] * clear_looks]
+    assert len(run([*[[(face(100, 100, score=score), RED)] for score in scores], *[[]] * 10])) == tracks
 
 
 @pytest.mark.parametrize(("strong_frames", "tracks"), [(0, 0), (4, 0), (15, 1)])
