@@ -148,16 +148,21 @@ def test_the_camera_s_face_is_restored_and_nobody_else_is_asked(playwright: Any,
     inside = cv2.warpAffine(mask, to_frame, SIZE)
     lacking = np.abs(wanted.astype(int) - before)[inside > 0.5].mean()
     page.get_by_role("slider", name="Strength").press("End")
-    after = eventually(page, lambda now: np.abs(wanted.astype(int) - now)[inside > 0.5].mean() < 0.6 * lacking)
+
+    def is_restored(now: np.ndarray, first: int = 0) -> bool:
+        face_in = inside[:, first:] > 0.5
+        return bool(np.abs(wanted.astype(int) - now)[:, first:][face_in].mean() < 0.6 * lacking)
+
+    after = eventually(page, is_restored)
     outside = cv2.dilate(inside, np.ones((25, 25), np.uint8)) == 0
     assert outside.mean() > 0.5
     assert np.array_equal(after[outside], before[outside])
 
     page.get_by_text("Left half as it came").click()
     middle = SIZE[0] // 2
-    split = eventually(page, lambda now: now[:, middle - 1 : middle + 1].min() > 250)
+    # The change comes in over some frames: how much of it the first picture with a middle shows is a matter of time.
+    split = eventually(page, lambda now: now[:, middle - 1 : middle + 1].min() > 250 and is_restored(now, middle + 2))
     assert np.array_equal(split[:, : middle - 1], before[:, : middle - 1])
-    assert np.abs(wanted.astype(int) - split)[:, middle + 2 :][inside[:, middle + 2 :] > 0.5].mean() < 0.6 * lacking
 
     assert "WebAssembly" in page.locator("#figures").inner_text()
     assert any("compact.onnx" in url for url in requested), "what workers ask for is heard too"
@@ -178,7 +183,11 @@ def agree_with_python(page: Any, picture: np.ndarray, face: Face | None = None) 
     pixels = np.dstack((picture, np.full(picture.shape[:2], 255, np.uint8)))
     size = picture.shape[1::-1]
     (found,) = page.evaluate(FOUND, [base64.b64encode(pixels.tobytes()).decode(), *size])
-    assert np.hypot(*(np.array(found["landmarks"]) - face.landmarks).T).max() < 0.75
+    apart = np.hypot(*(np.array(found["landmarks"]) - face.landmarks).T)
+    in_view = np.all((face.landmarks >= 0) & (face.landmarks < size), axis=1)
+    assert in_view.sum() >= 3
+    assert apart[in_view].max() < 0.75
+    assert apart.max() < 1.5  # what lies beyond a border is a guess
     assert found["score"] == pytest.approx(face.score, abs=0.01)
 
 

@@ -53,6 +53,8 @@ class Faulty:
 
     def __call__(self, batch: np.ndarray) -> Any:
         outputs = self._real(batch)
+        if is_no_face(batch):
+            return outputs
         for place, image in enumerate(batch):
             known = image.tobytes()
             if known not in self._seen:
@@ -60,6 +62,11 @@ class Faulty:
             if self._seen.index(known) == self._which:
                 self._fault(outputs, place)
         return outputs
+
+
+def is_no_face(batch: np.ndarray) -> bool:
+    """Whether a network is only made ready, by an empty crop, at a time that nobody knows."""
+    return float(np.ptp(batch)) == 0
 
 
 def not_a_number(outputs: list[np.ndarray], place: int) -> None:
@@ -108,7 +115,7 @@ def test_a_segment_of_which_each_face_was_given_up_is_done_again_by_the_next_run
     engine = networks.restorer._engine  # type: ignore[attr-defined]
 
     def works_at_first(batch: np.ndarray) -> Any:
-        if next(calls) < 4:
+        if is_no_face(batch) or next(calls) < 4:
             return engine(batch)
         raise MemoryError("simulated")
 
