@@ -177,17 +177,17 @@ def test_the_camera_s_face_is_restored_and_nobody_else_is_asked(playwright: Any,
 
 
 def agree_with_python(page: Any, picture: np.ndarray, face: Face | None = None) -> None:
-    """Python and the page find the same one face in a picture, cut or not: each reduces it its own way."""
+    """Python and the page find the same one face in a picture, cut or not: each reduces it its own way.
+
+    Landmarks lie within 1 % of the eyes' distance, those of a cut face, of which some are a guess, within 2 %.
+    """
+    most = 0.75 if face is not None else 1.5
     if face is None:
         (face,) = faces.load_detector("compact", precision="fp32")(picture)
     pixels = np.dstack((picture, np.full(picture.shape[:2], 255, np.uint8)))
     size = picture.shape[1::-1]
     (found,) = page.evaluate(FOUND, [base64.b64encode(pixels.tobytes()).decode(), *size])
-    apart = np.hypot(*(np.array(found["landmarks"]) - face.landmarks).T)
-    in_view = np.all((face.landmarks >= 0) & (face.landmarks < size), axis=1)
-    assert in_view.sum() >= 3
-    assert apart[in_view].max() < 0.75
-    assert apart.max() < 1.5  # what lies beyond a border is a guess
+    assert np.hypot(*(np.array(found["landmarks"]) - face.landmarks).T).max() < most
     assert found["score"] == pytest.approx(face.score, abs=0.01)
 
 
