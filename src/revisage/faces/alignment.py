@@ -7,6 +7,7 @@ show exactly the same part of the frame.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ __all__ = [
     "ffhq_template",
     "identity_input",
     "invert",
+    "pixel_grid",
     "similarity",
     "transform",
     "warp_antialiased",
@@ -283,3 +285,12 @@ def identity_input(image: NDArray[np.uint8], landmarks: ArrayLike) -> NDArray[np
     crop = warp_antialiased(image, affine, (112, 112), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REFLECT_101)
     pixels = (crop.astype(np.float32) / np.float32(255) - _IDENTITY_MEAN) / _IDENTITY_DEVIATION
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+
+
+@functools.lru_cache(maxsize=8)
+def pixel_grid(height: int, width: int) -> NDArray[np.float32]:
+    """x and y of each pixel of a picture, ``(height, width, 2)``; read-only."""
+    rows, columns = np.mgrid[:height, :width]
+    grid = np.stack((columns, rows), axis=-1).astype(np.float32)
+    grid.flags.writeable = False
+    return grid

@@ -7,7 +7,6 @@ frame before.
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from revisage import engines, models
 from revisage.core import MissingExtraError
+from revisage.faces import pixel_grid
 
 if TYPE_CHECKING:
     from torch import nn
@@ -175,7 +175,7 @@ def warp(source: NDArray[Any], flow: Flow, *, interpolation: int = cv2.INTER_LIN
         flow: of the same height and width.
         interpolation: OpenCV interpolation. Beyond the border the border's pixels are repeated.
     """
-    return _taken(source, flow + _grid(*flow.shape[:2]), interpolation)
+    return _taken(source, flow + pixel_grid(*flow.shape[:2]), interpolation)
 
 
 def warp_sharply(source: NDArray[np.uint8], flow: Flow) -> NDArray[np.uint8]:
@@ -188,7 +188,7 @@ def warp_sharply(source: NDArray[np.uint8], flow: Flow) -> NDArray[np.uint8]:
         source: ``(H, W, 3) uint8``; not changed.
         flow: of the same height and width.
     """
-    places = (flow + _grid(*flow.shape[:2])) * np.float32(2)
+    places = (flow + pixel_grid(*flow.shape[:2])) * np.float32(2)
     return _taken(_with_halfway(source), places, cv2.INTER_CUBIC)
 
 
@@ -229,7 +229,7 @@ def disagreement(flow: Flow, back: Flow) -> NDArray[np.float32]:
         ``(H, W) float32`` in the target; infinite where the flow leaves the picture.
     """
     height, width = flow.shape[:2]
-    places = flow + _grid(height, width)
+    places = flow + pixel_grid(height, width)
     squared = squared_lengths(flow + _taken(back, places, cv2.INTER_LINEAR))
     x, y = places[..., 0], places[..., 1]
     squared[(x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)] = np.inf
@@ -249,12 +249,3 @@ def consistent(flow: Flow, back: Flow) -> NDArray[np.bool_]:
 
 def _taken(source: NDArray[Any], places: Flow, interpolation: int) -> NDArray[Any]:
     return cv2.remap(source, places, None, interpolation, borderMode=cv2.BORDER_REPLICATE)
-
-
-@functools.lru_cache(maxsize=4)
-def _grid(height: int, width: int) -> Flow:
-    """x and y of each pixel; read-only."""
-    rows, columns = np.mgrid[:height, :width]
-    grid = np.stack((columns, rows), axis=-1).astype(np.float32)
-    grid.flags.writeable = False
-    return grid

@@ -3,7 +3,6 @@ search."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import cv2
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.core import Face, Region
+from revisage.faces.alignment import pixel_grid
 from revisage.faces.detect.searched_view import FEW, Mask, View, differing, grouped, parts_around
 
 __all__ = ["FollowedView"]
@@ -73,7 +73,7 @@ class FollowedView:
     def _unexplained(self, last: View, now: View) -> tuple[Mask, Mask]:
         """Where motion does not explain what is shown, and where that is worth a look already."""
         height, width = now.shape[:2]
-        places = self._flow.calc(_picture(now), _picture(last), None) + _grid(height, width)
+        places = self._flow.calc(_picture(now), _picture(last), None) + pixel_grid(height, width)
         moved = cv2.remap(last, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         known = cv2.remap(self._known, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
         differs = differing(now, np.asarray(moved, np.float32))
@@ -104,12 +104,3 @@ def _in_view(face: Face, view_hw: tuple[int, int], size_hw: tuple[int, int]) -> 
     top, bottom = max(0, round(y * rows)), max(0, round((y + height) * rows))
     left, right = max(0, round(x * columns)), max(0, round((x + width) * columns))
     return slice(top, bottom), slice(left, right)
-
-
-@functools.lru_cache(maxsize=4)
-def _grid(height: int, width: int) -> NDArray[np.float32]:
-    """x and y of each pixel; read-only."""
-    rows, columns = np.mgrid[:height, :width]
-    grid = np.stack((columns, rows), axis=-1).astype(np.float32)
-    grid.flags.writeable = False
-    return grid

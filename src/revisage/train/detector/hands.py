@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -163,7 +163,7 @@ def _arm(image: Image, pose: _Pose, rng: Random) -> None:
     bend = rng.normal(0, 0.5)
     elbow = np.array([[0.0, -0.5], [bend, -6.0]])
     if rng.random() < 0.4:
-        sleeve = _Pose(pose.centre, pose.palm, pose.angle, pose.side, pose.light, rng.uniform(10, 240, 3))
+        sleeve = replace(pose, skin=rng.uniform(10, 240, 3))
         _limb(image, pose, np.array([[0.0, -0.3], [0.35 * bend, -1.2]]), 0.75, rng)
         _limb(image, sleeve, np.array([[0.25 * bend, -1.2], [bend, -6.0]]), 1.1, rng)
     else:
@@ -175,11 +175,11 @@ def _arm(image: Image, pose: _Pose, rng: Random) -> None:
 def _thing(image: Image, pose: _Pose, place: Float, rng: Random, *, across: bool = False) -> None:
     """What is held: a cap on a bottle's neck, a cup, a pen; of any colour, with a highlight."""
     colour = rng.uniform(5, 245, 3)
-    held = _Pose(pose.centre, pose.palm, pose.angle, pose.side, pose.light, colour)
+    held = replace(pose, skin=colour)
     width, length = rng.uniform(0.15, 0.8), rng.uniform(0.3, 2.5)
     along = np.array([1.0, 0.0]) if across else np.array([rng.normal(0, 0.15), 1.0])
     if rng.random() < 0.5:
-        neck = _Pose(pose.centre, pose.palm, pose.angle, pose.side, pose.light, rng.uniform(5, 245, 3))
+        neck = replace(pose, skin=rng.uniform(5, 245, 3))
         _limb(
             image,
             neck,
