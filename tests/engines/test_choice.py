@@ -9,6 +9,7 @@ from revisage.engines import Choice, CpuInfo, choice, resolve
 
 NEW = CpuInfo("New", ("avx512_bf16", "avx2"), 2)
 OLD = CpuInfo("Old", ("avx2",), 2)
+OLDEST = CpuInfo("Oldest", (), 2)
 LAPTOP = CpuInfo("Laptop", ("avx_vnni", "avx2"), 2)
 SERVER = CpuInfo("Server", ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni", "avx512f", "avx2"), 2)
 
@@ -42,7 +43,9 @@ def test_auto_takes_bf16_only_where_it_agrees(machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpu", "precision"), [(OLD, "fp32"), (NEW, "bf16"), (LAPTOP, "int8"), (SERVER, "bf16")], ids=lambda each: str(each)
+    ("cpu", "precision"),
+    [(OLDEST, "fp32"), (OLD, "int8"), (NEW, "bf16"), (LAPTOP, "int8"), (SERVER, "bf16")],
+    ids=lambda each: str(each),
 )
 def test_auto_takes_int8_where_it_is_the_fastest(machine, cpu: CpuInfo, precision: str) -> None:
     machine(cpu)
