@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -243,6 +244,22 @@ def test_a_face_is_looked_for_near_its_place_alone(detector: Counting, face: np.
     assert none is None
     assert detector.near(PLAIN, [here]) == [None]
     assert detector.near(face, []) == []
+
+
+def test_faces_of_several_pictures_are_looked_for_as_in_each_by_itself(detector: Counting, face: np.ndarray) -> None:
+    (here,) = detector(face)
+    pictures = [
+        as_picture(picture) for picture in (face, PLAIN, moved(face, 3), face[:, : round(here.centre[0])], face)
+    ]
+    lying = replace(here, landmarks=here.landmarks[:, ::-1].copy())
+    expected = [[here], [here], [here, lying], [here], []]
+    seen = detector.near_each(pictures, expected)
+    assert [len(faces) for faces in seen] == [1, 1, 2, 1, 0]
+    assert seen[0][0] is not None
+    for picture, wanted, faces in zip(pictures, expected, seen, strict=True):
+        for one, other in zip(detector.near(picture, wanted), faces, strict=True):
+            assert (one and one.box, one and one.score) == (other and other.box, other and other.score)
+            assert one is None or other is None or np.array_equal(one.landmarks, other.landmarks)
 
 
 def test_of_a_face_that_surely_stands_no_other_turn_is_searched(face: np.ndarray) -> None:

@@ -6,7 +6,7 @@ What is looked at is an image, or a frame of which only the parts that are looke
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -199,6 +199,10 @@ class SecondLook(Protocol):
         """Those of ``min_score`` or more, without duplicates, in an ``(H, W, 3) uint8 RGB`` image or a picture."""
         ...
 
+    def each(self, pictures: Sequence[Picture], proposals: Sequence[Found], min_score: float) -> list[Found]:
+        """The same in each of several pictures, in less time than one after another."""
+        ...
+
     def at(self, picture: Picture, affines: NDArray[np.float64]) -> Found:
         """What stands in the crops of ``(N, 2, 3)`` affines."""
         ...
@@ -237,6 +241,10 @@ class Finder(Protocol):
         """Detections of ``min_score`` or more in an ``(H, W, 3) uint8 RGB`` image; duplicates may remain."""
         ...
 
+    def each(self, images: Sequence[Image], min_score: float) -> list[Found]:
+        """The same in each of several images of one size, in less time than one after another."""
+        ...
+
 
 def padded(image: Image, multiple: int) -> Image:
     """The image with black added at the right and below, to sides that are multiples of ``multiple``."""
@@ -253,11 +261,12 @@ _UNITS = np.arange(256, dtype=np.float32) / np.float32(127.5) - np.float32(1)
 """What networks take for each level."""
 
 
-def planes(image: Image) -> Floats:
-    """An ``(H, W, 3) uint8`` image as ``(3, H, W) float32`` in [-1, 1], laid out as networks take it."""
-    out = np.empty((3, *image.shape[:2]), np.float32)
-    for channel, place in zip(cv2.split(image), out, strict=True):
-        cv2.LUT(channel, _UNITS, place)
+def planes(images: Sequence[Image]) -> Floats:
+    """``N`` images, ``(H, W, 3) uint8``, as ``(N, 3, H, W) float32`` in [-1, 1], laid out as networks take them."""
+    out = np.empty((len(images), 3, *images[0].shape[:2]), np.float32)
+    for image, places in zip(images, out, strict=True):
+        for channel, place in zip(cv2.split(image), places, strict=True):
+            cv2.LUT(channel, _UNITS, place)
     return out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,18 @@ _MOST = 5000
 """OpenCV's suppression of duplicates: the IoU of one face, and how many candidates go into it."""
 
 
-class YuNetFinder:
+class _OneByOne:
+    """What sees images one after another."""
+
+    def __call__(self, image: Image, min_score: float) -> Found:
+        raise NotImplementedError
+
+    def each(self, images: Sequence[Image], min_score: float) -> list[Found]:
+        """Detections in each of several images."""
+        return [self(image, min_score) for image in images]
+
+
+class YuNetFinder(_OneByOne):
     """YuNet (Wu et al. 2023) run by OpenCV on the CPU. See :class:`revisage.faces.detect.candidates.Finder`."""
 
     threshold = 0.6
@@ -67,7 +79,7 @@ _ANCHORS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
 _CENTRE_VARIANCE, _SIZE_VARIANCE = np.float32(0.1), np.float32(0.2)
 
 
-class RetinaFaceFinder:
+class RetinaFaceFinder(_OneByOne):
     """RetinaFace (Deng et al. 2020) on an engine. See :class:`revisage.faces.detect.candidates.Finder`.
 
     The threshold is that of GFPGAN. An image of up to 1.3 million pixels is searched at its own size, as there.

@@ -278,38 +278,53 @@ class VideoDetector:
         between = list(enumerate(row[1:-1], 1))
         # A face that is weak in both is no reason to look; a tracker fills such gaps.
         paths = [_Path(a, b, len(row) - 1) for a, b in pairs if self._is_strong(a) or self._is_strong(b)]
-        for place, sight in between:
-            due = [path for path in paths if path.is_due(place)]
-            for path, face in zip(due, self._seen(sight.picture, [path.at(place) for path in due], place), strict=True):
-                path.seen[place] = face
+        self._look_along(paths, between)
         for place, sight in between:
             sight.faces = [face for path in paths if (face := path.settled(place))]
         self._carry(self._new(last, [b for _, b in pairs]), between[::-1], may_end=True)
         self._carry(self._new(first, [a for a, _ in pairs]), between, may_end=False)
 
+    def _look_along(self, paths: Sequence[_Path], between: Sequence[tuple[int, _Sight]]) -> None:
+        """Look for faces on their ways, in all frames at once: where they should be follows from the ends alone.
+
+        Raises:
+            _LostError: with the first place in which a strong one is not there.
+        """
+        due = [(place, sight, [path for path in paths if path.is_due(place)]) for place, sight in between]
+        due = [(place, sight, here) for place, sight, here in due if here]
+        expected = [[path.at(place) for path in here] for place, _, here in due]
+        seen = self._seen([sight.picture for _, sight, _ in due], expected)
+        for (place, _, here), before, found in zip(due, expected, seen, strict=True):
+            self._check(before, found, place)
+            for path, face in zip(here, found, strict=True):
+                path.seen[place] = face
+
     def _carry(self, faces: list[Face], sights: list[tuple[int, _Sight]], *, may_end: bool) -> None:
         """Follow faces from frame to frame, until they come upon one that is known, or are not seen if they may end."""
         for place, sight in sights:
-            seen = self._seen(sight.picture, faces, None if may_end else place)
+            (seen,) = self._seen([sight.picture], [faces])
+            if not may_end:
+                self._check(faces, seen, place)
             faces = [face for face in seen if face and not any(_same(face, other) for other in sight.faces)]
             sight.faces = [*sight.faces, *faces]
 
-    def _seen(self, picture: Picture, expected: Sequence[Face], place: int | None) -> list[Face | None]:
-        """The expected faces as they are in a picture; None for those that are not there.
-
-        Raises:
-            _LostError: with a place, where a strong one is not there.
-        """
+    def _seen(self, pictures: Sequence[Picture], expected: Sequence[Sequence[Face]]) -> list[list[Face | None]]:
+        """The faces expected in each of some pictures as they are there; None for those that are not."""
         try:
-            seen = self._detector.near(picture, expected) if expected else []
+            return self._detector.near_each(pictures, expected) if any(expected) else [[] for _ in pictures]
         except (UserError, CancelledError):
             raise
         except Exception:
-            seen = [None] * len(expected)  # a search finds them, or says why not
-        lost = [face is None and self._is_strong(before) for face, before in zip(seen, expected, strict=True)]
-        if place is not None and any(lost):
+            return [[None] * len(faces) for faces in expected]  # a search finds them, or says why not
+
+    def _check(self, expected: Sequence[Face], seen: Sequence[Face | None], place: int) -> None:
+        """Expect strong faces to be seen.
+
+        Raises:
+            _LostError: with the place, where one is not.
+        """
+        if any(face is None and self._is_strong(before) for face, before in zip(seen, expected, strict=True)):
             raise _LostError(place)
-        return seen
 
     def _new(self, faces: Sequence[Face], known: Sequence[Face]) -> list[Face]:
         return [face for face in faces if self._is_strong(face) and not any(face is one for one in known)]
