@@ -87,7 +87,8 @@ def restore(
             each match of a pattern.
         config: a RestoreConfig, a mapping, or a JSON file of one (a report will do).
         progress: told of each frame.
-        scan: from :func:`scan`, or its file: restore these tracks without looking again.
+        scan: from :func:`scan`, or its file: restore these tracks without looking again; with ``start`` or ``end``
+            those of them that lie there.
         cancel: stops the work from another thread.
         runner: who carries the segments of a video out; by default this process, or ``workers`` of them.
         cluster: address of a Ray cluster whose workers do: ``auto``, ``ray://HOST:PORT`` or ``HOST:PORT``. Of a folder
@@ -427,7 +428,7 @@ def analyze(
             path, source_print, settings, networks, total=info.frame_count, progress=progress, cancel=cancel
         )
     else:
-        found.require_source(source_print)
+        found = found.asked(settings, info, source_print)
     told, analysis = pipeline.told_apart(found, path, networks, progress=progress, cancel=cancel, every=every)
     return analysis, told
 

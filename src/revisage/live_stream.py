@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ from revisage.core import (
     CancelToken,
     ConfigError,
     Image,
+    InputError,
+    OutputError,
     RestoreConfig,
     RestoreOptions,
     fields_about,
@@ -178,6 +180,7 @@ _OF_FILES = {
 """Options, beside those for side outputs, that need more of a video than has come through a pipe."""
 
 _CHUNK = 2**20
+_INPUT = "standard input"
 
 
 @dataclass(frozen=True)
@@ -185,11 +188,13 @@ class PipeOutcome:
     """What came of a restoration from or into a pipe.
 
     Attributes:
-        problems: what was wrong with the source or could not be restored, one line each.
+        problems: what was wrong with the source, could not be restored or is to be looked at, one line each.
+        partly: whether something is missing: the source is damaged, or something could not be restored.
         report: of a video that was restored as a file is; None where it went through frame by frame.
     """
 
     problems: list[str]
+    partly: bool
     report: Report | None = None
 
 
@@ -223,18 +228,29 @@ def restore_pipe(
     """
     settings = make_config(read_config(config), **options)
     is_piped = output is None or str(output) == "-"
+    _check_open(str(input) == "-", is_piped)
     if is_piped:
         streams.pipe_ending(settings)
     if str(input) == "-" and is_piped and not buffer:
         return _restored_passing(settings, cancel or CancelToken())
     try:
         with tempfile.TemporaryDirectory(prefix="revisage-pipe-", dir=settings.work_dir) as folder:
-            source = _spooled(Path(folder)) if str(input) == "-" else media.as_path(input)
-            return _restored_whole(source, Path(folder), None if is_piped else output, settings, cancel)
+            target = None if is_piped else output
+            if str(input) != "-":
+                return _restored_whole(media.as_path(input), Path(folder), target, settings, cancel)
+            return _restored_spooled(Path(folder), target, settings, cancel)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
         raise output_error(Path(settings.work_dir or tempfile.gettempdir()), error) from error
+
+
+def _check_open(reads: bool, writes: bool) -> None:
+    """Python has no standard input, or output, where whoever started it closed that."""
+    if reads and sys.stdin is None:
+        raise InputError(f"{_INPUT} is closed; pipe a video into it, or name a file")
+    if writes and sys.stdout is None:
+        raise OutputError("standard output is closed; name an output file")
 
 
 def _restored_passing(settings: RestoreConfig, cancel: CancelToken) -> PipeOutcome:
@@ -255,7 +271,20 @@ def _restored_passing(settings: RestoreConfig, cancel: CancelToken) -> PipeOutco
     finally:
         sink.abort()
         source.close()
-    return PipeOutcome([f"{source.said}: {text}" for text in source.warnings] + tally.failures)
+    problems = [f"{source.said}: {text}" for text in source.warnings] + tally.failures
+    return PipeOutcome(problems, partly=bool(problems))
+
+
+def _restored_spooled(
+    folder: Path, output: PathLike | None, settings: RestoreConfig, cancel: CancelToken | None
+) -> PipeOutcome:
+    """Standard input restored as a file is; messages call it so, not by the name that it is kept under."""
+    source = _spooled(folder)
+    try:
+        done = _restored_whole(source, folder, output, settings, cancel)
+    except InputError as error:
+        raise InputError(str(error).replace(str(source), _INPUT)) from error
+    return replace(done, problems=[text.replace(str(source), _INPUT) for text in done.problems])
 
 
 def _spooled(folder: Path) -> Path:
@@ -275,4 +304,4 @@ def _restored_whole(
     if output is None:
         streams.send_file(Path(target), settings, like=media.probe(source))
     problems = [*report.warnings, *(f"{entry.error}" for entry in report.failed)]
-    return PipeOutcome(problems, report)
+    return PipeOutcome(problems, report.partly, report)

@@ -443,3 +443,9 @@ def test_a_folder_is_no_film(command: str, refused: Refused, folder: Path, monke
     monkeypatch.chdir(folder)
     assert "is a folder; name a file in it" in refused(command, ".")
     assert "is a folder; name a file in it" in refused(command, folder)
+
+
+@pytest.mark.parametrize(("closed", "word"), [("stdin", "input"), ("stdout", "output")])
+def test_a_closed_pipe(refused: Refused, monkeypatch: pytest.MonkeyPatch, closed: str, word: str) -> None:
+    monkeypatch.setattr(sys, closed, None)
+    assert f"standard {word} is closed" in refused("restore", "-", "-")

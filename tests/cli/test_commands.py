@@ -15,10 +15,11 @@ import pytest
 from typer.main import get_command
 
 import revisage
+from revisage import models
 from revisage.cli.app import make_app, run
 from revisage.core.config import RestoreConfig
 from revisage.core.errors import CancelledError
-from sample_media import face_frames, plain_frames, write_video
+from sample_media import face_frames, plain_frames, read_video, write_video
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,13 @@ def test_scan_then_restore(clip: Path, tiny_model: Path, tmp_path: Path, capsys:
     out = str(tmp_path / "a.mp4")
     assert run(["restore", str(clip), out, "--scan", str(scan), "--model", str(tiny_model), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["files"][0]["faces"]["restored"] == 5
+    span = ["--start", "0.08", "--end", "0.16", "--model", str(tiny_model), "--json"]
+    parts = [tmp_path / f"{name}.mkv" for name in ("given", "looked")]
+    for part, more in zip(parts, (["--scan", str(scan)], []), strict=True):
+        assert run(["restore", str(clip), str(part), *span, *more]) == 0
+        assert json.loads(capsys.readouterr().out)["files"][0]["faces"]["restored"] == 2
+    times = [[time for time, _ in read_video(part)] for part in parts]
+    assert times[0] == times[1]
 
 
 def test_a_folder_and_a_pattern(
@@ -160,6 +168,46 @@ def test_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert "GFPGANv1.4.pth" in capsys.readouterr().err
     assert run(["models", "pull", "gfpgan-9"]) == 2
     assert "gfpgan-1.4" in capsys.readouterr().err
+
+
+def test_without_torch_models_are_those_that_restore_takes_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pulled = []
+
+    def pull(entry: models.ModelEntry, **_: object) -> Path:
+        pulled.append(entry.name)
+        return models.local_path(entry)
+
+    monkeypatch.setattr(models, "pull", pull)
+    monkeypatch.setenv("REVISAGE_MODELS", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert run(["models", "pull", "gfpgan-1.4"]) == 0
+    assert run(["models", "path", "gfpgan-1.4"]) == 0
+    assert pulled == ["gfpgan-1.4-onnx"]
+    assert {Path(line).suffix for line in capsys.readouterr().out.splitlines()} == {".onnx"}
+    assert run(["models", "verify", "gfpgan-1.4"]) == 2
+    assert "pull gfpgan-1.4-onnx" in capsys.readouterr().err
+    (tmp_path / "GFPGANv1.4.pth").write_bytes(b"damaged")  # a file that is there is looked at
+    assert run(["models", "verify", "gfpgan-1.4"]) == 2
+    assert "GFPGANv1.4.pth" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "extra"),
+    [
+        (["serve"], "sqlalchemy", "service"),
+        (["worker"], "sqlalchemy", "service"),
+        (["token", "list"], "sqlalchemy", "service"),
+        (["train", "detector", "run"], "torch", "train"),
+        (["export", "compact", "-o", "a.onnx"], "torch", "export"),
+    ],
+)
+def test_a_command_that_lacks_its_extra_says_what_to_install(words: list[str], module: str, extra: str) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None; from revisage.cli import main; sys.argv[1:] = {words}; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    told = f"revisage: error: revisage {words[0]} needs an optional part: run pip install 'revisage[{extra}]'\n"
+    assert (done.returncode, done.stderr) == (2, told)
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:

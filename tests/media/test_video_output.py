@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from making import make_video, picture
 from passing import pass_through, times
+from PIL import Image
 
 from revisage.core import ConfigError, DiskFullError, OutputError, OutputExistsError
 from revisage.media import (
@@ -182,3 +183,16 @@ def test_a_preset_that_is_asked_for_is_taken_whole(tmp_path: Path) -> None:
     assert (own["preset"], own["subq"]) == ("faster", "2")
     assert asked["preset"] == "faster"
     assert "subq" not in asked
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.JPEG", "photo.png", "photo.webp", "photo.tif"])
+def test_a_photo_can_become_a_video(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    Image.new("RGB", (64, 48), (200, 120, 90)).save(path)
+    check_output(tmp_path / "out.mp4", probe(path), EncodeOptions(size_hw=(48, 64)))
+
+
+def test_a_video_named_as_a_photo_is_still_one(tmp_path: Path, clip: Path) -> None:
+    path = tmp_path / "clip.jpg"
+    path.write_bytes(clip.read_bytes())
+    check_output(tmp_path / "out.mp4", probe(path), EncodeOptions())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,10 @@ def test_own_registry_does_not_touch_the_default() -> None:
 def test_malformed_entries_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"plain file name|64 lower-case|address|lower case"):
         _entry(**{"name": "a", **changes})  # type: ignore[arg-type]
+
+
+def test_what_this_installation_can_run_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert registry.find_usable("gfpgan-1.4").name == "gfpgan-1.4"
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert registry.find_usable("gfpgan-1.4").name == "gfpgan-1.4-onnx"
+    assert registry.find_usable("restoreformer").name == "restoreformer"  # restore says what to install

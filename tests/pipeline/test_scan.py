@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pipeline_fakes import scan, track
 
-from revisage.core.errors import OutputError, ScanMismatchError
+from revisage.core.errors import InputError, OutputError, ScanMismatchError
 from revisage.core.values import Face, Track
-from revisage.pipeline.scan import ScannedTrack, fingerprint, load_scan
+from revisage.pipeline.scan import Scan, ScannedTrack, fingerprint, load_scan
 
 
 @pytest.fixture
@@ -125,6 +125,26 @@ def test_a_track_survives_the_file(boxes, points) -> None:
         assert np.allclose(again.face(index).landmarks, face.landmarks, atol=0.006)
     with pytest.raises(IndexError):
         again.face(7 + len(faces))
+
+
+def test_a_part_of_it_is_as_if_only_that_had_been_scanned() -> None:
+    looks = track(1, 30, 5, strength=0.5).model_copy(update={"details": [(1, 0.1, 0.2)], "damages": [(4, 0.5)]})
+    colours = [[0, 0, 0, 9, 9, 9], [1, 1, 1, 8, 8, 8]]
+    whole = scan(60, shots=[(0, 20), (20, 60)], tracks=[track(0, 0, 20), looks, track(2, 50, 5)])
+    whole = whole.model_copy(update={"colours": colours, "first": 7})
+    origin, step = whole.pts[0] * whole.time_base, (whole.pts[1] - whole.pts[0]) * whole.time_base
+    part = whole.within(15 * step, 34 * step, origin=origin)
+    assert Scan(**json.loads(part.to_json())) == part
+    assert (part.pts, part.first, part.shots) == (whole.pts[15:34], 22, [(0, 5), (5, 19)])
+    assert [(one.id, one.start, one.stop) for one in part.tracks] == [(0, 0, 5), (1, 15, 19)]
+    assert (part.tracks[1].details, part.tracks[1].damages, part.tracks[1].strength) == ([(1, 0.1, 0.2)], [], 0.5)
+    assert part.tracks[0].boxes == whole.tracks[0].boxes[15:]
+    assert (part.settings.start, part.settings.end) == (15 * step, 34 * step)
+    tail = whole.within(31 * step, None, origin=origin)
+    assert (tail.shots, tail.colours, tail.settings.end) == ([(0, 29)], colours[1:], None)
+    assert (tail.tracks[0].details, tail.tracks[0].damages) == ([(0, 0.1, 0.2)], [(3, 0.5)])
+    with pytest.raises(InputError, match=r"no frame of the scan lies between --start and --end: it is of 0:00\.0 to"):
+        whole.within(90 * step, None, origin=origin)
 
 
 def test_a_fingerprint_knows_content_and_not_names(tmp_path: Path) -> None:

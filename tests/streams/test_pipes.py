@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from revisage.cli.app import run
 from revisage.core import InputError, make_config
@@ -194,3 +197,26 @@ def test_figures_of_what_came_by_a_pipe_are_printed(
         assert run(["restore", "-", str(target), "--strength", "0", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["files"][0]["input"]["width"] == 480
     assert target.is_file()
+
+
+def test_what_is_kept_of_a_pipe_is_called_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = [Image.effect_noise((64, 48), 90) for _ in range(3)]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=80)
+    data = (tmp_path / "a.gif").read_bytes()
+    for sent, code in ((b"", 2), (data[: len(data) // 2], 3)):
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(sent)))
+        assert run(["restore", "-", str(tmp_path / "out.gif")]) == code
+    empty, cut = capsys.readouterr().err.splitlines()
+    assert empty == "revisage: error: standard input is empty"
+    assert cut == "revisage: warning: standard input: the file ends too early; 1 complete picture is read"
+
+
+def test_a_face_to_look_at_is_no_damage(
+    face_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("revisage.pipeline.file_restoration.likeness_warnings", lambda _: ["looks like somebody else"])
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(face_clip.read_bytes())))
+    assert run(["restore", "-", str(tmp_path / "out.mkv"), "--strength", "0"]) == 0
+    assert capsys.readouterr().err == "revisage: warning: looks like somebody else\n"

@@ -34,6 +34,7 @@ from revisage.core import (
     CancelledError,
     ConfigError,
     InputError,
+    MissingExtraError,
     OutputError,
     OutputExistsError,
     RevisageError,
@@ -159,7 +160,7 @@ def _restore_pipe(
         warn(f"warning: {text}")
     if as_json and done.report is not None:
         print_lines([done.report.to_json().rstrip()])
-    return _PARTLY if done.problems else 0
+    return _PARTLY if done.partly else 0
 
 
 def _refuse_for_pipes(output: str | None, *, scan: Path | None, cluster: str | None, as_json: bool) -> None:
@@ -170,7 +171,7 @@ def _refuse_for_pipes(output: str | None, *, scan: Path | None, cluster: str | N
         return
     if as_json:
         raise ConfigError("--json prints on stdout, where the video goes; leave it out, or name an output file")
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():
         raise OutputError(
             "the video would go to this terminal; name an output, or pipe it on: revisage restore - - | ..."
         )
@@ -431,6 +432,10 @@ _ELSEWHERE = {
 """Commands, and groups of them, of other modules: module, name in it."""
 
 
+_EXTRAS = {"serve": "service", "worker": "service", "token": "service", "train": "train", "export": "export"}
+"""Commands that are nothing without an extra. What others need for some of their options says so itself."""
+
+
 def make_app(words: Sequence[str] | None = None) -> typer.Typer:
     """The command line for these words: the one command that they begin with, or where they begin with none a list
     of all, by name and purpose alone. Without words: all of it.
@@ -501,9 +506,10 @@ def run(arguments: list[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     _survive_narrow_encodings()
+    words = [word for word in given if word != "--debug"]
+    words = words[1:] if words[:1] == ["--"] else words
     try:
-        words = [word for word in given if word != "--debug"]
-        code = _parsed(words[1:] if words[:1] == ["--"] else words)
+        code = _parsed(words)
         return _stopped(arguments is None) if code == _STOPPED else code
     except (KeyboardInterrupt, typer.Abort, CancelledError) as stop:
         return _stopped(arguments is None, str(stop))
@@ -517,6 +523,9 @@ def run(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, _USAGE_ERROR):
             return _misused(error)
+        if isinstance(error, ModuleNotFoundError) and words[0] in _EXTRAS:
+            missing = MissingExtraError(f"revisage {words[0]}", _EXTRAS[words[0]])
+            return _failed(str(missing), missing.exit_code, debug)
         hint = "" if debug else " (--debug shows where)"
         return _failed(f"{type(error).__name__}: {error}{hint}", 1, debug)
 

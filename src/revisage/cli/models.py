@@ -43,10 +43,13 @@ def _size(count: int | None) -> str:
 
 @models_app.command()
 def pull(names: Names, quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False) -> None:
-    """Fetch models, resumed where they were cut off, and check their SHA-256."""
-    for name in names:
-        with _byte_bar(name, quiet) as progress:
-            path = models.pull(name, progress=progress, on_licence=_say_licence, on_warning=warn)
+    """Fetch models, resumed where they were cut off, and check their SHA-256.
+
+    Without PyTorch GFP-GAN comes as ONNX, as `restore --model` takes it then.
+    """
+    for entry in map(models.find_usable, names):
+        with _byte_bar(entry.name, quiet) as progress:
+            path = models.pull(entry, progress=progress, on_licence=_say_licence, on_warning=warn)
         print_lines([str(path)])
 
 
@@ -72,7 +75,7 @@ def _byte_bar(name: str, quiet: bool) -> Iterator[Callable[[int, int | None], No
 @models_app.command()
 def path(names: Names) -> None:
     """Print where model files are, or will be once they are fetched."""
-    print_lines(str(models.local_path(name)) for name in names)
+    print_lines(str(models.local_path(models.find_usable(name))) for name in names)
 
 
 @models_app.command()
@@ -83,9 +86,9 @@ def verify(
 ) -> int:
     """Compare model files with their SHA-256."""
     chosen = names or [entry.name for entry in models.entries() if models.is_present(entry)]
-    for name in chosen:
-        models.find(name)
-    sound = [_sound(name) for name in chosen]  # each is looked at, also behind a damaged one
+    held = [models.find(name) for name in chosen]
+    found = [entry if models.is_present(entry) else models.find_usable(entry.name) for entry in held]
+    sound = [_sound(entry.name) for entry in found]  # each is looked at, also behind a damaged one
     return 0 if all(sound) else 2
 
 

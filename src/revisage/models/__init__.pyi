@@ -1,6 +1,6 @@
 from .differences import save_difference
 from .download import pull
-from .registry import ModelEntry, entries, find
+from .registry import ModelEntry, entries, find, find_usable
 from .weight_files import (
     cache_folder,
     compiled_path,
@@ -20,6 +20,7 @@ __all__ = [
     "compiled_path",
     "entries",
     "find",
+    "find_usable",
     "folder",
     "is_present",
     "load_state",

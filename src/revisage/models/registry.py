@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from revisage.core import EMBEDDED_RESTORERS, ModelError
 
-__all__ = ["DEFAULT", "ModelEntry", "Registry", "entries", "find"]
+__all__ = ["DEFAULT", "ModelEntry", "Registry", "entries", "find", "find_usable"]
 
 _GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
 _FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
@@ -339,3 +340,15 @@ def find(name: str) -> ModelEntry:
         ModelError: there is none.
     """
     return DEFAULT.find(name)
+
+
+def find_usable(name: str) -> ModelEntry:
+    """The model of that name in the form that this installation can run: that for OpenVINO where torch is missing.
+
+    Raises:
+        ModelError: there is none.
+    """
+    entry = find(name)
+    if entry.without_torch is None or importlib.util.find_spec("torch") is not None:
+        return entry
+    return find(entry.without_torch)

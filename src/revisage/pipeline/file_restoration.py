@@ -273,9 +273,9 @@ def restore_file(
         longest=segment_frames,
     )
     if scan is not None:
-        scan.require_source(run.print)
+        run.given = scan.asked(config, info, run.print)
     if config.dry_run:
-        _look(run, scan or _scan(run))
+        _look(run, run.given or _scan(run))
         report = _report(run, Tally())
         report.timings.total_seconds = round(time.perf_counter() - started, 3)
         return report

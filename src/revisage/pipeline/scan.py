@@ -26,16 +26,18 @@ from revisage.core import (
     Face,
     InputError,
     ProcessingError,
+    RestoreConfig,
     ScanMismatchError,
     Track,
     file_sha256,
+    format_seconds,
     parse_json,
     write_text,
 )
 from revisage.people import Footage
 
 if TYPE_CHECKING:
-    from revisage.media import Frame
+    from revisage.media import Frame, MediaInfo
 
 __all__ = ["Fingerprint", "Scan", "ScanSettings", "ScannedTrack", "SourceWatch", "fingerprint", "load_scan"]
 
@@ -101,6 +103,9 @@ class ScanSettings(BaseModel):
     end: _Seconds | None = None
 
 
+_FOR_EACH_FRAME = ("boxes", "landmarks", "scores", "seen", "weights")
+
+
 class ScannedTrack(BaseModel):
     """One person in one shot, as compact lists with one entry per frame.
 
@@ -135,7 +140,7 @@ class ScannedTrack(BaseModel):
 
     @model_validator(mode="after")
     def _as_long(self) -> ScannedTrack:
-        lengths = {len(self.boxes), len(self.landmarks), len(self.scores), len(self.seen), len(self.weights)}
+        lengths = {len(getattr(self, name)) for name in _FOR_EACH_FRAME}
         if len(lengths) != 1:
             raise ValueError(f"the lists of track {self.id} differ in length")
         return self
@@ -144,6 +149,24 @@ class ScannedTrack(BaseModel):
     def stop(self) -> int:
         """Index after the last frame."""
         return self.start + len(self.boxes)
+
+    def within(self, first: int, stop: int) -> ScannedTrack | None:
+        """What lies in frames ``first`` to ``stop`` (excluded) of the scan, counted from ``first``; None if nothing."""
+        begin, end = max(first, self.start) - self.start, min(stop, self.stop) - self.start
+        if begin >= end:
+            return None
+        lists = {name: getattr(self, name)[begin:end] for name in _FOR_EACH_FRAME}
+        return ScannedTrack(
+            id=self.id,
+            start=self.start + begin - first,
+            strength=self.strength,
+            person=self.person,
+            details=[
+                (place - begin, change, sharpness) for place, change, sharpness in self.details if begin <= place < end
+            ],
+            damages=[(place - begin, damage) for place, damage in self.damages if begin <= place < end],
+            **lists,
+        )
 
     @classmethod
     def of(cls, track: Track) -> ScannedTrack:
@@ -296,6 +319,57 @@ class Scan(BaseModel):
         """This scan with whom each track shows, by the track's id."""
         tracks = [track.model_copy(update={"person": labels.get(track.id)}) for track in self.tracks]
         return self.model_copy(update={"tracks": tracks})
+
+    def within(self, start: Fraction | None, end: Fraction | None, *, origin: Fraction) -> Scan:
+        """The part of this scan between two times.
+
+        Args:
+            start, end: seconds since ``origin``, the end excluded; None for the scan's own.
+            origin: when the source's first frame is shown (s).
+
+        Raises:
+            InputError: no frame of the scan lies there.
+        """
+        times = [pts * self.time_base - origin for pts in self.pts]
+        first = 0 if start is None else bisect.bisect_left(times, start)
+        stop = self.frames if end is None else bisect.bisect_left(times, end)
+        if first >= stop:
+            lies = " to ".join(format_seconds(times[index]) for index in (0, -1))
+            raise InputError(
+                f"no frame of the scan lies between --start and --end: it is of {lies} of {self.source.name}"
+            )
+        met = [index for index, (begin, after) in enumerate(self.shots) if begin < stop and first < after]
+        shots = [(max(self.shots[index][0], first) - first, min(self.shots[index][1], stop) - first) for index in met]
+        return self.model_copy(
+            update={
+                "settings": self.settings.model_copy(
+                    update={
+                        "start": self.settings.start if start is None else start,
+                        "end": self.settings.end if end is None else end,
+                    }
+                ),
+                "first": self.first + first,
+                "pts": self.pts[first:stop],
+                "shots": shots,
+                "tracks": [part for track in self.tracks if (part := track.within(first, stop)) is not None],
+                "colours": [self.colours[index] for index in met] if self.colours else [],
+            }
+        )
+
+    def asked(self, config: RestoreConfig, info: MediaInfo, found: Fingerprint) -> Scan:
+        """What of this scan lies between the start and the end that a config asks for.
+
+        Args:
+            info, found: of the source.
+
+        Raises:
+            ScanMismatchError: the scan was made from another source.
+            InputError: no frame of the scan lies there.
+        """
+        self.require_source(found)
+        if config.start is None and config.end is None:
+            return self
+        return self.within(config.start, config.end, origin=info.start_pts * info.time_base)
 
     def require_source(self, found: Fingerprint) -> None:
         """Check that this scan was made from the file whose fingerprint is ``found``.

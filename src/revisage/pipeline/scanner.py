@@ -28,6 +28,7 @@ from revisage.core import (
     ProgressCallback,
     RestoreConfig,
     Track,
+    format_seconds,
 )
 from revisage.pipeline.restoration import ColourSpread, Networks
 from revisage.pipeline.runners import PartRunner, ProcessRunner, Runner, worker_devices
@@ -273,9 +274,15 @@ class _Look:
 
     def _scan(self, shots: _Shots) -> Scan:
         if not shots.pts:
-            span = "between --start and --end" if self._config.start or self._config.end else "in it"
-            raise InputError(f"{self._path}: no frame could be read {span}")
+            raise InputError(f"{self._path}: no frame could be read {self._span()}")
         return shots.scan(self._print, scan_settings(self._config, self._networks))
+
+    def _span(self) -> str:
+        """Where frames were looked for, in words; where that was a part, how long the source is."""
+        if self._config.start is None and self._config.end is None:
+            return "in it"
+        length = self._info.duration
+        return f"between --start and --end{'' if length is None else f'; it lasts {format_seconds(length)}'}"
 
 
 def _loaded(folder: PartFolder, number: int) -> ScanPart:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -135,9 +134,7 @@ def compiled_file(name_or_path: str | Path, engine: str) -> CompiledFile | None:
         return CompiledFile(path)
     if _is_file(path):
         return None
-    entry = models.find(str(name_or_path))
-    if entry.without_torch is not None and importlib.util.find_spec("torch") is None:
-        entry = models.find(entry.without_torch)
+    entry = models.find_usable(str(name_or_path))
     if entry.arch != _RUN_AS_THEY_ARE:
         return None
     _check_engine(entry.name, engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -288,3 +289,8 @@ def test_each_face_is_given_to_one_that_expects_it() -> None:
     assert nearest_faces([at(0), at(4)], [at(3)]) == [None, at(3)]
     assert nearest_faces([at(0), at(4)], [at(3), at(1)]) == [at(1), at(3)]
     assert nearest_faces([at(0)], [at(0, 20), at(30)]) == [None]
+
+
+def test_pictures_of_a_few_pixels_are_searched() -> None:
+    for size_hw in itertools.product((1, 2, 3), (1, 2, 300)):
+        assert small_view(ImagePicture(np.full((*size_hw, 3), 90, np.uint8))).shape[2] == 3

@@ -359,7 +359,9 @@ class AnimationSource(OpenSource):
         self.warnings: list[str] = []
         self.truncated = False
         if self._reader.truncated:
-            self._note(f"{path}: the file ends too early; {len(self._reader.delays)} complete pictures are read")
+            complete = len(self._reader.delays)
+            read = "1 complete picture is" if complete == 1 else f"{complete} complete pictures are"
+            self._note(f"{path}: the file ends too early; {read} read")
 
     def frames(self, first: int = 0, stop: int | None = None, *, first_pts: int | None = None) -> Iterator[Frame]:
         """Frames ``first`` to ``stop`` (excluded) in order of presentation, from ``first_pts`` on where it is given.

@@ -21,7 +21,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from revisage.core import InputError
-from revisage.media.formats import is_text
+from revisage.media.formats import format_of, format_of_content, is_text
 from revisage.media.frame import Orientation
 from revisage.media.image_file import check_pixels
 from revisage.media.interface import (
@@ -337,7 +337,15 @@ def open_file(path: Path) -> InputContainer:
     if is_address(path):
         return av.open(RangeReader(path), "r", metadata_errors="replace", options=options)
     # A relative name might be taken for an address, such as concat:a|b.
-    return av.open(str(path.absolute()), "r", metadata_errors="replace", options=options)
+    return av.open(str(path.absolute()), "r", _photo_demuxer(path), metadata_errors="replace", options=options)
+
+
+def _photo_demuxer(path: Path) -> str | None:
+    """For a JPEG its own: by such a name FFmpeg takes it for one of a numbered series, which is not allowed here."""
+    named = format_of(path.suffix)
+    if named is None or named.name != "jpeg":
+        return None
+    return "jpeg_pipe" if format_of_content(path) is named else None
 
 
 @lru_cache(maxsize=1)
