@@ -25,7 +25,9 @@ _TINY = {"out_size": 128, "num_style_feat": 64, "channel_multiplier": 1, "narrow
     ("name", "arch", "config"),
     [
         pytest.param("gfpgan_clean_tiny", "gfpgan_clean", _TINY, id="tiny"),
-        pytest.param("gfpgan_clean_512", "gfpgan_clean_512", {}, id="512", marks=pytest.mark.slow),
+        pytest.param(
+            "gfpgan_clean_512", "gfpgan_clean_512", {}, id="512", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]
+        ),
     ],
 )
 def test_onnx_gives_what_the_reference_gives(
