@@ -43,6 +43,12 @@ def plain_frames(count: int, size_hw: tuple[int, int] = (120, 160)) -> list[Imag
     ]
 
 
+X265 = {"x265-params": "log-level=none:frame-threads=1"}
+"""Options of libx265 in tests; with more frame threads it may stand still, see revisage.media.video.encoders."""
+
+_ENCODERS = {"libx264": {"preset": "ultrafast", "crf": "12"}, "libx265": X265}
+
+
 def write_video(
     path: Path,
     frames: Iterable[Image],
@@ -55,7 +61,7 @@ def write_video(
     options: dict[str, str] | None = None,
 ) -> Path:
     """A video of RGB frames, by default 25 per second; ``pts`` are in ``time_base``."""
-    options = {**({"preset": "ultrafast", "crf": "12"} if codec == "libx264" else {}), **(options or {})}
+    options = {**_ENCODERS.get(codec, {}), **(options or {})}
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
         sound = container.add_stream("aac", rate=48000) if audio else None

@@ -11,6 +11,8 @@ import av
 import av.filter
 import numpy as np
 
+from sample_media import X265
+
 
 def picture(size_hw: tuple[int, int], number: int) -> np.ndarray:
     """A smooth RGB picture that moves with its number."""
@@ -47,10 +49,13 @@ def make_video(
     filter_frames: str | None = None,
 ) -> Path:
     """Write a video whose frames have the given times."""
+    alike = X265 if codec == "libx265" else {}
     scale = {"video_track_timescale": str(time_base.denominator)} if path.suffix in (".mp4", ".mov") else {}
     with av.open(str(path), "w", container_options={**scale, **(muxing or {})}) as container:
         container.metadata.update(metadata or {})
-        stream: Any = container.add_stream(codec, rate=rate, options={"g": "6", "threads": "1", **(options or {})})
+        stream: Any = container.add_stream(
+            codec, rate=rate, options={"g": "6", "threads": "1", **alike, **(options or {})}
+        )
         ctx = stream.codec_context
         ctx.height, ctx.width = size_hw
         ctx.pix_fmt, ctx.time_base = pixel_format, 1 / rate

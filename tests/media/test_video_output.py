@@ -196,3 +196,9 @@ def test_a_video_named_as_a_photo_is_still_one(tmp_path: Path, clip: Path) -> No
     path = tmp_path / "clip.jpg"
     path.write_bytes(clip.read_bytes())
     check_output(tmp_path / "out.mp4", probe(path), EncodeOptions())
+
+
+def test_x265_is_told_one_frame_thread(tmp_path: Path) -> None:
+    info = probe(make_video(tmp_path / "a.mp4"))
+    options = encoder_options(resolve_options(info, tmp_path / "b.mp4", EncodeOptions(codec="hevc")), info)
+    assert "frame-threads=1" in options["x265-params"].split(":")

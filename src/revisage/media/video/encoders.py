@@ -98,6 +98,11 @@ _FOR_PLAYERS = ("libx264", "libx265", "libvpx", "libvpx-vp9", "libsvtav1")
 _SMALL = 64
 """Sides (px) of a picture to try with."""
 
+_X265 = ("log-level=none", "info=0", "frame-threads=1")
+"""What every x265 is told. With more frame threads it may stand still once no picture follows: the thread of the last
+one looks whether that was said and then sleeps, and what is said in between wakes nobody. One frame thread never waits
+there, and takes no longer; see docs/robustness.md."""
+
 _TREE_STEP = 128
 _X264 = {"crf": "15.5", "preset": "faster", "subq": "2"}
 """Half the time of preset fast at crf 16, for files of about the same size and PSNR; see docs/performance.md."""
@@ -212,7 +217,7 @@ def _is_taken(muxer: str, encoder: str) -> bool:
     if not can_hold(muxer, encoder):
         return False
     formats = av.Codec(encoder, "w").video_formats
-    options = {"threads": "1", **({"x265-params": "log-level=none:info=0"} if encoder == "libx265" else {})}
+    options = {"threads": "1", **({"x265-params": ":".join(_X265)} if encoder == "libx265" else {})}
     with suppress(ValueError, OSError, av.error.FFmpegError), av.open(io.BytesIO(), "w", format=muxer) as trial:
         stream: Any = trial.add_stream(encoder, rate=25, options=options)
         stream.width = stream.height = _SMALL
@@ -387,7 +392,7 @@ def _x264_params(info: MediaInfo, width: int) -> tuple[str, str]:
 
 
 def _x265_params(info: MediaInfo, _width: int) -> tuple[str, str]:
-    parts = ["log-level=none", "open-gop=0", "frame-threads=2", f"pools={THREADS}", "info=0"]
+    parts = [*_X265, "open-gop=0", f"pools={THREADS}"]
     if info.mastering_display is not None and info.mastering_display.primaries_xy:
         parts.append(f"master-display={_display_text(info.mastering_display, 50000, 10000)}")
     if info.content_light is not None:
