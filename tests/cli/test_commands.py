@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,6 +39,35 @@ def test_restore_writes_beside_the_input_and_says_where(
     assert out.splitlines()[0] == str(tmp_path / "tape_restored.mp4")
     assert "5 frames, 1 face track, 5 faces restored" in out
     assert err == ""
+
+
+def test_the_output_may_be_named_behind_the_input_or_by_an_option(
+    clip: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", str(tiny_model), "--end", "0.04", "--quiet"]
+    assert run(["restore", str(clip), str(tmp_path / "a.mp4"), *words]) == 0
+    for option in ("-o", "--output"):
+        output = tmp_path / f"{option}.mp4"
+        assert run(["restore", str(clip), option, str(output), *words]) == 0
+        assert output.read_bytes() == (tmp_path / "a.mp4").read_bytes()
+    capsys.readouterr()
+    for command in (["restore", str(clip)], ["dataset", "gif", str(clip)]):
+        assert run([*command, "b.mp4", "-o", "c.mp4"]) == 2
+        assert "the output is named twice, b.mp4 and --output c.mp4; leave one out" in capsys.readouterr().err
+    assert run(["dataset", "gif", str(clip)]) == 2
+    assert "name a folder behind RAW_VIDEOS, or by --output" in capsys.readouterr().err
+
+
+def test_every_command_that_writes_one_output_calls_its_option_alike() -> None:
+    def options(command: Any) -> Iterator[tuple[str, ...]]:
+        for parameter in command.params:
+            yield tuple(parameter.opts)
+        for inner in getattr(command, "commands", {}).values():
+            yield from options(inner)
+
+    naming = [words for words in options(get_command(make_app())) if {"-o", "--output", "--out"} & {*words}]
+    assert len(naming) >= 10
+    assert all({"-o", "--output"} <= {*words} for words in naming)
 
 
 def test_json_is_one_object_on_stdout_and_can_be_fed_back(

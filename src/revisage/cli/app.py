@@ -22,9 +22,12 @@ from revisage import media, people
 from revisage._version import __version__
 from revisage.cli.help_renderer import load_help_renderer
 from revisage.cli.options import (
+    OUTPUT,
     ClusterOption,
     JsonOption,
+    OutputOption,
     QuietOption,
+    one_output,
     restore_fields,
     scan_fields,
     with_config_options,
@@ -104,6 +107,7 @@ def restore(
             rich_help_panel="Faces",
         ),
     ] = None,
+    named_output: OutputOption = None,
     buffer: Annotated[
         bool,
         typer.Option(
@@ -125,6 +129,7 @@ def restore(
     revisage restore album/ better/ --strength 0.8   every file of a folder, less strongly
     ffmpeg ... -f nut - | revisage restore - - | ...  from pipe to pipe, as it comes
     """
+    output = one_output(output, named_output)
     if "-" in (input, output):
         _refuse_for_pipes(output, scan=scan, cluster=cluster, as_json=as_json)
         return _restore_pipe(input, output, buffer, config, as_json, options)
@@ -180,7 +185,7 @@ def _refuse_for_pipes(output: str | None, *, scan: Path | None, cluster: str | N
 @_everyday.command()
 @with_config_options(lambda: (name for name in restore_fields() if name not in _OF_ONE_FILE))
 def batch(
-    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder for the outputs, or its address.")],
+    out: Annotated[str, typer.Option(*OUTPUT, "--out", metavar="DIR", help="Folder for the outputs, or its address.")],
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="INPUTS...", help="Files, folders and patterns.", show_default=False)
     ] = None,
@@ -240,7 +245,7 @@ def scan(
     input: Annotated[str, typer.Argument(metavar="INPUT", help="A video, an animated image or a photo.")],  # noqa: A002
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="By default NAME.scan.json beside the input."),
+        typer.Option(*OUTPUT, metavar="FILE", help="By default NAME.scan.json beside the input."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing scan.")] = False,
     config: Config = None,
@@ -284,8 +289,7 @@ def analyze(
     output: Annotated[
         list[Path] | None,
         typer.Option(
-            "--output",
-            "-o",
+            *OUTPUT,
             metavar="FILE",
             help="A .html, .json, .csv or .vtt file; may be repeated. By default NAME.people with each of these.",
         ),
@@ -394,9 +398,7 @@ def _short(value: Any) -> str:
 
 @_everyday.command()
 def demo(
-    folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the results go.")] = Path(
-        "revisage_demo"
-    ),
+    folder: Annotated[Path, typer.Option(*OUTPUT, metavar="DIR", help="Where the results go.")] = Path("revisage_demo"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier demo.")] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from revisage import core, datasets, media
-from revisage.cli.options import JsonOption, OverwriteOption, QuietOption, StoreArgument, with_config_options
+from revisage.cli.options import (
+    OUTPUT,
+    JsonOption,
+    OutputOption,
+    OverwriteOption,
+    QuietOption,
+    StoreArgument,
+    one_output,
+    with_config_options,
+)
 from revisage.cli.show import print_lines, print_table, progress_bar, warn
 from revisage.core import ConfigError, InputError, Progress
 
@@ -23,7 +32,7 @@ __all__ = ["dataset_app", "from_store"]
 
 dataset_app = typer.Typer(help="Make, check and describe data sets.", no_args_is_help=True)
 
-Folder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
+Folder = Annotated[Path, typer.Option(*OUTPUT, metavar="DIR", help="Folder for the results.")]
 
 _NAMED = 5
 """Lines of each kind that the table names; the rest is counted."""
@@ -210,7 +219,11 @@ _GIF_FIELDS = ("model", "strength", "detector", "detection_threshold", "device",
 @with_config_options(lambda: _GIF_FIELDS)
 def gif(
     videos: Annotated[str, typer.Argument(metavar="RAW_VIDEOS", help="A video; a folder or pattern of them.")],
-    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the set; made, or gone on with.")],
+    folder: Annotated[
+        str | None,
+        typer.Argument(metavar="OUT", help="Folder of the set; made, or gone on with.", show_default=False),
+    ] = None,
+    named_output: OutputOption = None,
     seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
     kinds: Annotated[str, typer.Option(metavar="KIND,...", help="noisy, blurry, low_res, compressed.")] = (
         "noisy,blurry,low_res"
@@ -234,6 +247,7 @@ def gif(
     OUT holds raw_videos/, gifs/clean/ (the references), gifs/KIND/, frames/input/ and, with --restore, output_gifs/ and
     frames/enhanced/; manifest.json says what each was cut from and how it was damaged.
     """
+    target = _folder_of_set(one_output(folder, named_output))
     wanted = datasets.make_gif_options(
         seed=seed,
         kinds=tuple(word.strip().replace("-", "_") for word in kinds.split(",")),
@@ -248,10 +262,16 @@ def gif(
     )
     config = core.make_config(None, **options)
     with progress_bar(quiet) as progress:
-        made = datasets.make_gif_set(videos, folder, wanted, config, overwrite=overwrite, progress=progress)
+        made = datasets.make_gif_set(videos, target, wanted, config, overwrite=overwrite, progress=progress)
         if restore:
-            made = datasets.restore_gif_set(folder, config, progress=progress)
-    return _told_set(folder, made, quiet, as_json)
+            made = datasets.restore_gif_set(target, config, progress=progress)
+    return _told_set(target, made, quiet, as_json)
+
+
+def _folder_of_set(output: str | None) -> Path:
+    if output is None:
+        raise ConfigError("where the set goes is not said; name a folder behind RAW_VIDEOS, or by --output")
+    return Path(output)
 
 
 def _told_set(folder: Path, made: GifSet, quiet: bool, as_json: bool) -> int:
@@ -330,7 +350,7 @@ def _damage_row(entry: Classification) -> tuple[Any, ...]:
 @dataset_app.command("from-store")
 def from_store(
     store: StoreArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the training set.")],
+    output: Annotated[Path, typer.Option(*OUTPUT, metavar="DIR", help="Folder of the training set.")],
     since: Annotated[
         str | None,
         typer.Option("--since", metavar="DATE", help="Only faces kept from that day on (UTC), such as 2026-01-31."),

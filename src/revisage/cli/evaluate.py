@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from revisage import evaluation, measures
-from revisage.cli.options import JsonOption, OverwriteOption, QuietOption, option, plain_by_default, with_options
+from revisage.cli.options import (
+    OUTPUT,
+    JsonOption,
+    OverwriteOption,
+    QuietOption,
+    option,
+    plain_by_default,
+    with_options,
+)
 from revisage.cli.show import counted, print_lines, print_table, progress_bar, warn
 from revisage.core import check_file, write_text
 
@@ -280,7 +288,7 @@ def make(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the page; the key goes to OUT.key.json.")
+        Path, typer.Option(*OUTPUT, metavar="OUT", help="Folder for the page; the key goes to OUT.key.json.")
     ] = Path("study"),
     seed: Annotated[int, typer.Option(help="Of the order, and of who is on which side.")] = 0,
     question: Annotated[

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from revisage import browser, models, train
+from revisage.cli.options import OUTPUT
 from revisage.cli.show import print_lines, print_table, warn
 from revisage.core import ConfigError, ModelError
 
@@ -116,8 +117,7 @@ def export(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output",
-            "-o",
+            *OUTPUT,
             metavar="FILE",
             help="NAME.safetensors, NAME.onnx, NAME.xml (OpenVINO) or NAME.npz (see --base).",
             show_default=False,

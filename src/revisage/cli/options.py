@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 __all__ = [
+    "OUTPUT",
     "ClusterOption",
     "JsonOption",
+    "OutputOption",
     "OverwriteOption",
     "QuietOption",
     "StoreArgument",
+    "one_output",
     "option",
     "plain_by_default",
     "restore_fields",
@@ -53,8 +56,32 @@ ClusterOption = Annotated[
         rich_help_panel="Machine",
     ),
 ]
+OUTPUT = ("--output", "-o")
+"""How the option is called that names what a command writes, in each that has one."""
+
+OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        *OUTPUT,
+        metavar="OUTPUT",
+        help="The output, where it is not named behind the input.",
+        show_default=False,
+        rich_help_panel="File",
+    ),
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 StoreArgument = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the face store.")]
+
+
+def one_output(place: str | None, named: str | None) -> str | None:
+    """The output of a command that takes it both behind its input and by :data:`OutputOption`.
+
+    Raises:
+        ConfigError: it is given both ways.
+    """
+    if place is not None and named is not None:
+        raise core.ConfigError(f"the output is named twice, {place} and --output {named}; leave one out")
+    return place if named is None else named
 
 
 def plain_by_default(plain: str) -> type[TyperGroup]:
