@@ -14,9 +14,9 @@ import pytest
 from making import make_video, picture
 
 from revisage.core.errors import InputError
-from revisage.media import Frame, open_source, probe
+from revisage.media import Frame, open_source, probe, start_notes
 from revisage.media.video.lost_pictures import LostPictures
-from sample_media import plain_frames, write_video
+from sample_media import plain_frames, soft_frames, write_video
 
 VARIABLE = (507, 1019, 2043, 2555, 2900, 6000, 6512, 7536, 8000, 8100, 9000, 9512)
 
@@ -390,3 +390,20 @@ def test_development_clips_are_read_whole(shared: Path) -> None:
         assert len(frames) == count, name
         assert frames == sorted(set(frames))
         assert (source.warnings, source.truncated) == ([], False)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mpg", "mpeg1video"), ("a.mpg", "mpeg2video"), ("a.ts", "mpeg2video")])
+def test_pictures_before_the_first_that_can_be_shown_are_told(tmp_path: Path, name: str, codec: str) -> None:
+    path = write_video(tmp_path / name, soft_frames(24), codec=codec, options={"g": "6", "bf": "0"})
+    assert probe(path).unshown is None
+    assert start_notes(probe(path)) == []
+    with av.open(str(path)) as container:
+        spans = [(p.pos, p.size) for p in container.demux(video=0) if p.size and p.is_keyframe]
+    (begin, size), data = spans[0], bytearray(path.read_bytes())
+    data[begin : begin + size] = bytes(size)
+    path.write_bytes(data)
+    assert probe(path).unshown is not None
+    (note,) = start_notes(probe(path))
+    assert re.fullmatch(
+        r"at least the first 0\.\d\d s of the picture cannot be shown: .* cut there, or is damaged", note
+    )

@@ -11,6 +11,7 @@ from .dispatch import (
     output_name,
     probe,
     read_extent,
+    start_notes,
     visible_below,
 )
 from .formats import (
@@ -113,6 +114,7 @@ __all__ = [
     "side_by_side",
     "sniff",
     "sniff_file",
+    "start_notes",
     "stream_times",
     "upload",
     "visible_below",

@@ -38,6 +38,7 @@ __all__ = [
     "output_name",
     "probe",
     "read_extent",
+    "start_notes",
     "visible_below",
 ]
 
@@ -276,6 +277,14 @@ def check_output(
         resolved = video.resolve_options(info, output, options)
         video.try_encoder(info, output, resolved)
         video.try_assembly(info, output, options)
+
+
+def start_notes(info: MediaInfo) -> list[str]:
+    """What there is to say where a source's first pictures cannot be shown though that may be no damage."""
+    if info.unshown is None:
+        return []
+    seconds = f"{float(info.unshown):.2f} s"
+    return [f"at least the first {seconds} of the picture cannot be shown: the recording was cut there, or is damaged"]
 
 
 def format_notes(source: Path, output: Path) -> list[str]:

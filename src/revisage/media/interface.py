@@ -120,6 +120,8 @@ class MediaInfo:
         average_rate: frames per second, exact; None when unknown.
         time_base: seconds per unit of pts.
         start_pts: pts of the first frame, in ``time_base``.
+        unshown: seconds of pictures before it that cannot be shown, as in recordings that were cut between key frames;
+            None without, and where that counts as damage.
         pixel_format: FFmpeg's name.
         bit_depth: of a sample.
         colour: tags as stated.
@@ -150,6 +152,7 @@ class MediaInfo:
     average_rate: Fraction | None = None
     time_base: Fraction = Fraction(1, 1000)
     start_pts: int = 0
+    unshown: Fraction | None = None
     pixel_format: str = ""
     bit_depth: int = 8
     colour: ColourTags = ColourTags()

@@ -272,8 +272,7 @@ def restore_file(
         runner=runner,
         longest=segment_frames,
     )
-    if scan is not None:
-        run.given = scan.asked(config, info, run.print)
+    run.given = None if scan is None else scan.asked(config, info, run.print)
     if config.dry_run:
         _look(run, run.given or _scan(run))
         report = _report(run, Tally())
@@ -556,6 +555,7 @@ def _report(run: Run, tally: Tally) -> FileReport:
         segments_left=len(run.left),
         notes=[
             *media.format_notes(run.source, run.target.output),
+            *media.start_notes(run.info),
             *unused_notes(run.config, run.info, to_video=run.target.by_segments),
             *run.notes,
         ],

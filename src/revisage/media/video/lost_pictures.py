@@ -6,14 +6,15 @@ from fractions import Fraction
 
 import av
 
-__all__ = ["LostPictures"]
+__all__ = ["CUT_ANYWHERE", "LostPictures"]
 
 _SILENT = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
 """Codecs whose decoders drop a picture without a word where one that it refers to is missing. Others fail at it, which
 is counted as a damaged packet, or keep pictures that are only there to be referred to in packets of their own."""
 
-_JOINABLE = {"mpegts", "mpeg"}
-"""Containers that recordings are cut from at any place: what comes before the first key frame is missing in most."""
+CUT_ANYWHERE = {"mpegts", "mpeg"}
+"""Containers that recordings are cut from at any place: what comes before the first key frame is missing in most,
+which is no damage: :attr:`revisage.media.MediaInfo.unshown` tells of it."""
 
 _NOT_CODED = 19
 """MPEG-4 packets of up to so many bytes say that the picture before is shown on (FFmpeg's MAX_NVOP_SIZE)."""
@@ -33,7 +34,7 @@ class LostPictures:
         self.damaged = 0
         self._is_mpeg4 = codec == "mpeg4"
         self._is_told = codec in _SILENT
-        self._waits_for_key = container in _JOINABLE
+        self._waits_for_key = container in CUT_ANYWHERE
         self._first_pts: int | None = None
         self._awaited: set[int] = set()
         self._lost: set[int] = set()

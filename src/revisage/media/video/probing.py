@@ -34,6 +34,7 @@ from revisage.media.interface import (
     StreamInfo,
 )
 from revisage.media.locations import RangeReader, is_address
+from revisage.media.video.lost_pictures import CUT_ANYWHERE
 
 __all__ = [
     "BROKEN_PACKET",
@@ -161,7 +162,7 @@ def read_info(path: Path) -> MediaInfo:
     """
     with open_container(path) as container:
         stream = video_stream(container, path)
-        frame = _first_frame(container, stream, path)
+        frame, unshown = _first_frame(container, stream, path)
         context = stream.codec_context
         matrix = _display_matrix(frame)
         upright = Orientation.from_matrix(matrix) if matrix else Orientation()
@@ -179,6 +180,7 @@ def read_info(path: Path) -> MediaInfo:
             average_rate=_rate(stream, frame),
             time_base=stream.time_base or Fraction(1, 1000),
             start_pts=frame.pts or 0,
+            unshown=unshown if container.format.name in CUT_ANYWHERE else None,
             pixel_format=frame.format.name,
             bit_depth=max(component.bits for component in frame.format.components),
             colour=ColourTags(
@@ -226,19 +228,29 @@ def _rate(stream: VideoStream, frame: av.VideoFrame) -> Fraction | None:
     return stream.average_rate or stream.guessed_rate
 
 
-def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
+def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> tuple[av.VideoFrame, Fraction | None]:
+    """The first frame that can be shown, and how many seconds of pictures are there before it, if any are."""
+    begins: int | None = None
     try:
         decoder = FrameDecoder(stream)
         for packet in container.demux(stream):
+            if packet.size and packet.pts is not None:
+                begins = packet.pts if begins is None else min(begins, packet.pts)
             try:
                 frames = decoder.decode(packet)
             except BROKEN_PACKET:
                 continue
             if frames:
-                return frames[0]
+                return frames[0], _seconds_between(begins, frames[0].pts, stream)
     except av.error.FFmpegError as error:
         raise InputError(f"{path} cannot be decoded: {str(error.strerror).lower()}") from None
     raise InputError(f"{path}: no frame of its video can be decoded")
+
+
+def _seconds_between(begins: int | None, shown: int | None, stream: VideoStream) -> Fraction | None:
+    if begins is None or shown is None or shown <= begins or stream.time_base is None:
+        return None
+    return (shown - begins) * stream.time_base
 
 
 def _stated_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
