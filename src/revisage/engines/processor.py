@@ -46,8 +46,8 @@ class CpuInfo:
 
     @property
     def prefers_int8(self) -> bool:
-        """Whether int8 convolutions are faster than bf16 and fp32 ones. VNNI has them in one instruction, AVX2 in three,
-        for four times as many products as fp32's one; AMX is as fast in bf16."""
+        """Whether int8 convolutions are faster than bf16 and fp32 ones. VNNI has them in one instruction, AVX2 in
+        three, for four times as many products as fp32's one; AMX is as fast in bf16."""
         if "avx512_vnni" in self.features or "avx_vnni" in self.features:
             return "amx_bf16" not in self.features
         return "avx2" in self.features and not self.native_bf16
