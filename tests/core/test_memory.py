@@ -38,6 +38,30 @@ def test_freed_frames_are_given_back() -> None:
     assert kept["asked"] < 2000 < kept["not"]
 
 
+@pytest.mark.skipif(not hasattr(os, "confstr_names") or sys.platform != "linux", reason="needs glibc")
+def test_small_blocks_are_given_back_when_asked() -> None:
+    code = """
+from pathlib import Path
+import numpy as np
+from revisage.core import give_back_freed_memory, trim_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+give_back_freed_memory()
+before = resident()
+blocks = [np.ones(2**19, np.uint8) for _ in range(100)]
+last = np.ones(2**19, np.uint8)  # what keeps the heap from shrinking
+del blocks
+print(resident() - before)
+trim_memory()
+print(resident() - before)
+"""
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    kept, left = map(int, told.split())
+    assert left < 2000 < kept
+
+
 def test_collecting_begins_once_much_is_loaded_and_goes_on_as_usual() -> None:
     code = """
 import gc

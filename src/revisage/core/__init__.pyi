@@ -44,7 +44,7 @@ from .files import (
     written_beside,
 )
 from .keywords import RestoreOptions
-from .memory import give_back_freed_memory, put_off_collecting
+from .memory import give_back_freed_memory, put_off_collecting, trim_memory
 from .presets import PRESETS, Preset, PresetName
 from .progress import CancelToken, Progress, ProgressCallback, format_seconds
 from .values import Box, Crop, Detail, Face, Image, Levels, Region, Shot, Track
@@ -106,6 +106,7 @@ __all__ = [
     "publish",
     "put_off_collecting",
     "served_fields",
+    "trim_memory",
     "write_text",
     "written_beside",
 ]

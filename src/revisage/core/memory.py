@@ -6,7 +6,7 @@ import ctypes
 import gc
 import os
 
-__all__ = ["give_back_freed_memory", "put_off_collecting"]
+__all__ = ["give_back_freed_memory", "put_off_collecting", "trim_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """glibc's numbers of the parameters, in malloc.h."""
@@ -30,10 +30,21 @@ def give_back_freed_memory() -> None:
     By itself it raises the size from which it does, up to 32 MiB, as such blocks are freed, and keeps what is freed
     below that: frames that come and go in sizes of their own then take a third more than is ever in use.
     """
-    if "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", ()):
+    if _has_glibc():
         allocator = ctypes.CDLL(None)
         allocator.mallopt(_MMAP_THRESHOLD, _LARGE)
         allocator.mallopt(_TRIM_THRESHOLD, _KEPT)
+
+
+def trim_memory() -> None:
+    """Give the system what is free now between blocks in use, as glibc does by itself only at the end of what a thread
+    allocates from; nothing is done elsewhere. It takes 2 to 4 ms: for the end of work whose threads end with it."""
+    if _has_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _has_glibc() -> bool:
+    return "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", ())
 
 
 def put_off_collecting() -> None:

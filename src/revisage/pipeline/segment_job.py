@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from revisage import media
-from revisage.core import CancelToken, Crop, Levels, ProcessingError, RestoreConfig, output_error
+from revisage.core import CancelToken, Crop, Levels, ProcessingError, RestoreConfig, output_error, trim_memory
 from revisage.pipeline.plan import Segment
 from revisage.pipeline.restoration import (
     Block,
@@ -202,6 +202,7 @@ def restore_segment(job: SegmentJob, networks: Networks, cancel: CancelToken, on
             raise output_error(Path(job.target), error) from error
         if tally.frames != job.segment.frames:
             raise ProcessingError(_lost(job, tally.frames))
+    trim_memory()  # the next segment's threads would begin beside what these left, and more so with each
     events = () if trace is None else tuple(trace.events())
     return SegmentResult(job.segment.number, tally, (*getattr(sink, "notes", ()), *networks.notes), events)
 
