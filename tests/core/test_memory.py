@@ -77,5 +77,18 @@ loaded += [[] for _ in range(20_000)]
 assert looked
 assert gc.get_threshold() == usual
 assert len(gc.callbacks) == 1
+assert gc.get_freeze_count() >= 90_000
+assert gc.collect() == 0
+
+class Circle:
+    def __init__(self):
+        self.own = self
+    def __del__(self):
+        print("looked for")
+
+Circle()
+gc.collect()
+Circle()
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split("\n") == ["looked for", ""], "once, and not again as the process ends"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import os
@@ -48,15 +49,19 @@ def _has_glibc() -> bool:
 
 
 def put_off_collecting() -> None:
-    """Have Python's garbage collector begin once a process is loaded, and go on as usual; to be asked for once.
+    """Have Python's garbage collector begin once a process is loaded, leave what is loaded by then alone, and go on as
+    usual; to be asked for once.
 
-    It would go through all that is imported again and again, and find nothing.
+    It would go through all that is imported again and again, and find nothing. Nor does it look at anything as the
+    process ends: the system takes all of it back at once.
     """
     usual = gc.get_threshold()
 
     def go_on(_phase: str, _found: dict[str, int]) -> None:
         gc.callbacks.remove(go_on)
         gc.set_threshold(*usual)
+        gc.freeze()
 
     gc.callbacks.append(go_on)
     gc.set_threshold(_LOADED, *usual[1:])
+    atexit.register(gc.freeze)
