@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revisage.core.values import Face, Track
-from revisage.faces.tracking import FaceFollower, Tracker, fade_weights, frontality, turn_weights
+from revisage.faces.tracking import FaceFollower, Tracker, fade_weights, frontality, looks_of, turn_weights
 
 SIZE_HW = (360, 640)
 SHAPE = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.33, 0.8), (0.67, 0.8)])
@@ -33,6 +33,22 @@ def run(frames: list[list[tuple[Face, tuple[int, int, int]]]], start: int = 0, s
     for index, people in enumerate(frames):
         tracker.add(start + index, [person for person, _ in people], picture(people))
     return tracker.finish()
+
+
+def test_looks_are_lab_of_srgb() -> None:
+    known = {
+        (255, 255, 255): (100, 0, 0),
+        (0, 0, 0): (0, 0, 0),
+        (3, 3, 3): (0.8225, 0, 0),
+        (255, 0, 0): (53.24, 80.09, 67.20),
+        (0, 0, 255): (32.30, 79.19, -107.86),
+        (119, 119, 119): (50.03, 0, 0),
+    }
+    for colour, lab in known.items():
+        looks = looks_of([face(100, 100)], np.full((90, 160, 3), colour, np.uint8), SIZE_HW)
+        assert looks.shape == (1, 8, 6, 3) and looks.dtype == np.float32
+        np.testing.assert_allclose(looks[0, 4, 3] / (2.55, 1, 1), lab, atol=0.03)
+    assert looks_of([], np.zeros((90, 160, 3), np.uint8), SIZE_HW).shape == (0, 8, 6, 3)
 
 
 def test_one_moving_face_is_one_track() -> None:
