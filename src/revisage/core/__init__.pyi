@@ -44,6 +44,7 @@ from .files import (
     written_beside,
 )
 from .keywords import RestoreOptions
+from .medians import median
 from .memory import give_back_freed_memory, put_off_collecting, trim_memory
 from .presets import PRESETS, Preset, PresetName
 from .progress import CancelToken, Progress, ProgressCallback, format_seconds
@@ -98,6 +99,7 @@ __all__ = [
     "is_disk_full",
     "live_fields",
     "make_config",
+    "median",
     "nearest",
     "option_of",
     "output_error",

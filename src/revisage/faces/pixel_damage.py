@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from revisage.core import median
 from revisage.faces.alignment import AlignedFace, crop_scale, invert, transform, warp_antialiased
 from revisage.faces.compositing import landmark_mask, shown_region
 from revisage.faces.grain import DARKEST, LIGHTEST
@@ -169,7 +170,7 @@ def pixel_signs(frame: Frame, face: AlignedFace) -> PixelSigns | None:
         return None
     grey = cv2.cvtColor(frame.rgb(region).astype(np.float32), cv2.COLOR_RGB2GRAY)
     soft, softer = (cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (_FINEST, 2 * _FINEST))
-    noise = float(np.median(np.abs(cv2.filter2D(grey, -1, _SECOND_DIFFERENCE)[inside]))) / _MEDIAN_OF_NORMAL
+    noise = median(np.abs(cv2.filter2D(grey, -1, _SECOND_DIFFERENCE)[inside])) / _MEDIAN_OF_NORMAL
     bands = grey - soft, soft - softer
     detail = cv2.GaussianBlur(np.square(bands[0]) + np.square(bands[1]), (0, 0), _NEAR)
     most = inside & (detail <= np.quantile(detail[inside], _MOST))
@@ -186,7 +187,7 @@ def _calm_and_even(octave: _Band, seen: NDArray[np.bool_]) -> tuple[float, float
     if np.count_nonzero(seen) < _LEAST:
         return 0.0, 0.0
     calm = math.sqrt(float(np.quantile(cv2.GaussianBlur(np.square(octave), (0, 0), _NEAR)[seen], _CALMEST)))
-    return calm, calm * _MEDIAN_OF_NORMAL / max(float(np.median(np.abs(octave[seen]))), 1e-3)
+    return calm, calm * _MEDIAN_OF_NORMAL / max(median(np.abs(octave[seen])), 1e-3)
 
 
 def _ratio(bands: tuple[_Band, _Band], inside: NDArray[np.bool_], noise: float) -> float:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core import Face, Track
+from revisage.core import Face, Track, median
 
 __all__ = ["LandmarkSmoother", "smooth_track"]
 
@@ -42,7 +42,7 @@ def smooth_track(track: Track) -> Track:
     if count < 3:
         return track
     values = np.array([[*face.landmarks.ravel(), *face.box] for face in track.faces], dtype=np.float64)
-    size = float(np.median([face.size for face in track.faces]))
+    size = median([face.size for face in track.faces])
     trust = np.where(track.seen, 1.0, _FILLED_WEIGHT)
     sigma = float(np.clip(_TIMES_NOISE * _noise(values[:, :10]), _LEAST_MOVE * size, _MOST_MOVE * size))
     smooth = _bilateral_fit(values, trust, sigma)
@@ -68,7 +68,7 @@ class LandmarkSmoother:
         self._sizes.append(face.size)
         if len(self._rows) < 3:
             return face
-        values, size = np.array(self._rows), float(np.median(self._sizes))
+        values, size = np.array(self._rows), median(self._sizes)
         noise = _noise(values[:, :10])
         sigma = float(np.clip(_TIMES_NOISE * noise, _LEAST_MOVE * size, _MOST_MOVE * size))
         return _replaced(face, _newest_fit(values, sigma, noise))
@@ -128,7 +128,7 @@ def _noise(landmarks: NDArray[np.float64]) -> float:
     """Standard deviation of the detector's jitter (px), from second differences: steady motion has none, and the
     median passes over the moments where the face speeds up."""
     bends = np.abs(np.diff(landmarks, 2, axis=0))
-    return 1.4826 * float(np.median(bends)) / float(np.sqrt(6))
+    return 1.4826 * median(bends) / float(np.sqrt(6))
 
 
 def _squared_move(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -139,9 +139,9 @@ def _squared_move(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.
 
 def _running_median(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The median of five frames, of three and one at the ends."""
-    median = values.copy()
+    middle = values.copy()
     for reach in (1, 2):
         if len(values) > 2 * reach:
             windows = np.lib.stride_tricks.sliding_window_view(values, 2 * reach + 1, axis=0)
-            median[reach:-reach] = np.median(windows, axis=-1)
-    return median
+            middle[reach:-reach] = np.partition(windows, reach, axis=-1)[..., reach]
+    return middle

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core import Crop
+from revisage.core import Crop, median
 from revisage.temporal.flow import Flow, FlowEstimator, disagreement, squared_lengths, warp
 
 __all__ = [
@@ -130,7 +130,7 @@ def _motion(flow: Flow, back: Flow, target: Crop, source: Crop, size: int, patie
 def _mismatch(target: Crop, warped: Crop) -> NDArray[np.float32]:
     """By how much two pictures differ beyond their noise, ``float32``, 0 where that is all."""
     difference = cv2.subtract(target, warped, dtype=cv2.CV_32F)
-    noise = float(np.clip(1.4826 * np.median(np.abs(inner(difference))), _LEAST_MATCHED, _MOST_MATCHED))
+    noise = float(np.clip(1.4826 * median(np.abs(inner(difference))), _LEAST_MATCHED, _MOST_MATCHED))
     error = cv2.blur(np.square(difference), (5, 5)) / noise**2
     excess: NDArray[np.float32] = np.maximum(error - _EXPECTED, 0) / _EXCESS
     return excess
@@ -202,7 +202,7 @@ def _sampled(picture: Picture) -> Picture:
 
 def _usual(sizes: Picture, least: float, most: float) -> float:
     """The standard deviation that the median of absolute values stands for, within bounds."""
-    return float(np.clip(1.4826 * np.median(sizes), least, most))
+    return float(np.clip(1.4826 * median(sizes), least, most))
 
 
 class Sharpness:

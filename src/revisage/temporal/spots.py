@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from revisage.core import Image, Region
+from revisage.core import Image, Region, median
 from revisage.temporal.flow import Flow, FlowEstimator, warp
 
 __all__ = ["spot_changes"]
@@ -103,7 +103,7 @@ def _flow(target: NDArray[np.uint8], source: NDArray[np.uint8], estimate: FlowEs
 def _spots(now: NDArray[np.uint8], before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Where spots are, ``(h, w) uint8`` 0 or 1."""
     first, second = (cv2.subtract(now, other, dtype=cv2.CV_32F) for other in (before, after))
-    noise = 1.4826 * float(np.median(np.abs(first)))
+    noise = 1.4826 * median(np.abs(first))
     least = max(_LEAST, _TIMES_NOISE * noise)
     differ = np.where(first * second > 0, np.minimum(np.abs(first), np.abs(second)), 0)
     agree = np.abs(first - second) < _AGREEMENT * differ
