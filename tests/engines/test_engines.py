@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import openvino
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,10 +17,13 @@ from revisage import models
 from revisage.core.errors import ConfigError, MissingExtraError, ProcessingError
 from revisage.engines import (
     Engine,
+    ShippedNetwork,
     agreement_db,
     convert,
     cpu_info,
+    is_quantised,
     make_engine,
+    model_notes,
     network_cache,
     openvino_engine,
     read_model,
@@ -246,12 +248,23 @@ def test_a_damaged_cache_is_made_again(
     assert np.array_equal(first, third)
 
 
-def shipped() -> openvino.Model:
+def shipped() -> ShippedNetwork:
     """The detector's second stage, as the package holds it."""
     file = models.verify("compact-detector")
     path = models.compiled_path("compact-detector", file.sha256, "refine")
     assert path is not None
-    return read_model(path, file.path)
+    return ShippedNetwork(path, file.path)
+
+
+def test_a_shipped_network_tells_of_itself_before_it_is_read() -> None:
+    file = models.verify("compact")
+    for part in ("", "int8"):
+        path = models.compiled_path("compact", file.sha256, part)
+        assert path is not None
+        network, model = ShippedNetwork(path, file.path), read_model(path, file.path)
+        assert network.notes == model_notes(model)
+        assert network.notes["weights_sha256"] == file.sha256
+        assert network.is_int8 == is_quantised(model) == bool(part)
 
 
 SHIPPED_HW = (64, 64)
@@ -272,6 +285,7 @@ def test_a_shipped_network_is_taken_from_the_cache_as_it_was_compiled(
     (blob,) = cache.glob("*/net.blob")
     with monkeypatch.context() as patch:
         patch.setattr(openvino_engine, "compile_model", refuse)
+        patch.setattr(ShippedNetwork, "read", refuse)
         second = shipped_engine()(crops(3))[0]
     assert np.array_equal(first, second)
     # Damaged, it is compiled again.
@@ -281,7 +295,7 @@ def test_a_shipped_network_is_taken_from_the_cache_as_it_was_compiled(
     assert network_cache.is_whole(blob.parent)
     # A changed file of the network is another one.
     other = shipped()
-    other.set_rt_info("0" * 64, openvino_engine._SHIPPED)
+    monkeypatch.setattr(ShippedNetwork, "sha256", "0" * 64)
     make_engine(other, SHIPPED_HW, device="cpu", engine="openvino", cache_key="weights")(crops(1))
     assert len(list(cache.glob("*/net.blob"))) == 2
 

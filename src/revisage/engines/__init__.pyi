@@ -1,17 +1,8 @@
 from .choice import Choice, cuda_devices, make_engine, resolve
 from .engine import Engine
-from .openvino_engine import (
-    OpenVinoEngine,
-    compile_model,
-    convert,
-    core,
-    model_files,
-    model_notes,
-    read_model,
-    share_weights,
-    write_model,
-)
-from .openvino_package import load_openvino
+from .openvino_engine import OpenVinoEngine, compile_model, convert
+from .openvino_files import ShippedNetwork, model_files, model_notes, read_model, share_weights, write_model
+from .openvino_package import core, load_openvino
 from .processor import CpuInfo, cpu_info
 from .quantisation import MINIMUM_CROPS, WANTED_CROPS, WANTED_DB, agreement_db, is_quantised, quantise, split
 
@@ -23,6 +14,7 @@ __all__ = [
     "CpuInfo",
     "Engine",
     "OpenVinoEngine",
+    "ShippedNetwork",
     "agreement_db",
     "compile_model",
     "convert",

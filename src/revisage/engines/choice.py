@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from revisage.core import ConfigError, DeviceError, MissingExtraError
 from revisage.engines.engine import Engine, FloatArray, TorchEngine
 from revisage.engines.openvino_engine import make_openvino_engine
+from revisage.engines.openvino_files import ShippedNetwork
 from revisage.engines.processor import CpuInfo, cpu_info
 from revisage.engines.quantisation import is_quantised
 
@@ -206,7 +207,7 @@ def _hardware(device: str, cpu: CpuInfo) -> str:
 
 
 def make_engine(
-    net: nn.Module | openvino.Model,
+    net: nn.Module | openvino.Model | ShippedNetwork,
     size_hw: tuple[int, int] | None = None,
     *,
     device: str = "auto",
@@ -220,7 +221,8 @@ def make_engine(
 
     Args:
         net: takes one (N, 3, H, W) float32 tensor and returns a tensor or a tuple of tensors. It becomes the engine's:
-            it is set to eval mode and moved to the device. Or one in OpenVINO's form, which only its engine runs.
+            it is set to eval mode and moved to the device. Or one in OpenVINO's form, which only its engine runs; one
+            of the package is read when it is first needed.
         size_hw: the only size it will see, or None where sizes vary.
         device, engine, precision: as in :func:`resolve`; ``auto`` precision is fp32 here, so that only a caller who
             knows that an image comes out asks for less.
@@ -244,5 +246,7 @@ def make_engine(
     return make_openvino_engine(net, size_hw, choice.precision, cache_key, calibration, sizes)
 
 
-def _is_int8(net: nn.Module | openvino.Model) -> bool:
+def _is_int8(net: nn.Module | openvino.Model | ShippedNetwork) -> bool:
+    if isinstance(net, ShippedNetwork):
+        return net.is_int8
     return hasattr(net, "get_ops") and is_quantised(cast("openvino.Model", net))

@@ -8,6 +8,7 @@ take more than 2 GiB.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ from pathlib import Path
 from revisage import models
 from revisage.core import file_sha256
 
-__all__ = ["is_whole", "keep", "kept"]
+__all__ = ["is_whole", "keep", "kept", "kept_file"]
 
 _SUMS = "sha256"
 
@@ -36,9 +37,27 @@ def kept(name: str) -> Path | None:
     path = _cache_folder() / name
     if not is_whole(path):
         return None
+    _note_use(path)
+    return path
+
+
+def kept_file(name: str, file: str) -> bytes | None:
+    """What the only file of a folder holds, as :func:`kept` gives that, and read once."""
+    path = _cache_folder() / name
+    try:
+        data = (path / file).read_bytes()
+        known = (path / _SUMS).read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return None
+    if known != _line(hashlib.sha256(data).hexdigest(), file):
+        return None
+    _note_use(path)
+    return data
+
+
+def _note_use(path: Path) -> None:
     with contextlib.suppress(OSError):
         os.utime(path)
-    return path
 
 
 def keep(name: str, save: Callable[[Path], object]) -> None:
@@ -93,4 +112,8 @@ def _prune(newest: Path) -> None:
 
 def _sums(path: Path) -> str:
     names = sorted((file.name for file in path.iterdir() if file.name != _SUMS), reverse=True)
-    return "".join(f"{file_sha256(path / name)}  {name}\n" for name in names)
+    return "".join(_line(file_sha256(path / name), name) for name in names)
+
+
+def _line(digest: str, name: str) -> str:
+    return f"{digest}  {name}\n"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["load_openvino", "without_telemetry"]
+if TYPE_CHECKING:
+    import openvino
+
+__all__ = ["core", "load_openvino", "without_telemetry"]
 
 _CONVERTER = "openvino.tools.ovc"
 
@@ -18,6 +22,12 @@ def load_openvino() -> Any:
     with without_telemetry(), _without_converter():
         import openvino
     return openvino
+
+
+@functools.lru_cache(maxsize=1)
+def core() -> openvino.Core:
+    """The one runtime core of this process; making one takes tens of milliseconds."""
+    return load_openvino().Core()
 
 
 @contextlib.contextmanager

@@ -81,7 +81,7 @@ class Weights:
         See :class:`RestorerInfo` for the others.
     """
 
-    net: nn.Module | openvino.Model
+    net: nn.Module | engines.ShippedNetwork
     name: str
     architecture: str
     settings: dict[str, Any]
@@ -201,13 +201,13 @@ def _shipped(entry: models.ModelEntry, role: str, part: str) -> Weights | None:
     path = models.compiled_path(entry, weights.sha256, part)
     if path is None:
         return None
-    model = engines.read_model(path, weights.path)
-    notes = engines.model_notes(model)
+    net = engines.ShippedNetwork(path, weights.path)
+    notes = net.notes
     if notes.get("role") != role:
         return None
     agrees, config = bool(notes["bf16_agrees"]), dict(notes["config"])
-    side = _side(model, path) if role == "face restorer" else 0
-    return Weights(model, entry.name, entry.arch, config, weights.sha256, entry.licence, side, agrees)
+    side = int(config["size"]) if role == "face restorer" else 0
+    return Weights(net, entry.name, entry.arch, config, weights.sha256, entry.licence, side, agrees)
 
 
 def describe(weights: Weights, engine: Engine, choice: Choice) -> RestorerInfo:

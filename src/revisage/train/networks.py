@@ -117,7 +117,7 @@ def starting_net(name_or_path: str) -> tuple[RestorerConfig, dict[str, Tensor]]:
         return _from_checkpoint(run)
     trainable = [name for kind in _TRAINABLE for name in nets.architecture(kind).names]
     weights = load_weights(name_or_path, "trainable face restorer", trainable)
-    state = {key: value.float() for key, value in weights.net.state_dict().items()}
+    state = {key: value.float() for key, value in cast("nn.Module", weights.net).state_dict().items()}
     if weights.architecture == "compact":
         return CompactConfig.model_validate(weights.settings), state
     if weights.architecture == "compact-fine":

@@ -278,11 +278,10 @@ def _shipped(weight_hash: str) -> tuple[Any, Any, float] | None:
     """Both stages and the threshold in OpenVINO's form, which needs no torch, where it was made of these weights."""
     paths = [models.compiled_path("compact-detector", weight_hash, part) for part in ("", "refine")]
     weights = models.local_path("compact-detector")
-    first, second = (None if path is None else engines.read_model(path, weights) for path in paths)
+    first, second = (None if path is None else engines.ShippedNetwork(path, weights) for path in paths)
     if first is None or second is None:
         return None
-    notes = engines.model_notes(first)
-    return first, second, float(notes.get("threshold", _THRESHOLD))
+    return first, second, float(first.notes.get("threshold", _THRESHOLD))
 
 
 def _in_torch(path: Path) -> tuple[Any, Any, float]:
