@@ -8,7 +8,7 @@ import pytest
 from face_frames import face_at, smooth_picture
 
 from revisage.faces.alignment import AlignedFace, align
-from revisage.faces.compositing import composite
+from revisage.faces.compositing import composite, shown_face
 from revisage.faces.grain import GrainShare, place_of, whole_place, with_grain
 from revisage.media import Frame
 from revisage.media.frame import Colour, PixelLayout
@@ -51,8 +51,9 @@ def noise_of(frame: Frame, clean: Frame) -> tuple[float, float]:
 
 
 def restored_with_grain(noisy: Frame, pasted: Frame, found: AlignedFace, part: float) -> Frame:
-    place = place_of(found, noisy.size_hw)
-    assert place is not None
+    shown = shown_face(found, noisy.size_hw)
+    assert shown is not None
+    place = place_of(shown)
     return with_grain(noisy, pasted, [place], GrainShare(part))
 
 
@@ -84,8 +85,9 @@ def test_a_share_of_what_was_taken_comes_back(share: float) -> None:
 def test_of_strong_noise_no_more_comes_back_than_is_allowed() -> None:
     clean, noisy = grainy(12.0, 0.0)
     found, pasted = cleaned(clean, noisy)
-    place = place_of(found, noisy.size_hw)
-    assert place is not None
+    shown = shown_face(found, noisy.size_hw)
+    assert shown is not None
+    place = place_of(shown)
     had, has = noise_of(noisy, clean)[0], noise_of(pasted, clean)[0]
     held, free = (
         noise_of(with_grain(noisy, pasted, [place], GrainShare(0.5, most)), clean)[0] - has for most in (2.5, 99.0)

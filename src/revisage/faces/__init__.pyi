@@ -19,6 +19,7 @@ from .compositing import (
     landmark_mask,
     matched_difference,
     share_in_frame,
+    shown_face,
     shown_mask,
 )
 from .covered_faces import DOUBTFUL_COVER, with_cover
@@ -84,6 +85,7 @@ __all__ = [
     "share_in_frame",
     "sharpness",
     "shot_look",
+    "shown_face",
     "shown_mask",
     "similarity",
     "suppressed",

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Restored",
+    "ShownFace",
     "composite",
     "hidden_share",
     "landmark_mask",
     "matched_difference",
     "scaled_affine",
     "share_in_frame",
+    "shown_face",
     "shown_mask",
     "shown_region",
 ]
@@ -61,24 +63,53 @@ _COLOUR_SIGMA = 4.0
 
 
 @dataclass(frozen=True, eq=False)
-class _Change:
-    """What one face changes in the frame.
+class ShownFace:
+    """Where a face is shown in a frame.
 
     Attributes:
-        region: where.
-        delta: ``(h, w, 3) float32 RGB`` in 1/255.
-        mask: ``(size, size) float32`` in the crop, which ``delta`` is weighted with already.
+        region: the part of the frame.
+        mask: ``(size, size) float32`` 0 to 1 in the crop, how much of it is the face.
         to_region: crop pixels to pixels of the region.
     """
 
     region: Region
-    delta: NDArray[np.float32]
     mask: NDArray[np.float32]
     to_region: Affine
 
-    def shown_mask(self) -> NDArray[np.float32]:
+    def mask_in_frame(self) -> NDArray[np.float32]:
         """The mask in the region, ``(h, w) float32``."""
         return _warp(self.mask, self.to_region, self.region.size_hw, cv2.INTER_LINEAR)
+
+
+@dataclass(frozen=True, eq=False)
+class _Change:
+    """What one face changes in the frame.
+
+    Attributes:
+        shown: where.
+        delta: ``(h, w, 3) float32 RGB`` in 1/255 in its region, weighted with the mask already.
+    """
+
+    shown: ShownFace
+    delta: NDArray[np.float32]
+
+    @property
+    def region(self) -> Region:
+        return self.shown.region
+
+
+def shown_face(
+    face: AlignedFace, size_hw: tuple[int, int], factors: tuple[float, float] = (1.0, 1.0)
+) -> ShownFace | None:
+    """Where a face is shown in a frame of ``size_hw``, ``factors`` (x, y) as large as the one it was cut from; None
+    where nothing of it is."""
+    mask = shown_mask(face)
+    to_frame = invert(scaled_affine(face.affine, factors))
+    region = shown_region(mask, to_frame, size_hw)
+    if region is None:
+        return None
+    to_frame[:, 2] -= (region.left, region.top)
+    return ShownFace(region, mask, to_frame)
 
 
 def composite(
@@ -87,6 +118,7 @@ def composite(
     upscale: float | tuple[float, float] = 1.0,
     *,
     own_colours: bool = False,
+    places: Sequence[ShownFace | None] | None = None,
 ) -> Frame:
     """Show restored faces in a frame.
 
@@ -96,6 +128,7 @@ def composite(
         upscale: size of ``frame`` over the size the faces were aligned in, as one factor or as two (x, y) where
             rounding to whole pixels made them differ. Pixel centres map as ``(x + 0.5) * upscale - 0.5``.
         own_colours: leave the crops the colours that they have; else they take those of the source.
+        places: of the faces, as :func:`shown_face` gives them, where they are known.
 
     Returns:
         A new frame; ``frame`` itself when nothing changes.
@@ -104,7 +137,10 @@ def composite(
         ValueError: a strength outside 0 to 1, or a restored crop of another shape than its face's.
     """
     factors = upscale if isinstance(upscale, tuple) else (upscale, upscale)
-    changes = [_change(frame, *item, factors, own_colours) for item in restored]
+    if places is None:
+        places = [shown_face(face, frame.size_hw, factors) for face, _, _ in restored]
+    pairs = zip(restored, places, strict=True)
+    changes = [_change(frame, *item, place, factors, own_colours) for item, place in pairs]
     return frame.add_all_rgb(_merged([change for change in changes if change is not None]))
 
 
@@ -119,6 +155,7 @@ def _change(
     face: AlignedFace,
     restored: Crop,
     strength: float,
+    shown: ShownFace | None,
     factors: tuple[float, float],
     own_colours: bool,
 ) -> _Change | None:
@@ -129,35 +166,32 @@ def _change(
         raise ValueError(f"a restored crop is {face.crop.shape} uint8, got {restored.shape} {restored.dtype}")
     is_restored = face.shows_restored and not (face.fine is None and np.array_equal(restored, face.crop))
     is_fine, is_enlarged = face.fine is not None and face.fine.delta is not None, factors != (1.0, 1.0)
-    if strength == 0 or not (is_restored or is_fine):
+    if shown is None or strength == 0 or not (is_restored or is_fine):
         return None
-    mask = shown_mask(face)
-    to_frame = invert(scaled_affine(face.affine, factors))
-    region = shown_region(mask, to_frame, frame.size_hw)
-    if region is None:
-        return None
-    to_frame[:, 2] -= (region.left, region.top)
-    change = _Change(region, np.zeros((*region.size_hw, 3), np.float32), mask, to_frame)
+    region = shown.region
     if is_restored:
-        change = _with_restored(change, face, restored, strength, own_colours)
+        change = _Change(shown, _moved_change(shown, face, restored, strength, own_colours))
+    else:
+        change = _Change(shown, np.zeros((*region.size_hw, 3), np.float32))
     if not is_fine and not is_enlarged:
         return change
-    mask, fine = change.shown_mask()[..., None] * np.float32(strength), _moved_fine(face, region, factors)
+    mask, fine = shown.mask_in_frame()[..., None] * np.float32(strength), _moved_fine(face, region, factors)
     if is_restored and is_enlarged:
         fine = fine - _unseen(change, face, frame.rgb(region) + fine, mask)
     return replace(change, delta=change.delta + mask * fine)
 
 
-def _with_restored(change: _Change, face: AlignedFace, restored: Crop, strength: float, own_colours: bool) -> _Change:
-    """The change of a face with what a restorer made of its crop."""
+def _moved_change(
+    shown: ShownFace, face: AlignedFace, restored: Crop, strength: float, own_colours: bool
+) -> NDArray[np.float32]:
+    """What a restorer made of a face's crop changes where it is shown, ``(h, w, 3) float32 RGB``."""
     if own_colours:
         difference = cv2.subtract(restored, face.base, dtype=cv2.CV_32F)
     else:
-        difference = matched_difference(face.base, restored, change.mask, face.steady)
-    shown = strength if face.fine is None else strength * face.fine.rest
-    weighted = cv2.multiply(difference, cv2.merge((change.mask,) * 3), scale=shown, dst=difference)
-    moved = _warp(weighted, change.to_region, change.region.size_hw, cv2.INTER_CUBIC)
-    return replace(change, delta=moved)
+        difference = matched_difference(face.base, restored, shown.mask, face.steady)
+    part = strength if face.fine is None else strength * face.fine.rest
+    weighted = cv2.multiply(difference, cv2.merge((shown.mask,) * 3), scale=part, dst=difference)
+    return _warp(weighted, shown.to_region, shown.region.size_hw, cv2.INTER_CUBIC)
 
 
 def _unseen(
@@ -168,7 +202,7 @@ def _unseen(
     It is noise where the restorer took its like off what it saw, and there already where it made that sharper: as far
     as the change has it, either way. A crop that the restorer left as it was stays as sharp as the output is.
     """
-    base = _warp(face.base.astype(np.float32), change.to_region, change.region.size_hw, cv2.INTER_CUBIC)
+    base = _warp(face.base.astype(np.float32), change.shown.to_region, change.region.size_hw, cv2.INTER_CUBIC)
     finer = np.clip(1 / crop_scale(face.affine) - 1, 0, 0.5) / 0.5
     unseen: NDArray[np.float32] = (output - base) * np.float32(1 - finer)
     weighted = unseen * shown
@@ -235,7 +269,7 @@ def _merged(changes: list[_Change]) -> list[tuple[Region, NDArray[np.float32]]]:
                 slice(columns.start - region.left, columns.stop - region.left),
             )
             total[inside] += change.delta
-            masks[inside] += change.shown_mask()
+            masks[inside] += change.shown.mask_in_frame()
         total /= np.maximum(masks, 1)[..., None]
         merged.append((region, total))
     return merged

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revisage.core import Region
-from revisage.faces.alignment import AlignedFace, invert, warp_antialiased
-from revisage.faces.compositing import scaled_affine, shown_mask, shown_region
+from revisage.faces.compositing import ShownFace
 
 if TYPE_CHECKING:
     from revisage.media import Frame
@@ -88,16 +87,9 @@ class Place:
     mask: NDArray[np.float32]
 
 
-def place_of(face: AlignedFace, size_hw: tuple[int, int], factors: tuple[float, float] = (1.0, 1.0)) -> Place | None:
-    """Where a face is shown in a frame of ``size_hw``, ``factors`` (x, y) as large as the one it was cut from."""
-    mask = shown_mask(face)
-    to_frame = invert(scaled_affine(face.affine, factors))
-    region = shown_region(mask, to_frame, size_hw)
-    if region is None:
-        return None
-    to_frame[:, 2] -= (region.left, region.top)
-    shown = warp_antialiased(mask, to_frame, region.size_hw, interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT)
-    return Place(region, shown)
+def place_of(shown: ShownFace) -> Place:
+    """The place of a face that is shown in a frame."""
+    return Place(shown.region, shown.mask_in_frame())
 
 
 def whole_place(size_hw: tuple[int, int]) -> Place:

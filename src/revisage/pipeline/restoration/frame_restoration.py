@@ -23,6 +23,7 @@ from revisage.faces import (
     load_detector,
     matched_difference,
     place_of,
+    shown_face,
     shown_mask,
     whole_place,
     with_fine,
@@ -355,14 +356,15 @@ class FaceWork:
             strengths = [
                 0 if face.is_left else strength for face, strength in zip(item.aligned, strengths, strict=True)
             ]
-            result = self._composite(canvas, list(zip(aligned, item.restored, strengths, strict=True)))
+            factors = (1.0, 1.0)
         else:
             aligned = item.aligned
-            result = self._composite(canvas, list(zip(aligned, item.restored, strengths, strict=True)), factors)
+        places = [shown_face(face, canvas.size_hw, factors) for face in aligned]
+        faces = list(zip(aligned, item.restored, strengths, strict=True))
+        result = self._composite(canvas, faces, factors, places=places)
         if self._grain:
-            scale = factors if aligned is item.aligned else (1.0, 1.0)
-            places = [place_of(face, canvas.size_hw, scale) for face in aligned]
-            result = with_grain(canvas, result, [place for place in places if place is not None], self._grain)
+            shown = [place_of(place) for place in places if place is not None]
+            result = with_grain(canvas, result, shown, self._grain)
         return result
 
     def _aligned_again(
