@@ -100,6 +100,25 @@ def test_a_face_that_jumps_is_found_again(detector: Counting, face: np.ndarray) 
         assert away(here, detector(image)[0]) < 0.015
 
 
+def test_a_face_that_is_not_looked_for_is_not_taken_for_the_one_beside_it(face: np.ndarray) -> None:
+    class Mistaken(Counting):
+        """Sees another face beside each, which moves on."""
+
+        def candidates(
+            self, picture: Image | Picture, *, turned: bool = False, within: Region | None = None
+        ) -> list[Face]:
+            found = super().candidates(picture, turned=turned, within=within)
+            away = 0.7 if isinstance(picture, Frame) and picture.index == 0 else 0.9
+            (one,) = found
+            x, y, width, height = one.box
+            marks = one.landmarks + np.float32([away * one.size, 0])
+            return [one, Face((x + away * one.size, y, width, height), marks, 0.8)]
+
+    for seen in faces_of(Mistaken(), [face] * 9):
+        for number, one in enumerate(seen):
+            assert all(away(one, other) > 0.5 for other in seen[:number])
+
+
 def test_nothing_is_followed_across_a_cut(detector: Counting, face: np.ndarray) -> None:
     """The last frame of a shot and the first of the next are searched."""
     found = faces_of(detector, [PLAIN, PLAIN, face, PLAIN, face], cuts=[3])

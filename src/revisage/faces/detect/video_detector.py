@@ -296,8 +296,11 @@ class VideoDetector:
         seen = self._seen([sight.picture for _, sight, _ in due], expected)
         for (place, _, here), before, found in zip(due, expected, seen, strict=True):
             self._check(before, found, place)
+            others = [path.at(place) for path in paths if not path.is_due(place)]
             for path, face in zip(here, found, strict=True):
-                path.seen[place] = face
+                # In the window around one face another one may be seen, which is not looked for in this frame.
+                is_other = face is not None and any(_same(face, other) for other in others)
+                path.seen[place] = None if is_other else face
 
     def _carry(self, faces: list[Face], sights: list[tuple[int, _Sight]], *, may_end: bool) -> None:
         """Follow faces from frame to frame, until they come upon one that is known, or are not seen if they may end."""
