@@ -41,6 +41,8 @@ _REDUCED = 0.25
 landmarks in the image itself."""
 _WORTHWHILE = 1.25
 """A second look pays from this much more detail on."""
+_NOT_MUCH_FINER = 2.0
+"""Up to this much more detail it shows all that the first one would, so that it will do alone."""
 _TURNED_SIDE, _SURER = 256, 0.05
 """A face is turned in a crop of this side (px), and stands otherwise where that raises the score by this much: by 0.17
 and more on faces turned by 135° and 180°, on none of 49 faces of the test scenes."""
@@ -103,9 +105,8 @@ class FaceDetector:
     def candidates(self, picture: Image | Picture, *, turned: bool = False, within: Region | None = None) -> list[Face]:
         """Faces and what may be faces, the largest first: a tracker carries tracks on with them.
 
-        The picture is searched at a size that suits the network, again reduced when its faces may be larger than the
-        network knows, and a large one once more in detail for small faces. Boxes are cut at its border; landmarks are
-        not.
+        The picture is searched at a size that suits the network, a large one in more detail, for small faces, and again
+        reduced when its faces may be larger than the network knows. Boxes are cut at its border; landmarks are not.
 
         Args:
             picture: ``(H, W, 3) uint8 RGB`` of any size, or a frame.
@@ -119,6 +120,9 @@ class FaceDetector:
         """
         picture = as_picture(picture)
         scales = working_scales(picture.size_hw, self._finder.pixels, self._finder.smallest)
+        if self._finder.largest is not None and scales[-1] < _NOT_MUCH_FINER * scales[0]:
+            # What is too large for the finer scale is found in the reduced picture.
+            scales = scales[-1:]
         part = picture if within is None else PicturePart(picture, within)
         if self._finder.second_look:
             found = self._confirmed(part, scales, self._turned if turned else None)
