@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from revisage.core.errors import ConfigError, ModelError, UserError
 from revisage.faces import FaceDetector, Found, load_detector, suppressed
 from revisage.faces.detect.candidates import without_parts
+from revisage.faces.detect.compact_finder import CompactFinder
 from revisage.faces.detect.detector import working_scales
 from revisage.faces.detect.official_finders import RetinaFaceFinder, YuNetFinder
 from revisage.media import area_resized
@@ -166,6 +167,28 @@ def test_scales_bound_the_work(height: int, width: int) -> None:
     assert all(0 < scale <= 1 for scale in scales)
     assert max(scales) ** 2 * height * width <= 2.4e6
     assert min(scales) ** 2 * height * width <= 640 * 480 * 1.01
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "searched"),
+    [
+        ((720, 1280), [(104, 185), (416, 739)]),
+        ((1080, 1920), [(144, 256), (576, 1024)]),
+        ((2160, 3840), [(104, 185), (416, 739), (1152, 2048)]),
+    ],
+)
+def test_a_picture_is_searched_in_two_sizes_where_one_is_much_finer(
+    compact: FaceDetector, size_hw: tuple[int, int], searched: list[tuple[int, int]]
+) -> None:
+    class Finder(CompactFinder):
+        def __call__(self, image: np.ndarray, min_score: float) -> Found:
+            seen.append(image.shape[:2])
+            return Found.none()
+
+    seen: list[tuple[int, int]] = []
+    finder = Finder(compact._finder._engine, compact._finder.second_look)
+    assert FaceDetector("compact", finder, "").candidates(np.zeros((*size_hw, 3), np.uint8)) == []
+    assert seen == searched
 
 
 def found(boxes: list[tuple[float, float, float, float]], scores: list[float]) -> Found:
