@@ -48,6 +48,7 @@ def test_a_state_dict_is_enough_to_rebuild_its_network(arch: str, config: dict[s
         ("restoreformer_512", {}),
         ("codeformer_512", {}),
         ("compact-detector", {"refine": (8, 8, 8, 8)}),
+        ("compact-detector", {"lying": 8}),
         ("compact-fine", None),
         ("compact-reader", None),
         ("retinaface_mobile0_25", {}),

@@ -10,7 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from revisage.nets import STRIDES, CompactDetector, CompactDetectorConfig, cell_centres, decode_maps
+from revisage.nets import (
+    LYING_CHANNELS,
+    STRIDES,
+    CompactDetector,
+    CompactDetectorConfig,
+    cell_centres,
+    decode_lying_maps,
+    decode_maps,
+)
 from revisage.nets.compact_decoding import CHANNELS
 
 
@@ -31,6 +39,30 @@ def test_maps_have_one_cell_per_stride(net: CompactDetector) -> None:
     with torch.inference_mode():
         maps = net(torch.zeros(2, 3, 96, 160))
     assert [tuple(m.shape) for m in maps] == [(2, 15, 12, 20), (2, 15, 6, 10), (2, 15, 3, 5)]
+
+
+def test_a_branch_for_faces_that_lie_changes_no_other_map(net: CompactDetector) -> None:
+    more = CompactDetector(CompactDetectorConfig(lying=8)).eval()
+    more.load_state_dict(net.state_dict(), strict=False)
+    images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    with torch.inference_mode():
+        maps = more(images)
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(net(images), maps[:3], strict=True))
+    assert [tuple(m.shape) for m in maps[3:]] == [(1, LYING_CHANNELS, 64 // s, 96 // s) for s in STRIDES]
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_face_that_lies_is_where_its_cell_says(level: int) -> None:
+    maps = [np.full((LYING_CHANNELS, 64 // s, 96 // s), -50, np.float32) for s in STRIDES]
+    maps[level][:, 1, 2] = 0, 0.25, -0.5, np.log(3)
+    boxes, landmarks, scores = decode_lying_maps(maps, min_score=0.1)
+    x, y = (np.array([2, 1]) + 0.5 + [0.25, -0.5]) * STRIDES[level] - 0.5
+    half = 1.5 * STRIDES[level]
+    np.testing.assert_allclose(boxes, [[x - half, y - half, x + half, y + half]], rtol=1e-5)
+    np.testing.assert_allclose(scores, [0.5])
+    assert landmarks.shape == (1, 5, 2) and np.isnan(landmarks).all()
+    with pytest.raises(ValueError, match=r"shape \(4, rows, columns\)"):
+        decode_lying_maps([np.zeros((CHANNELS, 8, 8), np.float32)] * 3)
 
 
 def test_it_stays_small(net: CompactDetector) -> None:

@@ -98,6 +98,13 @@ def refiner(run: Run, config: ConfigFile = None, set_: Settings = None, resume: 
 
 
 @train_app.command()
+def lying(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Resume = False) -> None:
+    """Train the branch of a face detector that finds faces which lie on their side or stand on their head."""
+    settings = _settings(train.LyingTrainConfig, _base(run, config, resume), set_)
+    train.train_lying(settings, run, resume=resume, progress=_print_record)
+
+
+@train_app.command()
 def reader(run: Run, config: ConfigFile = None, set_: Settings = None, resume: Resume = False) -> None:
     """Train a face reader by networks that teach it identity, pose, landmarks and expression."""
     settings = _settings(train.ReaderTrainConfig, _base(run, config, resume), set_)

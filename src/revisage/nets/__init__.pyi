@@ -3,16 +3,18 @@ from .compact import CompactConfig, CompactGFPGAN
 from .compact_decoding import (
     CROP,
     ENLARGED,
+    LYING_CHANNELS,
     OUTPUTS,
     STRIDES,
     cell_centres,
     crop_affines,
     decode_crops,
+    decode_lying_maps,
     decode_maps,
     rolls,
     unmirrored,
 )
-from .compact_detector import REFINER_WIDTHS, CompactDetector, CompactDetectorConfig, CompactRefiner
+from .compact_detector import REFINER_WIDTHS, CompactDetector, CompactDetectorConfig, CompactRefiner, LyingBranch
 from .compact_fine import FINE_STRIDE, CompactFine, CompactFineConfig, FineChange
 from .compact_reader import READER_SIZE, CompactReader
 from .face_embedding import MobileFaceNet
@@ -23,6 +25,7 @@ __all__ = [
     "CROP",
     "ENLARGED",
     "FINE_STRIDE",
+    "LYING_CHANNELS",
     "OUTPUTS",
     "READER_SIZE",
     "REFINER_WIDTHS",
@@ -44,6 +47,7 @@ __all__ = [
     "FineChange",
     "GFPGANClean",
     "LPIPSHeads",
+    "LyingBranch",
     "MobileFaceNet",
     "Role",
     "ScaledActivation",
@@ -58,6 +62,7 @@ __all__ = [
     "channels_by_size",
     "crop_affines",
     "decode_crops",
+    "decode_lying_maps",
     "decode_maps",
     "infer_arch",
     "lpips",

@@ -16,11 +16,13 @@ __all__ = [
     "CHANNELS",
     "CROP",
     "ENLARGED",
+    "LYING_CHANNELS",
     "OUTPUTS",
     "STRIDES",
     "cell_centres",
     "crop_affines",
     "decode_crops",
+    "decode_lying_maps",
     "decode_maps",
     "rolls",
     "unmirrored",
@@ -30,6 +32,8 @@ STRIDES = (8, 16, 32)
 """Px of the picture per cell of each of the first stage's maps."""
 CHANNELS = 1 + 4 + 10
 """Per cell: score logit; log distances left, top, right, bottom; x, y of five points. All in units of the stride."""
+LYING_CHANNELS = 1 + 2 + 1
+"""Per cell of the maps of faces that lie: score logit; the centre x, y from the cell's; log side. In strides."""
 CROP = 64
 """Side of the second stage's crops, px."""
 ENLARGED = 1.5
@@ -71,26 +75,53 @@ def decode_maps(maps: Sequence[Floats], *, min_score: float = 0.0) -> tuple[Floa
     Raises:
         ValueError: the maps are not such maps.
     """
+    raw, centres, strides, scores = _chosen(maps, CHANNELS, min_score)
+    distances = np.exp(np.minimum(raw[:, 1:5], _MAX_LOG_DISTANCE)) * strides
+    boxes = np.concatenate((centres - distances[:, :2], centres + distances[:, 2:]), axis=1)
+    landmarks = centres[:, None] + raw[:, 5:].reshape(-1, 5, 2) * strides[:, None]
+    return boxes.astype(np.float32), landmarks.astype(np.float32), scores
+
+
+def decode_lying_maps(maps: Sequence[Floats], *, min_score: float = 0.0) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Faces that lie on their side or stand on their head, from the raw maps of the branch that finds them.
+
+    Args:
+        maps: one (4, H/s, W/s) or (1, 4, H/s, W/s) array per stride, in the order of `STRIDES`.
+        min_score: as for `decode_maps`.
+
+    Returns:
+        As `decode_maps`; boxes are squares, and landmarks NaN: it is not told how the faces lie.
+
+    Raises:
+        ValueError: the maps are not such maps.
+    """
+    raw, centres, strides, scores = _chosen(maps, LYING_CHANNELS, min_score)
+    middles = centres + raw[:, 1:3] * strides
+    half = np.exp(np.minimum(raw[:, 3:4], _MAX_LOG_DISTANCE)) * strides / 2
+    boxes = np.concatenate((middles - half, middles + half), axis=1)
+    return boxes.astype(np.float32), np.full((len(boxes), 5, 2), np.nan, np.float32), scores
+
+
+def _chosen(
+    maps: Sequence[Floats], channels: int, min_score: float
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Of the cells that score enough the raw values (A, channels), centres (A, 2), strides (A, 1) and scores (A,)."""
     if len(maps) != len(STRIDES):
         raise ValueError(f"expected {len(STRIDES)} maps, one per stride, got {len(maps)}")
-    cells = np.concatenate([_cells(level) for level in maps], axis=1)
+    cells = np.concatenate([_cells(level, channels) for level in maps], axis=1)
     # tanh form of the logistic function: no overflow for large negative logits.
     scores = 0.5 + 0.5 * np.tanh(0.5 * cells[0])
     chosen = np.flatnonzero(scores >= min_score)
     centres, strides = (values[chosen] for values in _grid(tuple(level.shape[-2:] for level in maps)))
-    raw = cells[:, chosen].T
-    distances = np.exp(np.minimum(raw[:, 1:5], _MAX_LOG_DISTANCE)) * strides
-    boxes = np.concatenate((centres - distances[:, :2], centres + distances[:, 2:]), axis=1)
-    landmarks = centres[:, None] + raw[:, 5:].reshape(-1, 5, 2) * strides[:, None]
-    return boxes.astype(np.float32), landmarks.astype(np.float32), scores[chosen].astype(np.float32)
+    return cells[:, chosen].T, centres, strides, scores[chosen].astype(np.float32)
 
 
-def _cells(level: npt.NDArray[np.floating[Any]]) -> FloatArray:
-    """A map as (15, cells)."""
+def _cells(level: npt.NDArray[np.floating[Any]], channels: int) -> FloatArray:
+    """A map as (channels, cells)."""
     raw = level[0] if level.ndim == 4 and level.shape[0] == 1 else level
-    if raw.ndim != 3 or raw.shape[0] != CHANNELS:
-        raise ValueError(f"expected a map of shape ({CHANNELS}, rows, columns), got {level.shape}")
-    return raw.reshape(CHANNELS, -1).astype(np.float32, copy=False)
+    if raw.ndim != 3 or raw.shape[0] != channels:
+        raise ValueError(f"expected a map of shape ({channels}, rows, columns), got {level.shape}")
+    return raw.reshape(channels, -1).astype(np.float32, copy=False)
 
 
 @functools.lru_cache(maxsize=64)

@@ -18,11 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from revisage.nets.arch_records import Architecture, Shapes
-from revisage.nets.compact_decoding import CHANNELS, CROP, OUTPUTS, STRIDES
+from revisage.nets.compact_decoding import CHANNELS, CROP, LYING_CHANNELS, OUTPUTS, STRIDES
 
-__all__ = ["ARCH", "REFINER_WIDTHS", "CompactDetector", "CompactDetectorConfig", "CompactRefiner"]
+__all__ = ["ARCH", "REFINER_WIDTHS", "CompactDetector", "CompactDetectorConfig", "CompactRefiner", "LyingBranch"]
 
 REFINER_WIDTHS = (16, 32, 48, 56)
+
+_RARE = -4.6
+"""Score logits at the start: one cell in a hundred holds a face (the prior of focal loss, Lin et al. 2017)."""
 
 
 def _unit(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -54,6 +57,7 @@ class CompactDetectorConfig:
         blocks: residual blocks in each of those stages.
         neck: channels of the pyramid and the heads.
         refine: channels of the second stage; none without one.
+        lying: channels of the branch that finds faces which lie; 0 without one.
     """
 
     stem: int = 16
@@ -61,6 +65,7 @@ class CompactDetectorConfig:
     blocks: tuple[int, int, int, int] = (0, 3, 2, 1)
     neck: int = 48
     refine: tuple[int, ...] = ()
+    lying: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
@@ -131,13 +136,45 @@ class _Head(nn.Module):
         return torch.cat((self.score(self.score_tower(x)), self.shape(self.shape_tower(x))), 1)
 
 
+class LyingBranch(nn.Module):
+    """Finds faces that lie on their side or stand on their head, in the maps by which upright ones are found.
+
+    `forward` takes the backbone's maps and the pyramid's of each stride of `STRIDES`, and gives one raw map
+    (N, 4, H/s, W/s) for each; `decode_lying_maps` turns those of one image into faces.
+    """
+
+    def __init__(self, inputs: Sequence[int], channels: int) -> None:
+        """Make one with random weights.
+
+        Args:
+            inputs: channels of both maps together at each stride.
+            channels: of its own.
+        """
+        super().__init__()
+        self.levels = nn.ModuleList(
+            nn.Sequential(_unit(width, channels, 1), _unit(channels, channels), nn.Conv2d(channels, LYING_CHANNELS, 1))
+            for width in inputs
+        )
+        for level in self.levels:
+            assert isinstance(level, nn.Sequential)
+            last = level[-1]
+            assert isinstance(last, nn.Conv2d) and last.bias is not None
+            nn.init.normal_(last.weight, std=0.01)
+            nn.init.zeros_(last.bias)
+            nn.init.constant_(last.bias[:1], _RARE)
+
+    def forward(self, backbone: Sequence[Tensor], pyramid: Sequence[Tensor]) -> list[Tensor]:
+        pairs = zip(self.levels, backbone, pyramid, strict=True)
+        return [level(torch.cat((seen, combined), 1)) for level, seen, combined in pairs]
+
+
 class CompactDetector(nn.Module):
     """Finds faces with five landmarks in an image.
 
     `forward` takes (N, 3, H, W) float32 RGB in [-1, 1], H and W multiples of 32, and gives three raw maps
-    (N, 15, H/s, W/s) for the strides s of `STRIDES`; `decode_maps` turns those of one image into boxes. `refine` is the
-    second stage, which looks at those boxes more closely, or None; it is run apart, as what it looks at is not known
-    before.
+    (N, 15, H/s, W/s) for the strides s of `STRIDES`; `decode_maps` turns those of one image into boxes. With a branch
+    `lying` its three maps follow. `refine` is the second stage, which looks at those boxes more closely, or None; it is
+    run apart, as what it looks at is not known before.
     """
 
     def __init__(self, config: CompactDetectorConfig | None = None) -> None:
@@ -154,6 +191,8 @@ class CompactDetector(nn.Module):
         self.heads = nn.ModuleList(_Head(neck) for _ in STRIDES)
         self._initialise()
         self.refine = CompactRefiner(self.config.refine) if self.config.refine else None
+        read = [width + neck for width in self.config.stages[1:]]
+        self.lying = LyingBranch(read, self.config.lying) if self.config.lying else None
 
     def _initialise(self) -> None:
         for module in self.modules():
@@ -163,11 +202,16 @@ class CompactDetector(nn.Module):
             assert isinstance(head, _Head)
             nn.init.normal_(head.score.weight, std=0.01)
             nn.init.normal_(head.shape.weight, std=0.01)
-            # One cell in a hundred holds a face at the start (the prior of focal loss, Lin et al. 2017).
-            nn.init.constant_(head.score.bias, -4.6)  # type: ignore[arg-type]
+            nn.init.constant_(head.score.bias, _RARE)  # type: ignore[arg-type]
             nn.init.zeros_(head.shape.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        backbone, pyramid = self.maps(x)
+        found = [head(combined) for head, combined in zip(self.heads, pyramid, strict=True)]
+        return (*found, *(self.lying(backbone, pyramid) if self.lying is not None else ()))
+
+    def maps(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """What the branches read, for the strides of `STRIDES`: the backbone's maps, and the pyramid's."""
         x = self.stem(x)
         features: list[Tensor] = []
         for stage in self.stages:
@@ -176,7 +220,7 @@ class CompactDetector(nn.Module):
         at8, at16, at32 = (lateral(f) for lateral, f in zip(self.laterals, features[1:], strict=True))
         at16 = at16 + nn.functional.interpolate(at32, scale_factor=2.0, mode="nearest")
         at8 = at8 + nn.functional.interpolate(at16, scale_factor=2.0, mode="nearest")
-        return self.heads[0](at8), self.heads[1](at16), self.heads[2](at32)
+        return features[1:], [at8, at16, at32]
 
 
 def _settings(shapes: Shapes) -> dict[str, Any]:
@@ -192,6 +236,7 @@ def _settings(shapes: Shapes) -> dict[str, Any]:
         "blocks": tuple(len(numbers(f"stages.{stage}.")) - 1 for stage in stages),
         "neck": shapes["laterals.0.0.weight"][0],
         "refine": tuple(shapes[key][0] for key in _REFINER_CONVOLUTIONS if key in shapes),
+        "lying": shapes["lying.levels.0.0.0.weight"][0] if "lying.levels.0.0.0.weight" in shapes else 0,
     }
 
 

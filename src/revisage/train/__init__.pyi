@@ -7,7 +7,7 @@ from .degrade import (
     generator,
     motion_kernel,
 )
-from .detector import train_detector, train_refiner
+from .detector import train_detector, train_lying, train_refiner
 from .export import FORMATS, card_path, export_model, export_run
 from .images import FaceSource, ListedImage, listed_images, read_image
 from .prior import train_prior
@@ -17,6 +17,7 @@ from .run_record import read_status
 from .settings import (
     CoverTrainConfig,
     DetectorTrainConfig,
+    LyingTrainConfig,
     PriorTrainConfig,
     ReaderTrainConfig,
     RefineTrainConfig,
@@ -32,6 +33,7 @@ __all__ = [
     "Drawn",
     "FaceSource",
     "ListedImage",
+    "LyingTrainConfig",
     "PriorTrainConfig",
     "ReaderTrainConfig",
     "Recogniser",
@@ -50,6 +52,7 @@ __all__ = [
     "read_status",
     "train_cover",
     "train_detector",
+    "train_lying",
     "train_prior",
     "train_reader",
     "train_refiner",

@@ -206,7 +206,13 @@ def read_run(folder: Path, checkpoint: Choice | None = None) -> TrainedRun:
 def _leaves_weights(folder: Path) -> bool:
     """Whether a file of weights is what the run itself left: a restorer may have been exported by that name."""
     last = folder / "last.pt"
-    return not last.is_file() or read_checkpoint(last).get("stage") in ("detector", "refiner", "reader", "cover")
+    return not last.is_file() or read_checkpoint(last).get("stage") in (
+        "detector",
+        "refiner",
+        "lying",
+        "reader",
+        "cover",
+    )
 
 
 def _restorer(folder: Path, checkpoint: Choice | None) -> TrainedRun:

@@ -21,6 +21,7 @@ __all__ = [
     "CoverTrainConfig",
     "DetectorTrainConfig",
     "GFPGANConfig",
+    "LyingTrainConfig",
     "NetConfig",
     "PriorTrainConfig",
     "ReaderTrainConfig",
@@ -431,6 +432,21 @@ class RefineTrainConfig(SceneConfig):
         if self.hard and self.start is None:
             raise ValueError("hard asks the weights that a run begins with: set start, or hard=false")
         return self
+
+
+class LyingTrainConfig(SceneConfig):
+    """The branch of a face detector's first stage that finds faces which lie: one run."""
+
+    start: Path = Field(description="a detector's weights: nothing of them changes, the branch is put beside them")
+    width: int = Field(default=24, ge=4, description="channels of the branch")
+    held_out: int = Field(default=100, ge=1, description="scenes kept out of training, those the detector kept out")
+    steps: int = Field(default=800, ge=1)
+    learning_rate: float = Field(default=4e-3, gt=0)
+    size: int = Field(default=256, ge=64, multiple_of=64, description="side of the square training views, px")
+    batch: int = Field(default=12, ge=1)
+    warm_up_steps: int = Field(default=50, ge=0)
+    ema: float = Field(default=0.995, ge=0, lt=1, description="the average of the weights that is kept")
+    seed: int = Field(default=9, ge=0)
 
 
 def _warmed_cosine(config: StageConfig, step: int, warm_up_steps: int, *, last: float) -> float:

@@ -40,6 +40,18 @@ def test_a_turned_face_has_its_own_landmarks(detector: FaceDetector, photo: np.n
     assert face.lies and not upright.lies
 
 
+def test_a_picture_of_upright_faces_is_searched_once(
+    detector: FaceDetector, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = []
+    maps = detector._finder._maps  # type: ignore[attr-defined]
+    monkeypatch.setattr(detector._finder, "_maps", lambda images: searched.append(len(images)) or maps(images))
+    upright = detector.candidates(photo)
+    count = len(searched)
+    assert detector.candidates(photo, turned=True) == upright
+    assert len(searched) == 2 * count
+
+
 def test_a_face_is_followed_from_upright_to_lying(detector: FaceDetector, photo: np.ndarray) -> None:
     (upright,) = detector(photo)
     video = VideoDetector(detector)

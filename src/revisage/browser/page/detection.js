@@ -34,17 +34,21 @@ const PART_AREA = 0.4;
 
 const logistic = (x) => 0.5 + 0.5 * Math.tanh(0.5 * x);
 
-/** Candidates in the pixels of the network's input. maps: [{data, dims: [1, 15, rows, columns]}] by stride. */
+/**
+ * Candidates in the pixels of the network's input. maps: [{data, dims: [1, 15, rows, columns]}] by stride; those of faces
+ * that lie, which follow, are left.
+ */
 export function decodeMaps(maps, lowest) {
   const found = [];
-  maps.forEach(({ data, dims }, level) => {
+  STRIDES.forEach((stride, level) => {
+    const { data, dims } = maps[level];
     const [rows, columns] = dims.slice(-2);
     const cells = rows * columns;
     for (let cell = 0; cell < cells; cell++) {
       const score = logistic(data[cell]);
       if (score < lowest) continue;
       const raw = Array.from({ length: CHANNELS }, (_, channel) => data[channel * cells + cell]);
-      found.push(decodedCell(raw, cell % columns, Math.floor(cell / columns), STRIDES[level], score));
+      found.push(decodedCell(raw, cell % columns, Math.floor(cell / columns), stride, score));
     }
   });
   return found;

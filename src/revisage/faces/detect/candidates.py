@@ -245,6 +245,11 @@ class Finder(Protocol):
         """The same in each of several images of one size, in less time than one after another."""
         ...
 
+    def with_hints(self, image: Image, min_score: float) -> tuple[Found, Found]:
+        """The same detections, and places where faces may lie on their side or stand on their head, with landmarks of
+        NaN; none where a network has no eye for them."""
+        ...
+
 
 def padded(image: Image, multiple: int) -> Image:
     """The image with black added at the right and below, to sides that are multiples of ``multiple``."""

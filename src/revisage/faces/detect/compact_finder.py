@@ -215,6 +215,9 @@ _AT_ONCE = 4
 """Images that the first stage sees at once, at most: four of 128 x 128 px take 0.78 of what they take one by one, and
 eight as much each. The fewer the sizes of batches, the fewer an engine prepares itself for."""
 
+_HINT = 0.25
+"""Score from which the branch for faces that lie hints at one."""
+
 _SCALES, _CROWDS = 4, 6
 """An image is searched at up to three sizes, and around a face at a fourth; its proposals, and then those that hold,
 fill batches of other sizes."""
@@ -269,9 +272,20 @@ class CompactFinder:
         """The same in each of several images of one size."""
         found: list[Found] = []
         for start in range(0, len(images), _AT_ONCE):
-            maps = self._engine(planes([padded(image, 32) for image in images[start : start + _AT_ONCE]]))
+            maps = self._maps(images[start : start + _AT_ONCE])[: len(nets.STRIDES)]
             found += [Found(*nets.decode_maps(levels, min_score=min_score)) for levels in zip(*maps, strict=True)]
         return found
+
+    def with_hints(self, image: Image, min_score: float) -> tuple[Found, Found]:
+        """See :meth:`.candidates.Finder.with_hints`."""
+        maps = self._maps([image])
+        upright, lying = maps[: len(nets.STRIDES)], maps[len(nets.STRIDES) :]
+        found = Found(*nets.decode_maps(upright, min_score=min_score))
+        return found, Found(*nets.decode_lying_maps(lying, min_score=_HINT))
+
+    def _maps(self, images: Sequence[Image]) -> Sequence[Floats]:
+        """The raw maps of all branches."""
+        return self._engine(planes([padded(image, 32) for image in images]))
 
 
 def _shipped(weight_hash: str) -> tuple[Any, Any, float] | None:

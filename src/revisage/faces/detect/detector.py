@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from revisage.faces.detect.candidates import (
 )
 from revisage.faces.detect.compact_finder import CompactFinder, upright_crop
 from revisage.faces.detect.official_finders import RetinaFaceFinder, YuNetFinder
-from revisage.faces.detect.turned_faces import HINT, WINDOW, TurnedFaces, turned_window, window_scale
+from revisage.faces.detect.turned_faces import WINDOW, TurnedFaces, turned_window, window_scale
 
 __all__ = ["FaceDetector", "load_detector", "nearest_faces", "working_scales"]
 
@@ -50,6 +50,10 @@ _NEAR, _SIZE_RATIO = 1.0, 1.7
 """A face that is at most so many sizes away from where it was expected, and at most so many times as large, is it."""
 _LEAST_SIDE = 64
 """Below this side a network sees hardly more than its own border (px)."""
+
+
+Propose = Callable[[Image], tuple[Found, ...]]
+"""What a network finds in an image: faces, and hints of others that lie where these are looked for."""
 
 
 class FaceDetector:
@@ -181,9 +185,14 @@ class FaceDetector:
 
     def _found(self, picture: Picture, scales: list[float]) -> Found:
         """What the network finds at all scales."""
-        found = self._search_large(picture, scales[0], self.low_threshold)
+
+        def propose(image: Image) -> tuple[Found]:
+            return (self._finder(image, self.low_threshold),)
+
+        found = Found.joined([Found.none(), *self._search_large(picture, scales[0], propose)])
         for scale in scales:
-            found = Found.joined([found, without_parts(self._search(picture, scale, self.low_threshold), found)])
+            (finer,) = self._search(picture, scale, propose)
+            found = Found.joined([found, without_parts(finer, found)])
         return suppressed(found, _OVERLAP)
 
     def _confirmed(self, picture: Picture, scales: list[float], turned: TurnedFaces | None) -> Found:
@@ -191,31 +200,34 @@ class FaceDetector:
         a crowd as a whole may be proposed as one face."""
         look = self._finder.second_look
         assert look is not None
-        lowest = HINT if turned else look.lowest
-        proposals = Found.joined(
-            [
-                self._search_large(picture, scales[0], lowest),
-                *(self._search(picture, scale, lowest) for scale in scales),
-            ]
-        )
-        found = look(picture, proposals[proposals.scores >= look.lowest], self.low_threshold)
-        found = without_parts(found, found[found.scores >= self.threshold])
-        return turned(picture, scales[0], proposals, found) if turned else found
+        lowest = look.lowest
 
-    def _search_large(self, picture: Picture, scale: float, lowest: float) -> Found:
+        def propose(image: Image) -> tuple[Found, ...]:
+            return self._finder.with_hints(image, lowest) if turned else (self._finder(image, lowest),)
+
+        searches = [self._search_large(picture, scales[0], propose)]
+        searches += [self._search(picture, scale, propose) for scale in scales]
+        proposals, *hints = (Found.joined(list(kind)) for kind in zip(*filter(None, searches), strict=True))
+        found = look(picture, proposals, self.low_threshold)
+        found = without_parts(found, found[found.scores >= self.threshold])
+        return turned(picture, hints[0], found) if turned else found
+
+    def _search_large(self, picture: Picture, scale: float, propose: Propose) -> tuple[Found, ...]:
         """Faces that are too large for the network at a scale, from a reduced picture; in its own pixels."""
         largest = self._finder.largest
         if largest is None or min(picture.size_hw) * scale < largest:
-            return Found.none()
-        return self._search(picture, scale * _REDUCED, lowest).at_least(largest / scale)
+            return ()
+        return tuple(found.at_least(largest / scale) for found in self._search(picture, scale * _REDUCED, propose))
 
-    def _search(self, picture: Picture, scale: float, lowest: float) -> Found:
-        """What the network finds in the picture at a scale, in the picture's own pixels."""
+    def _search(self, picture: Picture, scale: float, propose: Propose) -> tuple[Found, ...]:
+        """What is proposed in the picture at a scale, in the picture's own pixels."""
         height, width = picture.size_hw
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = picture.rgb() if scale == 1 else picture.rgb(size_hw=size[::-1])
-        found = self._proposed(small, _LEAST_SIDE, lowest)
-        return found if scale == 1 else found.scaled((width / size[0], height / size[1]))
+        proposed = propose(np.ascontiguousarray(_at_least(small, _LEAST_SIDE)))
+        if scale == 1:
+            return proposed
+        return tuple(found.scaled((width / size[0], height / size[1])) for found in proposed)
 
     def _search_near(
         self, pictures: Sequence[Picture], expected: Sequence[Sequence[Face]], lowest: float
@@ -233,10 +245,6 @@ class FaceDetector:
             elif window is not None:
                 found[number].append(_near(face, window.in_picture(next(upright))))
         return found
-
-    def _proposed(self, image: Image, least_side: int, lowest: float) -> Found:
-        """What the network finds in an image, black added to it where its sides are shorter."""
-        return self._finder(np.ascontiguousarray(_at_least(image, least_side)), lowest)
 
 
 @dataclass(frozen=True, eq=False)

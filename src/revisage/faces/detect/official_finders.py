@@ -73,6 +73,10 @@ class YuNetFinder(_OneByOne):
         boxes = np.concatenate((rows[:, :2], rows[:, :2] + rows[:, 2:4]), axis=1)
         return Found(boxes, rows[:, 4:14].reshape(-1, 5, 2), np.clip(rows[:, 14], 0, 1))
 
+    def with_hints(self, image: Image, min_score: float) -> tuple[Found, Found]:
+        """See :meth:`.candidates.Finder.with_hints`: no hints."""
+        return self(image, min_score), Found.none()
+
 
 _MEAN_BGR = np.array((104, 117, 123), np.float32)
 _ANCHORS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
@@ -115,6 +119,10 @@ class RetinaFaceFinder(_OneByOne):
         chosen = np.flatnonzero(scores >= min_score)
         anchors = _anchors(*image.shape[:2])[chosen]
         return _decoded(anchors, boxes[chosen], points[chosen], scores[chosen])
+
+    def with_hints(self, image: Image, min_score: float) -> tuple[Found, Found]:
+        """See :meth:`.candidates.Finder.with_hints`: no hints."""
+        return self(image, min_score), Found.none()
 
 
 def _decoded(

@@ -16,7 +16,7 @@ import torch
 
 from revisage.core import Image
 from revisage.faces import Found, suppressed
-from revisage.nets import CompactDetector, decode_maps
+from revisage.nets import STRIDES, CompactDetector, decode_maps
 from revisage.train.detector.scenes import LabelledImage
 
 __all__ = [
@@ -61,7 +61,8 @@ def find_faces(model: CompactDetector, image: Image, *, min_score: float = 0.05,
     padded[:height, :width] = image
     tensor = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.inference_mode():
-        maps = [m.float().cpu().numpy() for m in model(tensor.to(next(model.parameters()).device))]
+        outputs = model(tensor.to(next(model.parameters()).device))[: len(STRIDES)]
+        maps = [m.float().cpu().numpy() for m in outputs]
     return suppressed(Found(*decode_maps(maps, min_score=min_score)), overlap)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,14 @@ __all__ = [
     "DetectorDataset",
     "LabelledImage",
     "assign_targets",
+    "claimed_cells",
     "coded_as_video",
     "cover_mouth",
     "damage_image",
+    "ignored_cells",
     "load_aligned_faces",
     "load_scenes",
+    "seldom_far",
 ]
 
 
@@ -267,6 +270,16 @@ def _areas(boxes: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]
     return (boxes[:, 2] - boxes[:, 0]).clip(0) * (boxes[:, 3] - boxes[:, 1]).clip(0)
 
 
+Lean = Callable[[np.random.Generator], float]
+"""Draws how far a view is turned, in degrees."""
+
+
+def seldom_far(rng: np.random.Generator) -> float:
+    """A lean as pictures have it, in degrees: mostly a few, at times up to 50, seldom up to 90."""
+    kind = rng.random()
+    return float(rng.normal(0, 8) if kind < 0.65 else rng.uniform(-50, 50) if kind < 0.97 else rng.uniform(-90, 90))
+
+
 def assign_targets(scene: LabelledImage, size: int) -> Float:
     """Dense targets of a size x size view: (cells of all strides, TARGET_COLUMNS) float32.
 
@@ -279,8 +292,7 @@ def assign_targets(scene: LabelledImage, size: int) -> Float:
         centres = cell_centres(size // stride, size // stride, stride)
         target = np.zeros((len(centres), TARGET_COLUMNS), np.float32)
         target[:, 0] = 1.0
-        for face in order[~scene.certain[order]]:
-            target[_inside(centres, scene.boxes[face], margin=stride / 4), 0] = 0.0
+        target[ignored_cells(centres, stride, scene), 0] = 0.0
         for face in order[scene.certain[order]]:
             _claim_cells(target, centres, stride, scene.boxes[face], scene.landmarks[face])
         levels.append(target)
@@ -291,14 +303,27 @@ def _inside(points: Float, box: Float, margin: float) -> npt.NDArray[np.bool_]:
     return np.asarray(((points >= box[:2] - margin) & (points <= box[2:] + margin)).all(axis=1))
 
 
-def _claim_cells(target: Float, centres: Float, stride: int, box: Float, landmarks: Float) -> None:
-    """Write one face into the cells of ``target`` (changed in place) that shall find it."""
+def ignored_cells(centres: Float, stride: int, scene: LabelledImage) -> npt.NDArray[np.bool_]:
+    """Which of the cells of a stride, by their centres, lie in the ignore regions of a view."""
+    ignored = np.zeros(len(centres), bool)
+    for box in scene.boxes[~scene.certain]:
+        ignored |= _inside(centres, box, margin=stride / 4)
+    return ignored
+
+
+def claimed_cells(centres: Float, stride: int, box: Float) -> npt.NDArray[np.bool_]:
+    """Which of the cells of a stride, by their centres, shall find the face in a box."""
     low, high = _SIZES_BY_STRIDE[stride]
     if not low <= np.sqrt((box[2] - box[0]) * (box[3] - box[1])) < high:
-        return
+        return np.zeros(len(centres), bool)
     offset = np.abs(centres - (box[:2] + box[2:]) / 2).max(axis=1)
     # A face smaller than its cells may hold no centre: the nearest one learns it all the same.
-    near = (offset <= _CENTRE_RADIUS * stride) & _inside(centres, box, margin=-0.5) | (offset <= stride / 2)
+    return np.asarray((offset <= _CENTRE_RADIUS * stride) & _inside(centres, box, margin=-0.5) | (offset <= stride / 2))
+
+
+def _claim_cells(target: Float, centres: Float, stride: int, box: Float, landmarks: Float) -> None:
+    """Write one face into the cells of ``target`` (changed in place) that shall find it."""
+    near = claimed_cells(centres, stride, box)
     known = np.isfinite(landmarks).all()
     target[near, 0:2] = 1.0
     target[near, 2:6] = box
@@ -320,7 +345,19 @@ class DetectorDataset(Dataset[tuple[Tensor, Tensor]]):
         *,
         size: int,
         seed: int,
+        lean: Lean = seldom_far,
+        assign: Callable[[LabelledImage, int], Float] = assign_targets,
     ) -> None:
+        """Take scenes.
+
+        Args:
+            scenes, aligned: to make views of.
+            size: side of a view (px).
+            seed: of all samples.
+            lean: how far a view is turned.
+            assign: a view and its side to dense targets, (cells of all strides, columns) float32.
+        """
+        self.lean, self.assign = lean, assign
         self.with_faces = [s for s in scenes if s.certain.any()]
         # Portraits are many and easy: a scene counts by its faces, and turned faces count more.
         weights = np.array([min(face_weights(s).sum(), 8.0) for s in self.with_faces])
@@ -336,21 +373,21 @@ class DetectorDataset(Dataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng((self.seed, index))
         view = self._mosaic(rng) if rng.random() < 0.2 else self._view(rng, self.size)
         image = damage_image(view.image, rng)
-        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(assign_targets(view, self.size))
+        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(self.assign(view, self.size))
 
     def _view(self, rng: np.random.Generator, size: int) -> LabelledImage:
         background = np.full((size, size, 3), int(rng.integers(256)), np.uint8)
         kind = rng.random()
         if self.without_faces and kind < 0.6:
             scenery = self._pick(self.without_faces, rng)
-            background = random_view(scenery, background, rng).image
+            background = random_view(scenery, background, rng, self.lean).image
             if kind < 0.1:
                 return replace(scenery, image=background)
         if self.aligned and rng.random() < 0.05:
-            return random_view(self._pick(self.aligned, rng), background, rng)
+            return random_view(self._pick(self.aligned, rng), background, rng, self.lean)
         last = len(self.with_faces) - 1
         chosen = self.with_faces[min(int(np.searchsorted(self.cumulated, rng.random())), last)]
-        return cover_faces(random_view(chosen, background, rng), rng)
+        return cover_faces(random_view(chosen, background, rng, self.lean), rng)
 
     def _mosaic(self, rng: np.random.Generator) -> LabelledImage:
         half = self.size // 2
@@ -387,14 +424,16 @@ def cover_faces(view: LabelledImage, rng: np.random.Generator) -> LabelledImage:
     return view
 
 
-def random_view(scene: LabelledImage, background: Image, rng: np.random.Generator) -> LabelledImage:
+def random_view(
+    scene: LabelledImage, background: Image, rng: np.random.Generator, lean: Lean = seldom_far
+) -> LabelledImage:
     """A scene over a square background: scaled, turned, mirrored and shifted at random, about one of its faces."""
     size = background.shape[0]
-    affine = _random_affine(scene, size, rng)
+    affine = _random_affine(scene, size, rng, lean)
     return replace(warp_faces(scene, affine, size), image=_warp_over(scene.image, affine, background))
 
 
-def _random_affine(scene: LabelledImage, size: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def _random_affine(scene: LabelledImage, size: int, rng: np.random.Generator, lean: Lean) -> npt.NDArray[np.float64]:
     """A random map, nearly a similarity, from scene to view. About one view in eight shows the whole scene."""
     height, width = scene.image.shape[:2]
     fit = size / max(height, width)
@@ -414,8 +453,7 @@ def _random_affine(scene: LabelledImage, size: int, rng: np.random.Generator) ->
     elif not len(scene.boxes):
         scale = fit * float(np.exp(rng.uniform(np.log(0.8), np.log(2.5))))
         centre = rng.uniform(0.3, 0.7, 2) * (width, height)
-    kind = rng.random()
-    angle = rng.normal(0, 8) if kind < 0.65 else rng.uniform(-50, 50) if kind < 0.97 else rng.uniform(-90, 90)
+    angle = lean(rng)
     mirror = -1.0 if rng.random() < 0.5 else 1.0
     cosine, sine = np.cos(np.radians(angle)) * scale, np.sin(np.radians(angle)) * scale
     # A little narrower or wider: heads differ, and so do pixel aspect ratios.

@@ -56,11 +56,15 @@ from revisage.train.run_folder import WEIGHTS, Report, RunFolder
 from revisage.train.settings import DetectorTrainConfig, RefineTrainConfig, SceneConfig
 
 __all__ = [
+    "SceneStage",
+    "cells_of",
     "detector_loss",
     "generalised_iou",
     "load_detector_weights",
     "refine_loss",
+    "rounded",
     "save_detector",
+    "split_scenes",
     "train_detector",
     "train_refiner",
 ]
@@ -102,7 +106,7 @@ def train_refiner(
         return train(_SecondStage(config, compute, run_dir), run)
 
 
-class _SceneStage(SampleStage):
+class SceneStage(SampleStage):
     """What both stages share: they learn from scenes, and are measured on scenes held out."""
 
     config: SceneConfig
@@ -113,7 +117,7 @@ class _SceneStage(SampleStage):
         """See :meth:`Stage.check`; writes the weights with what was measured."""
         measures = self.measured()
         save_detector(self.whole(), self.folder / WEIGHTS, step=step, measures=measures)
-        return Check({"held_out": _rounded(asdict(measures))})
+        return Check({"held_out": rounded(asdict(measures))})
 
     def measured(self) -> DetectorMeasures:
         """The averaged net on the scenes held out, at the best threshold."""
@@ -124,14 +128,14 @@ class _SceneStage(SampleStage):
         raise NotImplementedError
 
 
-class _FirstStage(_SceneStage):
+class _FirstStage(SceneStage):
     name = "detector"
     config: DetectorTrainConfig
 
     def __init__(self, config: DetectorTrainConfig, compute: Compute, folder: Path) -> None:
         torch.manual_seed(config.seed)
         self.folder = folder
-        scenes, self.held_out, data = _split_scenes(config)
+        scenes, self.held_out, data = split_scenes(config)
         files = sorted(config.aligned.glob(config.aligned_pattern)) if config.aligned else []
         aligned, skipped = load_aligned_faces(files)
         data.update(aligned=len(aligned), skipped=data["skipped"] + skipped)
@@ -157,15 +161,15 @@ class _FirstStage(_SceneStage):
         return {"loss": loss, **parts}
 
     def measured(self) -> DetectorMeasures:
-        """See :meth:`_SceneStage.measured`."""
+        """See :meth:`SceneStage.measured`."""
         return choose_threshold(judge_all(self.held_out, lambda image: find_faces(self.average, image)))
 
     def whole(self) -> CompactDetector:
-        """See :meth:`_SceneStage.whole`."""
+        """See :meth:`SceneStage.whole`."""
         return self.average
 
 
-class _SecondStage(_SceneStage):
+class _SecondStage(SceneStage):
     name = "refiner"
     config: RefineTrainConfig
 
@@ -174,7 +178,7 @@ class _SecondStage(_SceneStage):
         self.folder = folder
         self.first = load_detector_weights(config.detector)[0]
         compute.place(self.first)
-        scenes, held_out, data = _split_scenes(config)
+        scenes, held_out, data = split_scenes(config)
         self.held_out = [(scene, self._proposals(scene.image, compute)) for scene in held_out]
         coded = list(coded_copies(scenes, config.seed)) if config.coded else []
         start = load_detector_weights(config.start)[0].refine if config.start else None
@@ -205,7 +209,7 @@ class _SecondStage(_SceneStage):
         return {"loss": loss, **parts}
 
     def measured(self) -> DetectorMeasures:
-        """See :meth:`_SceneStage.measured`: both stages together."""
+        """See :meth:`SceneStage.measured`: both stages together."""
         device = self.compute.device
 
         def net(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -217,7 +221,7 @@ class _SecondStage(_SceneStage):
         return choose_threshold(judge_all([scene for scene, _ in self.held_out], lambda _: next(found)))
 
     def whole(self) -> CompactDetector:
-        """See :meth:`_SceneStage.whole`."""
+        """See :meth:`SceneStage.whole`."""
         whole = CompactDetector(replace(self.first.config, refine=REFINER_WIDTHS))
         whole.load_state_dict(self.first.state_dict(), strict=False)
         assert whole.refine is not None
@@ -279,7 +283,7 @@ def _more_faces(config: RefineTrainConfig) -> list[RefinePatch]:
     return faces
 
 
-def _split_scenes(config: SceneConfig) -> tuple[list[LabelledImage], list[LabelledImage], dict[str, Any]]:
+def split_scenes(config: SceneConfig) -> tuple[list[LabelledImage], list[LabelledImage], dict[str, Any]]:
     """Scenes to learn from, scenes to judge by, and what a run writes down about them.
 
     Raises:
@@ -319,7 +323,7 @@ def save_detector(model: CompactDetector, path: Path, *, step: int, measures: De
         "config": model.config.to_dict(),
         "step": step,
         "threshold": round(measures.threshold, 3),
-        "measures": _rounded(asdict(measures)),
+        "measures": rounded(asdict(measures)),
     }
     save_weights(model, path, about)
 
@@ -338,7 +342,7 @@ def load_detector_weights(path: Path) -> tuple[CompactDetector, dict[str, Any]]:
     return model.float().eval(), about
 
 
-def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+def rounded(values: dict[str, Any]) -> dict[str, Any]:
     """Floats to five places, for a log."""
     return {name: round(value, 5) if isinstance(value, float) else value for name, value in values.items()}
 
@@ -354,7 +358,7 @@ def detector_loss(maps: Sequence[Tensor], targets: Tensor) -> tuple[Tensor, dict
     raw = torch.cat([m.flatten(2).float() for m in maps], 2).transpose(1, 2)
     positive = targets[..., 1] > 0
     count = positive.sum().clamp(min=1)
-    centres, strides = _cells(maps, raw.device)
+    centres, strides = cells_of(maps, raw.device)
     index = positive.nonzero(as_tuple=True)
     found, wanted = raw[index], targets[index]
     centres, strides = centres[index[1]], strides[index[1]]
@@ -382,7 +386,7 @@ def detector_loss(maps: Sequence[Tensor], targets: Tensor) -> tuple[Tensor, dict
     return total, {name: value.detach() for name, value in parts.items()}
 
 
-def _cells(maps: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+def cells_of(maps: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
     """Centres (cells, 2) and strides (cells, 1) of all cells, in the order of the flattened maps."""
     grids = [cell_centres(m.shape[2], m.shape[3], stride) for m, stride in zip(maps, STRIDES, strict=True)]
     strides = [np.full((len(grid), 1), stride, np.float32) for grid, stride in zip(grids, STRIDES, strict=True)]
