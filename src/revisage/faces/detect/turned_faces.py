@@ -27,8 +27,7 @@ WINDOW, _SURROUNDINGS = 128, 2.5
 _ONE_HINT, _ONE_FACE = 0.3, 0.4
 """Hints, and faces, that overlap more than this (IoU) are one."""
 _FIRST_HINT = 0.45
-"""Where no hint has this score, none is looked at: of the scenes held out of training, upright as they are, one in five
-has such a hint."""
+"""Where no hint has this score, none is looked at."""
 _FIRST_ROUND, _MORE, _SIZE_COUNTS = 4, 4, 0.3
 """Hints that are looked at, the best first; so many times as many in each round after one that found a face. Their
 score counts times this power of their size."""
